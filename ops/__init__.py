@@ -1,0 +1,1 @@
+"""Optical pooled screens: from sequencing cycles to cells that carry a barcode."""

@@ -1,0 +1,1 @@
+"""Organoid z-stacks: segmentation and measurement in three dimensions."""

@@ -1,0 +1,1 @@
+"""What both pipelines stand on: stores, ingest, engine, measurements, report and command."""

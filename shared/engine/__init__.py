@@ -1,0 +1,1 @@
+"""Plan, journal, runners and provenance of a run."""

@@ -1,0 +1,1 @@
+"""Measurements of labelled objects in two and three dimensions."""

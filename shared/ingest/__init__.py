@@ -1,0 +1,1 @@
+"""Raw files to arrays and plates: name patterns, readers and the manifest."""

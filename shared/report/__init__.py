@@ -1,0 +1,1 @@
+"""One self-contained HTML file at the end of every run."""

@@ -1,0 +1,36 @@
+"""What a pipeline hands to the report: titled sections of facts, tables and pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+__all__ = ["Figure", "Section", "Table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture with the sentence that says what it shows."""
+
+    png: bytes
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A small table with its caption; long ones are shortened by the report."""
+
+    frame: pd.DataFrame
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One chapter of the report. Text is plain and escaped; nothing here is HTML."""
+
+    title: str
+    text: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()

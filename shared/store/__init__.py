@@ -1,0 +1,1 @@
+"""The only code that touches zarr: images, labels, pyramids, plates and their validation."""
