@@ -24,6 +24,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
+        """Tell whether the demo reached what it must."""
         return self.got >= self.least
 
 
