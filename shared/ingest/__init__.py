@@ -1,1 +1,8 @@
 """Raw files to arrays and plates: name patterns, readers and the manifest."""
+
+from poolvox.shared.ingest.manifest import Manifest, Problem, TileKey
+from poolvox.shared.ingest.pattern import Pattern
+from poolvox.shared.ingest.scanning import scan
+from poolvox.shared.ingest.spec import RawSpec
+
+__all__ = ["Manifest", "Pattern", "Problem", "RawSpec", "TileKey", "scan"]

@@ -1,0 +1,121 @@
+"""The block under `raw:` of a configuration: which files there are, and what they hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from poolvox.shared.config import Model
+from poolvox.shared.errors import ConfigError
+from poolvox.shared.ingest.pattern import Pattern
+
+__all__ = ["AXES", "RawSpec"]
+
+# Order of the axes of every array that is handed on: cycle, channel, z, y, x.
+AXES = "tczyx"
+
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _text(value: Any) -> Any:
+    """Take numbers for names: YAML reads `cycles: [1, 2]` as numbers."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Name = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+
+
+class RawSpec(Model):
+    """Raw files of one kind, e.g. the sequencing images of a plate.
+
+    Attributes
+    ----------
+    files : one or more name patterns, relative to the configuration's folder
+    channels : names in the order of the file (or of the sorted `{channel}` values), or a mapping
+        of names to what stands in the file's name or to the channel's number, or `auto`: as the
+        files name them
+    pixel_size : micrometres, one number or (y, x); read from the files where it is not given
+    voxel_size : micrometres (z, y, x); read from the files where it is not given
+    axes : order of the axes in each file, e.g. `zcyx`, where the file does not say it or is wrong
+    cycles : the cycles to take, in this order; all that are found where it is not given
+    exclude : name patterns (with `*`) of files to leave out
+    """
+
+    files: str | tuple[str, ...]
+    channels: Literal["auto"] | tuple[Name, ...] | dict[str, Name] = "auto"
+    pixel_size: Length | tuple[Length, Length] | None = None
+    voxel_size: tuple[Length, Length, Length] | None = None
+    axes: str | None = None
+    cycles: tuple[Name, ...] | None = None
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The compiled patterns of `files`."""
+        texts = (self.files,) if isinstance(self.files, str) else self.files
+        return tuple(Pattern(text) for text in texts)
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Names of the channels, where the configuration gives them."""
+        return None if self.channels == "auto" else tuple(self.channels)
+
+    @property
+    def spacing(self) -> Mapping[str, float]:
+        """What is given of the spacing, in micrometres, by axis."""
+        given: dict[str, float] = {}
+        if self.pixel_size is not None:
+            size = self.pixel_size
+            pair = size if isinstance(size, tuple) else (size, size)
+            given.update(zip("yx", pair, strict=True))
+        if self.voxel_size is not None:
+            given.update(zip("zyx", self.voxel_size, strict=True))
+        return given
+
+    @field_validator("files")
+    @classmethod
+    def _patterns_compile(cls, files: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        texts = (files,) if isinstance(files, str) else files
+        try:
+            fields = {frozenset(Pattern(text).fields) for text in texts}
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if not texts:
+            raise ValueError("no pattern is given: give one such as raw/{well}_{tile}.tif")
+        if len(fields) > 1:
+            raise ValueError("all patterns must have the same fields, such as {well} and {tile}")
+        return files
+
+    @field_validator("channels")
+    @classmethod
+    def _channels_differ(cls, channels: Any) -> Any:
+        if channels != "auto" and not channels:
+            raise ValueError("channels is empty: name at least one, or write auto")
+        # `auto` may stand for several channels whose order is found later.
+        values = channels.values() if isinstance(channels, dict) else channels
+        twice = [] if channels == "auto" else [n for n, k in Counter(values).items() if k > 1]
+        if twice and twice != ["auto"]:
+            raise ValueError(f"channels names {twice[0]!r} twice: every channel needs its own name")
+        return channels
+
+    @field_validator("axes")
+    @classmethod
+    def _axes_are_known(cls, axes: str | None) -> str | None:
+        if axes is None:
+            return None
+        axes = axes.lower()
+        if set(axes) - set(AXES) or len(set(axes)) != len(axes) or not {"y", "x"} <= set(axes):
+            raise ValueError(
+                f"axes is {axes!r}: use each of t (cycle), c, z, y, x at most once, with y and x, "
+                "in the order in which the file holds them, e.g. zcyx"
+            )
+        return axes
+
+    @model_validator(mode="after")
+    def _one_size(self) -> RawSpec:
+        if self.pixel_size is not None and self.voxel_size is not None:
+            raise ValueError("give pixel_size (y, x) or voxel_size (z, y, x), not both")
+        return self
