@@ -1,0 +1,163 @@
+"""From a label image and its channels to one table, a row per object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from ..errors import InputError, PoolvoxError
+from .channels import Signal, read_signal
+from .kernels import Floats
+from .objects import Objects, Spacing, find_objects
+from .registry import Group, feature_dictionary, get_group, group_names
+
+__all__ = ["choose_groups", "measure", "measure_objects", "write_feature_dictionary"]
+
+
+def measure(
+    labels: ArrayLike,
+    images: Mapping[str, ArrayLike] | None = None,
+    *,
+    spacing: Spacing,
+    groups: Iterable[str] | None = None,
+    compartment: str = "Nuclei",
+    options: Iterable[Any] = (),
+    threads: int = 1,
+) -> pd.DataFrame:
+    """Measure every object of a label image.
+
+    Parameters
+    ----------
+    labels : (Y, X) or (Z, Y, X) integers, 0 is background
+    images : channels by name, each of the labels' shape; values that are not finite are ignored
+    spacing : micrometres per voxel, in the order of the axes, or by axis name
+    groups : names of the groups to measure (see `group_names`); the common ones if not given
+    compartment : first part of the names of the columns
+    options : options objects of groups, such as `TextureOptions(levels=64)`
+    threads : threads that share the objects; the result does not depend on it
+
+    Returns
+    -------
+    DataFrame with one row per label, ascending: `Metadata_Label`, positions in voxels and in
+    micrometres, then `{compartment}_{Group}_{Measurement}[_{Channel}[_{Channel2}]][_{parameter}]`.
+    What cannot be measured is NaN.
+
+    Examples
+    --------
+    >>> table = measure([[0, 4, 4], [0, 4, 4]], spacing=0.5, groups=["shape"])
+    >>> table.loc[0, ["Metadata_Label", "Nuclei_Shape_Area_um2"]].tolist()
+    [4.0, 1.0]
+    """
+    objects = find_objects(labels, spacing=spacing, threads=threads)
+    chosen = choose_groups(groups, objects.ndim, options)
+    return measure_objects(objects, images or {}, chosen, compartment=compartment)
+
+
+def choose_groups(
+    names: Iterable[str] | None, ndim: int, options: Iterable[Any] = ()
+) -> list[Group]:
+    """The groups of those names that work for `ndim` axes, with their options.
+
+    A group that is asked for by name but does not work for `ndim` axes is an error.
+    """
+    given = {type(option): option for option in options}
+    keys = list(names) if names is not None else group_names(ndim, common=True)
+    groups = [get_group(key) for key in keys]
+    for group in groups:
+        if ndim not in group.dims:
+            raise InputError(
+                f"group {group.key!r} measures images of {group.dims} axes, these labels have {ndim}"
+            )
+    chosen = [get_group(g.key, given.pop(type(g.options), None)) for g in groups]
+    if given:
+        unused = ", ".join(kind.__name__ for kind in given)
+        raise InputError(f"options {unused} belong to no group that is measured")
+    return chosen
+
+
+def measure_objects(
+    objects: Objects,
+    images: Mapping[str, ArrayLike],
+    groups: Iterable[Group],
+    *,
+    compartment: str = "Nuclei",
+) -> pd.DataFrame:
+    """Measure objects that were found before; see `measure`."""
+    groups = list(groups)
+    columns = dict(_positions(objects))
+    for group in groups:
+        if group.needs == "objects":
+            found = group.measure(objects, group.options)
+            columns.update(_named(found, group, objects, compartment))
+    # A channel is loaded for its groups, then let go: only pairs hold two at a time.
+    for name in images:
+        wanted = [group for group in groups if group.needs == "images"]
+        signal = read_signal(name, images[name], objects)
+        for group in wanted:
+            found = group.measure(objects, signal, group.options)
+            columns.update(_named(found, group, objects, compartment, signal))
+    pairs = [group for group in groups if group.needs == "pairs"]
+    for first, second in combinations(images if pairs else (), 2):
+        both = [read_signal(name, images[name], objects) for name in (first, second)]
+        for group in pairs:
+            found = group.measure(objects, *both, group.options)
+            columns.update(_named(found, group, objects, compartment, *both))
+    return pd.DataFrame(columns)
+
+
+def write_feature_dictionary(
+    path: str | Path,
+    groups: Iterable[str] | None = None,
+    *,
+    ndim: int,
+    options: Iterable[Any] = (),
+) -> Path:
+    """Write what the columns of a table mean as CSV: name, unit, formula, reference and range.
+
+    Parameters
+    ----------
+    path : the CSV file, usually beside the table
+    groups, options : as they were given to `measure`
+    ndim : number of axes of the labels, 2 or 3
+    """
+    target = Path(path)
+    table = feature_dictionary(choose_groups(groups, ndim, options), ndim)
+    partial = target.with_name(f".{target.name}.partial")
+    table.to_csv(partial, index=False, lineterminator="\n")
+    partial.replace(target)
+    return target
+
+
+def _positions(objects: Objects) -> Iterable[tuple[str, Any]]:
+    yield "Metadata_Label", objects.ids
+    axes = "ZYX"[-objects.ndim :]
+    for axis, values in zip(axes, objects.centroids.T):
+        yield f"Metadata_{axis}", values
+    for axis, values, scale in zip(axes, objects.centroids.T, objects.spacing):
+        yield f"Metadata_{axis}_um", values * scale
+
+
+def _named(
+    found: Mapping[str, Any], group: Group, objects: Objects, compartment: str, *signals: Signal
+) -> dict[str, Floats]:
+    """Columns of one group; it must return what it was registered with, no more and no less."""
+    features = group.describe(objects.ndim, group.options)
+    if {feature.name for feature in features} != set(found):
+        odd = sorted({feature.name for feature in features} ^ set(found))
+        raise PoolvoxError(
+            f"group {group.name!r} and its description differ in {', '.join(odd)}: "
+            "describe every feature that the function returns"
+        )
+    columns: dict[str, Floats] = {}
+    for feature in features:
+        values = np.asarray(found[feature.name], dtype=np.float64).reshape(len(objects), -1)
+        names = feature.columns(tuple(signal.name for signal in signals))
+        for name, column in zip(names, values.T, strict=True):
+            columns[f"{compartment}_{group.name}_{name}"] = np.ascontiguousarray(column)
+    return columns
