@@ -1,0 +1,133 @@
+"""Which units still hold: tokens of the plan against what the journal says was done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from poolvox.shared.engine.inputs import Digest, fingerprints, identity, stamp
+from poolvox.shared.engine.journal import Journal, Record
+from poolvox.shared.engine.layout import Layout, output_name
+from poolvox.shared.engine.plan import Unit
+from poolvox.shared.engine.tokens import base_token, token
+
+__all__ = ["ABSENT", "Ledger"]
+
+# In the place of the token of a unit that left nothing: it failed, was skipped or never ran.
+ABSENT = "-"
+
+
+class Ledger:
+    """Tokens of the units of a plan, and what of an earlier run is still good."""
+
+    def __init__(self, layout: Layout, journal: Journal, output: Path) -> None:
+        """Hash what is known of each unit before any work."""
+        self._units = layout.units
+        self._journal = journal
+        self._output = os.fspath(output)
+        self._bases = {key: base_token(unit) for key, unit in layout.units.items()}
+        self._names: dict[str, str] = {}
+        # Token of what lies on the disk of each unit that is settled in this run.
+        self.at: dict[str, str] = {}
+
+    def hash_changed(self, keys: Iterable[str], *, threads: int) -> int:
+        """Read the inputs of done units whose size or time is new; return how many."""
+        done = (self._units[k] for k in keys if self._record(k, "done"))
+        paths = {os.fspath(path) for unit in done for path in unit.inputs}
+        unknown = sorted(path for path in paths if self.known(path) is None)
+        self.learn(fingerprints(unknown, threads=threads))
+        return len(unknown)
+
+    def known(self, path: str) -> Digest | None:
+        """Hash of an input, if it was read before and has not been touched since."""
+        digest = self._journal.digests.get(self._name(path))
+        return digest if digest is not None and digest.stamp == stamp(path) else None
+
+    def learn(self, digests: Mapping[str, Digest]) -> None:
+        """Keep hashes of inputs, for this run and the next."""
+        found = {path: digest for path, digest in digests.items() if digest.stamp[0] >= 0}
+        self._journal.remember({self._name(path): digest for path, digest in found.items()})
+
+    def survey(self) -> dict[str, str]:
+        """Foretell the state of every unit: `done`, `stale`, `failed` or `pending`."""
+        at: dict[str, str] = {}
+        states: dict[str, str] = {}
+        for key, unit in self._units.items():
+            record = self._journal.records.get(key)
+            hashes = self._known_hashes(unit) if record is not None else None
+            expected = "" if hashes is None else self._token(unit, hashes, at)
+            if record is None or record.state in ("begun", "skipped"):
+                states[key] = "pending"
+            elif record.state == "failed":
+                states[key], expected = "failed", ABSENT
+            else:
+                holds = expected == record.token and self.is_there(record)
+                states[key] = "done" if holds else "stale"
+            at[key] = expected
+        return states
+
+    def still_good(self, key: str) -> bool:
+        """Tell whether a unit was done just like this, and its files are there."""
+        record = self._record(key, "done")
+        if record is None or not self.is_there(record):
+            return False
+        hashes = self._known_hashes(self._units[key])
+        return hashes is not None and record.token == self.token(key, hashes)
+
+    def token(self, key: str, hashes: Mapping[str, str]) -> str:
+        """Token of a unit whose needs are settled."""
+        return self._token(self._units[key], hashes, self.at)
+
+    def on_disk(self, key: str) -> str:
+        """Token of what an earlier run left of a unit that this run does not touch."""
+        record = self._record(key, "done")
+        return record.token if record is not None and self.is_there(record) else ABSENT
+
+    def is_there(self, record: Record) -> bool:
+        """Tell whether the outputs of a done unit exist, files in their size."""
+        return all(_is_there(f"{self._output}/{n}", f) for n, f in record.outputs.items())
+
+    def outputs(self, key: str) -> dict[str, str]:
+        """Outputs of a unit: name below the run's folder -> path."""
+        names = (output_name(path, self._output) for path in self._units[key].outputs)
+        return {name: os.path.join(self._output, *name.split("/")) for name in names}
+
+    def _record(self, key: str, state: str) -> Record | None:
+        record = self._journal.records.get(key)
+        return record if record is not None and record.state == state else None
+
+    def _known_hashes(self, unit: Unit) -> dict[str, str] | None:
+        hashes = {}
+        for path in map(os.fspath, unit.inputs):
+            digest = self.known(path)
+            if digest is None:
+                return None
+            hashes[path] = digest.hash
+        return hashes
+
+    def _token(self, unit: Unit, hashes: Mapping[str, str], at: Mapping[str, str]) -> str:
+        needs = ((need, at[need]) for need in unit.needs)
+        return token(self._bases[unit.key], identity(unit.inputs, hashes), needs)
+
+    def _name(self, path: str) -> str:
+        """Name an input as seen from the run's folder, so that both may move together."""
+        name = self._names.get(path)
+        if name is None:
+            name = self._names[path] = _relative(path, self._output)
+        return name
+
+
+def _relative(path: str, start: str) -> str:
+    try:
+        return os.path.relpath(path, start)
+    except ValueError:  # another drive on Windows
+        return path
+
+
+def _is_there(path: str, facts: tuple[int, str] | None) -> bool:
+    try:
+        size = os.stat(path).st_size
+    except OSError:
+        return False
+    return facts is None or size == facts[0]

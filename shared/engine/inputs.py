@@ -1,0 +1,105 @@
+"""Identity of input files: by content, remembered by size and time of change.
+
+Copied or touched files keep their content, so their units are not done again; a file is read for
+its hash only when its size or time is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["MISSING", "Digest", "fingerprint", "fingerprints", "hash_file", "identity", "stamp"]
+
+# Stands in the place of the hash of a file that is not there or cannot be read.
+MISSING = "missing"
+
+HASH_BYTES = 16
+_BLOCK_BYTES = 2**20
+
+Stamp = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Hash of a file's content, and the size and time (ns) it was taken at."""
+
+    stamp: Stamp
+    hash: str
+
+
+def stamp(path: str | Path) -> Stamp | None:
+    """Size and time of change of a file; for a folder (a store) those of all its files."""
+    try:
+        stat = os.stat(path)
+        if not os.path.isdir(path):
+            return stat.st_size, stat.st_mtime_ns
+        facts = [(os.path.relpath(f, path), *_facts(f)) for f in _files(path)]
+    except OSError:
+        return None
+    # Not the sum of sizes: a file that moves inside the folder has to show.
+    key = hashlib.blake2b(repr(facts).encode(), digest_size=7).digest()
+    return int.from_bytes(key, "big"), max((fact[2] for fact in facts), default=0)
+
+
+def fingerprint(path: str | Path) -> Digest:
+    """Hash a file, or a folder with the names and contents of its files."""
+    at = stamp(path)
+    if at is None:
+        return Digest((-1, -1), MISSING)
+    try:
+        return Digest(at, _hash_folder(path) if os.path.isdir(path) else hash_file(path))
+    except OSError:
+        return Digest((-1, -1), MISSING)
+
+
+def fingerprints(paths: Iterable[str], *, threads: int) -> dict[str, Digest]:
+    """Hash many files; hashlib lets other threads run meanwhile."""
+    names = list(paths)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        return dict(zip(names, pool.map(fingerprint, names)))
+
+
+def hash_file(path: str | Path) -> str:
+    """BLAKE2b of a file's bytes, 32 hexadecimal digits."""
+    state = hashlib.blake2b(digest_size=HASH_BYTES)
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(_BLOCK_BYTES):
+            state.update(block)
+    return state.hexdigest()
+
+
+def identity(paths: tuple[Path, ...], hashes: Mapping[str, str]) -> str:
+    """One text for all inputs of a unit: their content, and names as seen from each other.
+
+    Where the files lie as a whole does not enter, so a moved raw folder changes nothing.
+    """
+    if not paths:
+        return ""
+    names = [os.fspath(path) for path in paths]
+    try:
+        root = os.path.commonpath([os.path.dirname(name) for name in names])
+    except ValueError:  # several drives on Windows
+        root = ""
+    return "\n".join(f"{name[len(root) :]}\t{hashes[name]}" for name in names)
+
+
+def _hash_folder(path: str | Path) -> str:
+    state = hashlib.blake2b(digest_size=HASH_BYTES)
+    for file in _files(path):
+        state.update(f"{os.path.relpath(file, path)}\t{hash_file(file)}\n".encode())
+    return state.hexdigest()
+
+
+def _files(folder: str | Path) -> list[str]:
+    found = [os.path.join(top, name) for top, _, names in os.walk(folder) for name in names]
+    return sorted(found)
+
+
+def _facts(path: str) -> Stamp:
+    stat = os.stat(path)
+    return stat.st_size, stat.st_mtime_ns
