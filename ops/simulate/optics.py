@@ -114,7 +114,7 @@ def expose(
     """One image of the camera; `channel` is None for the nuclear stain."""
     shape = spots.shape
     wide = Transform((float(scenery.margin),) * 2).after(transform)
-    light = np.full(shape, camera.background, np.float32)
+    light: Plane = np.full(shape, camera.background, np.float32)
     if channel is None:
         light += resample(scenery.nuclei, wide, shape)
     else:
@@ -131,7 +131,7 @@ def photograph(
     light: Plane, camera: Camera, rng: np.random.Generator, *, gain: float = 1.0
 ) -> NDArray[np.uint16]:
     """Vignette, amplify and digitise the light of a scene, given in counts at a gain of 1."""
-    seen = light * _vignette(light.shape, camera.vignetting) * np.float32(gain)
+    seen: Plane = light * _vignette(light.shape, camera.vignetting) * np.float32(gain)
     return _digitise(seen, camera, rng)
 
 
