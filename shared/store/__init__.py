@@ -1,1 +1,21 @@
 """The only code that touches zarr: images, labels, pyramids, plates and their validation."""
+
+from __future__ import annotations
+
+from poolvox.shared.store.images import Image, create_image, open_image
+from poolvox.shared.store.plate import Plate, Well, create_plate, open_plate
+from poolvox.shared.store.tables import read_table, write_table
+from poolvox.shared.store.targets import Target
+
+__all__ = [
+    "Image",
+    "Plate",
+    "Target",
+    "Well",
+    "create_image",
+    "create_plate",
+    "open_image",
+    "open_plate",
+    "read_table",
+    "write_table",
+]

@@ -1,0 +1,211 @@
+"""The one write primitive: a write unit (a shard, or a chunk where there are none) has one writer.
+
+Two writers inside one unit read, change and write the same file, and one change is lost without a
+word. So a block is written only if it covers whole units, and everything above plans by units.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import zarr
+from numcodecs import Blosc
+from numpy.typing import DTypeLike, NDArray
+from zarr.codecs import BloscCodec
+
+from poolvox.shared.errors import StoreError
+from poolvox.shared.store.metadata import NGFF
+
+__all__ = ["Layout", "UnitArray", "plan_layout", "storable", "tiling"]
+
+Region = tuple[slice, ...]
+
+# Side of a chunk, what a viewer fetches, in pixels.
+CHUNK_SIDE: Final = 512
+# Without shards every chunk is a file: larger ones keep their number bearable.
+UNSHARDED_SIDE: Final = 1024
+SHARD_SIDE: Final = 2048
+SHARD_BYTES: Final = 8 * 2**20
+
+CODEC: Final = "zstd"
+CODEC_LEVEL: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Chunks, and shards of whole chunks (None: every chunk is a file of its own)."""
+
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None
+
+    @property
+    def unit(self) -> tuple[int, ...]:
+        """What one writer writes at once."""
+        return self.shards or self.chunks
+
+
+def plan_layout(shape: tuple[int, ...], axes: str, dtype: DTypeLike, ngff: NGFF) -> Layout:
+    """Choose chunks and shards for an array; time and channel are never joined in one unit.
+
+    Every side is the whole axis or a power of two, so the units of a pyramid's levels nest.
+    """
+    item = np.dtype(dtype).itemsize
+    side = UNSHARDED_SIDE if ngff == "0.4" else CHUNK_SIDE
+    size = dict(zip(axes, shape))
+    chunk = {axis: min(size[axis], side) if axis in "yx" else 1 for axis in axes}
+    if "z" in size:
+        depth = max(1, side * side // (chunk["y"] * chunk["x"]))
+        chunk["z"] = min(size["z"], 1 << (depth.bit_length() - 1))
+    chunks = tuple(chunk[axis] for axis in axes)
+    if ngff == "0.4":
+        return Layout(chunks, None)
+    room = SHARD_BYTES // item
+    shard = dict(chunk)
+    for axis in "yx":
+        shard[axis] = _grown(chunk[axis], size[axis], min(SHARD_SIDE, math.isqrt(room)))
+    if "z" in size:
+        shard["z"] = _grown(chunk["z"], size["z"], room // (shard["y"] * shard["x"]))
+    return Layout(chunks, tuple(shard[axis] for axis in axes))
+
+
+def _grown(side: int, size: int, most: int) -> int:
+    """Double `side` until it covers `size` or would exceed `most`."""
+    while side < size and 2 * side <= most:
+        side *= 2
+    return side
+
+
+def storable(dtype: DTypeLike) -> np.dtype[Any]:
+    """The dtype under which values are stored: native byte order, masks as uint8."""
+    found = np.dtype(dtype)
+    if found.kind == "b":
+        return np.dtype("uint8")
+    if found.kind not in "uif":
+        raise StoreError(f"cannot store pixels of dtype {found}: expected integers or floats")
+    return found.newbyteorder("=")
+
+
+def tiling(shape: tuple[int, ...], step: tuple[int, ...]) -> Iterator[Region]:
+    """Cut `shape` into regions of at most `step`, in C order.
+
+    Examples
+    --------
+    >>> [region[0].stop for region in tiling((5,), (2,))]
+    [2, 4, 5]
+    """
+    ranges = (range(0, size, by) for size, by in zip(shape, step))
+    for starts in itertools.product(*ranges):
+        yield tuple(slice(a, min(a + by, n)) for a, by, n in zip(starts, step, shape))
+
+
+class UnitArray:
+    """An array on disk that is only written in whole units.
+
+    Examples
+    --------
+    >>> array = UnitArray.create(path, (4096, 4096), "uint16", axes="yx")    # doctest: +SKIP
+    >>> array.write(block, (0, 2048))                                        # doctest: +SKIP
+    """
+
+    def __init__(self, array: zarr.Array[Any], path: Path) -> None:
+        self._array = array
+        self.path = path
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        *,
+        axes: str,
+        ngff: NGFF = "0.5",
+    ) -> UnitArray:
+        """Make an empty array at `path`; whatever was there is removed."""
+        layout = plan_layout(shape, axes, dtype, ngff)
+        common: dict[str, Any] = {"shape": shape, "dtype": storable(dtype), "fill_value": 0}
+        common |= {"store": path, "overwrite": True, "chunks": layout.chunks}
+        if ngff == "0.4":
+            codec = Blosc(cname=CODEC, clevel=CODEC_LEVEL, shuffle=Blosc.BITSHUFFLE)
+            keys = {"name": "v2", "separator": "/"}
+            kind = {"zarr_format": 2, "chunk_key_encoding": keys, "compressors": codec}
+        else:
+            item = np.dtype(dtype).itemsize
+            blosc = BloscCodec(typesize=item, cname=CODEC, clevel=CODEC_LEVEL, shuffle="bitshuffle")
+            kind = {"zarr_format": 3, "shards": layout.shards, "compressors": blosc}
+            kind |= {"dimension_names": tuple(axes)}
+        return cls(zarr.create_array(**common, **kind), path)
+
+    @classmethod
+    def open(cls, path: Path) -> UnitArray:
+        """Open an array of any writer; a missing one is a StoreError."""
+        if not any((path / name).is_file() for name in ("zarr.json", ".zarray")):
+            raise StoreError(f"{path} is missing: expected an array with zarr.json or .zarray")
+        try:
+            return cls(zarr.open_array(path, mode="r+"), path)
+        except Exception as error:
+            raise StoreError(f"{path} cannot be opened as a zarr array: {error}") from error
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size along every axis."""
+        return tuple(self._array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values."""
+        return np.dtype(self._array.dtype)
+
+    @property
+    def unit(self) -> tuple[int, ...]:
+        """Size of a write unit along every axis."""
+        return tuple(self._array.shards or self._array.chunks)
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Read a region."""
+        return np.asarray(self._array[region])
+
+    def write(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:
+        """Write whole units; only at the far borders of the array may a block end inside one.
+
+        Parameters
+        ----------
+        block : array of the store's dimensions
+        origin : place of its first element, in pixels
+        """
+        self._check(block, origin)
+        # Unit by unit: zarr encodes all that one assignment touches at the same time, and its
+        # memory would grow with the block.
+        for part in tiling(block.shape, self.unit):
+            place = tuple(slice(o + p.start, o + p.stop) for o, p in zip(origin, part))
+            self._array[place] = block[part]
+
+    def _check(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:
+        unit, shape = self.unit, self.shape
+        what = f"a block of shape {block.shape} at origin {tuple(origin)}"
+        if block.ndim != len(shape) or len(origin) != len(shape):
+            raise StoreError(f"{what} does not fit an array of shape {shape} ({self.path})")
+        ends = tuple(o + n for o, n in zip(origin, block.shape))
+        if any(o < 0 or end > size for o, end, size in zip(origin, ends, shape)):
+            raise StoreError(f"{what} reaches outside the array of shape {shape} ({self.path})")
+        inside = (end % u and end != size for end, u, size in zip(ends, unit, shape))
+        if any(o % u for o, u in zip(origin, unit)) or any(inside):
+            message = (
+                f"{what} does not cover whole write units of {unit} ({self.path}): start at "
+                f"multiples of the unit and end at one or at the border {shape}"
+            )
+            raise StoreError(message)
+        if not np.can_cast(block.dtype, self.dtype, "same_kind") and block.dtype.kind != "b":
+            raise StoreError(f"{what} is {block.dtype}, {self.path} is {self.dtype}: convert it")
+
+    def lazy(self) -> Any:
+        """A dask array with one chunk per write unit."""
+        import dask.array as da
+
+        return da.from_zarr(self._array, chunks=self.unit)
