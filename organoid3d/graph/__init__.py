@@ -1,0 +1,84 @@
+"""The tissue graph: objects as nodes, neighbours as edges, in `networkx`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from poolvox.organoid3d.graph.contact import measure_contacts
+from poolvox.organoid3d.graph.edges import EDGE_KINDS, EdgeKind, centroids, find_edges
+from poolvox.organoid3d.graph.nodes import describe_nodes, neighbour_statistics
+from poolvox.organoid3d.graph.spatial import clark_evans, geary_c, moran_i, ripley_l
+from poolvox.organoid3d.graph.summary import describe_graph
+
+__all__ = [
+    "EDGE_KINDS",
+    "clark_evans",
+    "describe_graph",
+    "describe_nodes",
+    "find_edges",
+    "geary_c",
+    "measure_contacts",
+    "moran_i",
+    "neighbour_statistics",
+    "ripley_l",
+    "tissue_graph",
+]
+
+
+def tissue_graph(
+    labels: NDArray[np.integer],
+    *,
+    spacing: Sequence[float],
+    kind: EdgeKind = "contact",
+    reach: float = 0.0,
+    mask: NDArray[np.bool_] | None = None,
+    features: pd.DataFrame | None = None,
+    neighbours: int = 6,
+    radius: float = 15.0,
+) -> nx.Graph:
+    """Make the graph of a tissue.
+
+    Parameters
+    ----------
+    labels : (Z, Y, X) array of nuclei or cells; 0 is background
+    spacing : (z, y, x) in micrometres
+    kind, reach, mask, neighbours, radius : which objects are neighbours, see `find_edges`
+    features : columns, indexed by label, that become attributes of the nodes
+
+    Returns
+    -------
+    Nodes are labels, with `z_um, y_um, x_um`, and `contact_um2, free_um2` where edges are
+    contacts; edges have `distance_um`, and `area_um2` where they are contacts. Nodes and edges are
+    in ascending order.
+
+    Examples
+    --------
+    >>> labels = np.zeros((6, 8, 12), int)
+    >>> labels[1:5, 2:6, 2:6], labels[1:5, 2:6, 6:10] = 1, 2
+    >>> sorted(tissue_graph(labels, spacing=(2.0, 1.0, 1.0)).edges())
+    [(1, 2)]
+    """
+    options = {"reach": reach, "mask": mask, "neighbours": neighbours, "radius": radius}
+    edges = find_edges(labels, spacing=spacing, kind=kind, **options)  # type: ignore[arg-type]
+    ids, points = centroids(labels, spacing=spacing)
+    graph = nx.Graph()
+    for label, (z, y, x) in zip(ids.tolist(), points.tolist(), strict=True):
+        graph.add_node(label, z_um=z, y_um=y, x_um=x)
+    ends = zip(edges["source"].tolist(), edges["target"].tolist(), strict=True)
+    for (source, target), length in zip(ends, edges["distance"].tolist(), strict=True):
+        graph.add_edge(source, target, distance_um=length)
+    if kind == "contact":
+        pairs = edges[["source", "target", "area"]].to_numpy(object)
+        nx.set_edge_attributes(graph, {(a, b): area for a, b, area in pairs}, "area_um2")
+        surfaces = measure_contacts(labels, spacing=spacing).objects
+        for column in ("contact", "free"):
+            nx.set_node_attributes(graph, surfaces[column].to_dict(), f"{column}_um2")
+    if features is not None:
+        for label, values in features.reindex(list(graph)).to_dict(orient="index").items():
+            graph.nodes[label].update(values)
+    return graph
