@@ -76,7 +76,7 @@ class Cluster:
 
     def outcomes(self, seconds: float) -> list[Outcome]:
         """Take what has come."""
-        found = []
+        found: list[Outcome] = []
         wait = seconds
         while True:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from poolvox.shared.engine.inputs import Digest, fingerprints, identity, stamp
@@ -28,16 +28,23 @@ class Ledger:
         self._output = os.fspath(output)
         self._bases = {key: base_token(unit) for key, unit in layout.units.items()}
         self._names: dict[str, str] = {}
+        # Identity of the inputs of each unit as the survey found them; None if not known.
+        self._identities: dict[str, str | None] = {}
         # Token of what lies on the disk of each unit that is settled in this run.
         self.at: dict[str, str] = {}
 
-    def hash_changed(self, keys: Iterable[str], *, threads: int) -> int:
-        """Read the inputs of done units whose size or time is new; return how many."""
-        done = (self._units[k] for k in keys if self._record(k, "done"))
+    def hash_changed(self, *, threads: int) -> int:
+        """Identify the inputs of done units; read those whose size or time is new, count them."""
+        done = (unit for key, unit in self._units.items() if self._record(key, "done"))
         paths = {os.fspath(path) for unit in done for path in unit.inputs}
-        unknown = sorted(path for path in paths if self.known(path) is None)
-        self.learn(fingerprints(unknown, threads=threads))
-        return len(unknown)
+        hashes = {path: digest.hash for path in paths if (digest := self.known(path)) is not None}
+        read = fingerprints(sorted(paths - hashes.keys()), threads=threads)
+        self.learn(read)
+        hashes |= {path: digest.hash for path, digest in read.items()}
+        for key, unit in self._units.items():
+            if self._record(key, "done"):
+                self._identities[key] = identity(unit.inputs, hashes)
+        return len(read)
 
     def known(self, path: str) -> Digest | None:
         """Hash of an input, if it was read before and has not been touched since."""
@@ -55,8 +62,8 @@ class Ledger:
         states: dict[str, str] = {}
         for key, unit in self._units.items():
             record = self._journal.records.get(key)
-            hashes = self._known_hashes(unit) if record is not None else None
-            expected = "" if hashes is None else self._token(unit, hashes, at)
+            inputs = self._identities.get(key)
+            expected = "" if inputs is None else self._token(unit, inputs, at)
             if record is None or record.state in ("begun", "skipped"):
                 states[key] = "pending"
             elif record.state == "failed":
@@ -72,12 +79,13 @@ class Ledger:
         record = self._record(key, "done")
         if record is None or not self.is_there(record):
             return False
-        hashes = self._known_hashes(self._units[key])
-        return hashes is not None and record.token == self.token(key, hashes)
+        inputs = self._identities.get(key)
+        return inputs is not None and record.token == self._token(self._units[key], inputs, self.at)
 
     def token(self, key: str, hashes: Mapping[str, str]) -> str:
         """Token of a unit whose needs are settled."""
-        return self._token(self._units[key], hashes, self.at)
+        unit = self._units[key]
+        return self._token(unit, identity(unit.inputs, hashes), self.at)
 
     def on_disk(self, key: str) -> str:
         """Token of what an earlier run left of a unit that this run does not touch."""
@@ -97,18 +105,9 @@ class Ledger:
         record = self._journal.records.get(key)
         return record if record is not None and record.state == state else None
 
-    def _known_hashes(self, unit: Unit) -> dict[str, str] | None:
-        hashes = {}
-        for path in map(os.fspath, unit.inputs):
-            digest = self.known(path)
-            if digest is None:
-                return None
-            hashes[path] = digest.hash
-        return hashes
-
-    def _token(self, unit: Unit, hashes: Mapping[str, str], at: Mapping[str, str]) -> str:
+    def _token(self, unit: Unit, inputs: str, at: Mapping[str, str]) -> str:
         needs = ((need, at[need]) for need in unit.needs)
-        return token(self._bases[unit.key], identity(unit.inputs, hashes), needs)
+        return token(self._bases[unit.key], inputs, needs)
 
     def _name(self, path: str) -> str:
         """Name an input as seen from the run's folder, so that both may move together."""

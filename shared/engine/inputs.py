@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,9 +36,9 @@ class Digest:
 def stamp(path: str | Path) -> Stamp | None:
     """Size and time of change of a file; for a folder (a store) those of all its files."""
     try:
-        stat = os.stat(path)
-        if not os.path.isdir(path):
-            return stat.st_size, stat.st_mtime_ns
+        found = os.stat(path)
+        if not stat.S_ISDIR(found.st_mode):
+            return found.st_size, found.st_mtime_ns
         facts = [(os.path.relpath(f, path), *_facts(f)) for f in _files(path)]
     except OSError:
         return None
@@ -101,5 +102,5 @@ def _files(folder: str | Path) -> list[str]:
 
 
 def _facts(path: str) -> Stamp:
-    stat = os.stat(path)
-    return stat.st_size, stat.st_mtime_ns
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns

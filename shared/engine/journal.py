@@ -162,12 +162,12 @@ def read_digests(folder: Path) -> dict[str, Digest]:
 def read_lines(path: Path, damaged: list[int] | None = None) -> Iterator[dict[str, Any]]:
     """Read whole lines; the numbers of those that are not JSON go to `damaged`."""
     try:
-        file = open(path, "rb")  # noqa: SIM115 (closed below)
+        file = open(path, encoding="utf-8", errors="replace", newline="\n")  # noqa: SIM115
     except FileNotFoundError:
         return
     with file:
         for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
+            if not line.endswith("\n"):
                 return  # being written, or torn by a kill
             try:
                 facts = json.loads(line)

@@ -108,14 +108,18 @@ class History:
 
     def _inputs(self) -> Iterator[tuple[str, str]]:
         """Name and hash of each input, named from the folder in which the run's folder lies."""
-        start = os.fspath(self._output)
+        start, beside = os.fspath(self._output), os.fspath(self._output.parent) + os.sep
         paths = {os.fspath(p) for unit in self._layout.units.values() for p in unit.inputs}
         for path in paths:
             try:
                 digest = self._journal.digests.get(os.path.relpath(path, start))
             except ValueError:  # another drive on Windows
                 digest = self._journal.digests.get(path)
-            if digest is not None:
+            if digest is None:
+                continue
+            if path.startswith(beside):  # the usual case, for 100,000 files
+                yield path[len(beside) :].replace(os.sep, "/"), digest.hash
+            else:
                 yield str(without_persons(path, self._output)), digest.hash
 
 
@@ -132,7 +136,7 @@ def versions() -> dict[str, str]:
 
 def host() -> dict[str, Any]:
     """What kind of machine this is, not which."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     return {
         "system": platform.system(),

@@ -144,7 +144,7 @@ class _Run:
         }
 
     def _survey(self) -> None:
-        hashed = self.ledger.hash_changed(self.layout.units, threads=cores())
+        hashed = self.ledger.hash_changed(threads=cores())
         states = self.ledger.survey()
         self.foretold = states
         expected = {k for k in self.selected if self.options.force or states[k] != "done"}
@@ -242,7 +242,8 @@ class _Run:
 
     def _open_runner(self) -> None:
         options = self.options
-        self.budget = parse_memory(options.memory) if options.memory else default_budget()
+        given = parse_memory(options.memory) if options.memory else default_budget()
+        self.budget: int | None = given
         if options.scheduler == "threads":
             self.runner = Threads(self.workers)
         elif options.scheduler == "processes":
