@@ -113,7 +113,7 @@ def expose(
 ) -> NDArray[np.uint16]:
     """One image of the camera; `channel` is None for the nuclear stain."""
     shape = spots.shape
-    wide = Transform((float(scenery.margin),) * 2).after(transform)
+    wide = Transform((float(scenery.margin),) * 2).after(transform.inverse())
     light: Plane = np.full(shape, camera.background, np.float32)
     if channel is None:
         light += resample(scenery.nuclei, wide, shape)
