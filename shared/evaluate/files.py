@@ -1,0 +1,97 @@
+"""Evaluation of files: TIFF stacks, OME-Zarr labels, tables of centres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tifffile
+from numpy.typing import NDArray
+
+from poolvox.shared.errors import InputError
+from poolvox.shared.evaluate.labels import Evaluation, evaluate_labels
+from poolvox.shared.evaluate.points import PointEvaluation, evaluate_points
+from poolvox.shared.evaluate.scores import THRESHOLDS
+
+__all__ = ["evaluate_files", "evaluate_point_files", "read_labels"]
+
+
+def evaluate_files(
+    labels: Path,
+    truth: Path,
+    *,
+    spacing: Sequence[float] | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
+    threshold: float = 0.5,
+) -> Evaluation:
+    """Compare two files of labels; see `evaluate_labels`.
+
+    Parameters
+    ----------
+    labels, truth : TIFF files, or OME-Zarr label groups such as `stacks.zarr/A/1/0/labels/nuclei`
+    spacing : voxel size, micrometres; by default that of the OME-Zarr, else sizes stay in voxels
+    """
+    (found, own), (true, other) = read_labels(Path(labels)), read_labels(Path(truth))
+    return evaluate_labels(
+        true,
+        found,
+        spacing=spacing or own or other,
+        thresholds=thresholds,
+        threshold=threshold,
+    )
+
+
+def evaluate_point_files(
+    labels: Path,
+    points: Path,
+    *,
+    spacing: Sequence[float] | None = None,
+    radius: float | None = None,
+) -> PointEvaluation:
+    """Compare a file of labels with a table of centres (CSV or TSV; columns z, y, x in voxels)."""
+    found, own = read_labels(Path(labels))
+    scale = spacing or own
+    if scale is None:
+        raise InputError(f"{labels} has no voxel size: give it, in micrometres, z y x")
+    return evaluate_points(
+        _read_points(Path(points), found.ndim), found, spacing=scale, radius=radius
+    )
+
+
+def read_labels(path: Path) -> tuple[Any, tuple[float, ...] | None]:
+    """Read labels, lazily from OME-Zarr, and their voxel size where the file has one."""
+    if not path.exists():
+        raise InputError(f"there is no {path}: give a TIFF file or an OME-Zarr label group")
+    if path.is_dir():
+        return _read_zarr(path)
+    try:
+        labels = tifffile.imread(path)
+    except (tifffile.TiffFileError, ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read as TIFF: {error}") from error
+    return np.squeeze(labels) if labels.ndim > 3 else labels, None
+
+
+def _read_zarr(path: Path) -> tuple[Any, tuple[float, ...] | None]:
+    # Imported here: TIFF files are compared without the cost of zarr.
+    from poolvox.shared.store import open_image
+
+    image = open_image(path)
+    data = image.image().data
+    spacing = tuple(image.spacing[axis] for axis in "zyx" if axis in image.spacing)
+    return (data if data.ndim <= 3 else data.squeeze()), spacing
+
+
+def _read_points(path: Path, ndim: int) -> NDArray[np.float64]:
+    if not path.exists():
+        raise InputError(f"there is no {path}: give a table with the columns z, y, x")
+    table = pd.read_csv(path, sep=None, engine="python")
+    table.columns = [str(name).strip().lower() for name in table.columns]
+    axes = list("zyx"[3 - ndim :])
+    missing = [axis for axis in axes if axis not in table]
+    if missing:
+        got = ", ".join(table.columns)
+        raise InputError(f"{path} needs the columns {', '.join(axes)} in voxels, got {got}")
+    return table[axes].to_numpy(float)
