@@ -33,6 +33,9 @@ UNSHARDED_SIDE: Final = 1024
 SHARD_SIDE: Final = 2048
 SHARD_BYTES: Final = 8 * 2**20
 
+# Measured on noisy uint16 fields, CPU seconds to write 64 MiB, and size: zstd 1 with bitshuffle 0.24
+# and 64 %; lz4 5 0.19 and 68 %; zstd 3 0.33 and 64 %; zarr's own default (zstd, no shuffle) 0.60
+# and 81 %. Reading them costs 0.07 to 0.14. Labels become 1 to 3 % with any of them.
 CODEC: Final = "zstd"
 CODEC_LEVEL: Final = 1
 
