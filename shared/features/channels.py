@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
-from .kernels import Floats
-from .objects import Objects
+from poolvox.shared.errors import InputError
+from poolvox.shared.features.kernels import Floats
+from poolvox.shared.features.objects import Objects
 
 __all__ = ["Signal", "read_signal"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .kernels import Bytes, Floats, Ints, Layout, box_mask, kernel
+from poolvox.shared.features.kernels import Bytes, Floats, Ints, Layout, box_mask, kernel
 
 __all__ = ["box_distance", "distance_to_border"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .kernels import Floats, Ints, Layout, kernel
-from .objects import Objects
+from poolvox.shared.features.kernels import Floats, Ints, Layout, kernel
+from poolvox.shared.features.objects import Objects
 
 __all__ = ["hull_measures"]
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
-from .kernels import Floats, Ints, Layout, kernel
+from poolvox.shared.errors import InputError
+from poolvox.shared.features.kernels import Floats, Ints, Layout, kernel
 
 __all__ = ["Objects", "Spacing", "find_objects", "spacing_of"]
 
@@ -46,6 +47,7 @@ class Objects:
     threads: int = 1
 
     def __len__(self) -> int:
+        """Return the number of objects."""
         return len(self.ids)
 
     @property
@@ -76,7 +78,7 @@ class Objects:
 
         Distances run between centres of voxels, and the image is as if it went on with background.
         """
-        from .distances import distance_to_border
+        from poolvox.shared.features.distances import distance_to_border
 
         return self.reduce(distance_to_border, np.empty(self.layout.voxels[-1]))
 
@@ -101,7 +103,7 @@ class Objects:
         if len(parts) <= 2:
             work(self.layout, *args, out, 0, len(self))
             return out
-        spans = list(zip(parts[:-1], parts[1:]))
+        spans = list(pairwise(parts))
         with ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(lambda span: work(self.layout, *args, out, *span), spans))
         return out

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
+from poolvox.shared.errors import ConfigError
 
 __all__ = [
     "Feature",
@@ -146,7 +146,9 @@ def get_group(name: str, options: Any = None) -> Group:
 
 
 def feature_dictionary(groups: Iterable[Group], ndim: int) -> pd.DataFrame:
-    """Describe every feature of `groups`, one row each: group, name, unit, formula, reference, range.
+    """Describe every feature of `groups`, one row for each column they make.
+
+    The columns are group, name, unit, formula, reference and range.
 
     `name` is the column's name without the compartment, `{channel}` standing for any channel.
     """

@@ -6,21 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from .hull import hull_measures
-from .kernels import Floats, Layout, kernel
-from .moments import principal_axes
-from .objects import Objects
-from .registry import Feature, register
-from .surface import border_measure, euler_number, patterns
-from .topology import components_and_holes
+from poolvox.shared.features.hull import hull_measures
+from poolvox.shared.features.kernels import Floats, Layout, kernel
+from poolvox.shared.features.moments import principal_axes
+from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.registry import Feature, register
+from poolvox.shared.features.surface import border_measure, euler_number, patterns
+from poolvox.shared.features.topology import components_and_holes
 
 __all__ = ["describe_shape", "measure_shape"]
 
 CROFTON = "doi:10.54294/sqhkxj"
 IBSI = "doi:10.1148/radiol.2020191145"
 FERET_MIN = {
-    2: "least distance of two parallel lines that hold the hull of the pixels' corners between them",
-    3: "least distance of two parallel planes, one of them on a face of the hull of the voxels' corners",
+    2: (
+        "least distance of two parallel lines that hold the hull of the pixels' "
+        "corners between them"
+    ),
+    3: (
+        "least distance of two parallel planes, one of them on a face of the hull "
+        "of the voxels' corners"
+    ),
 }
 
 
@@ -37,7 +43,12 @@ def _size(ndim: int) -> tuple[Feature, ...]:
             Feature(
                 "Surface_um2",
                 "um2",
-                "S: crossings of the border by lines in 13 directions, Crofton, weighted by the spherical Voronoi cell of the direction in micrometres; the image's border counts as background. CellProfiler triangulates and reads 8 to 20 % more",
+                (
+                    "S: crossings of the border by lines in 13 directions, Crofton, weighted "
+                    "by the spherical Voronoi cell of the direction in micrometres; the "
+                    "image's border counts as background. CellProfiler triangulates and reads "
+                    "8 to 20 % more"
+                ),
                 CROFTON,
                 positive,
             ),
@@ -54,7 +65,11 @@ def _size(ndim: int) -> tuple[Feature, ...]:
             Feature(
                 "Perimeter_um",
                 "um",
-                "P: crossings of the border by lines in 4 directions, Crofton, weighted by the angle nearest to each in micrometres; holes included. CellProfiler counts border pixels by type, which differs by a few percent",
+                (
+                    "P: crossings of the border by lines in 4 directions, Crofton, weighted by "
+                    "the angle nearest to each in micrometres; holes included. CellProfiler "
+                    "counts border pixels by type, which differs by a few percent"
+                ),
                 CROFTON,
                 positive,
             ),
@@ -68,55 +83,138 @@ def _size(ndim: int) -> tuple[Feature, ...]:
         )
     power = "(6 V / pi)^(1/3)" if ndim == 3 else "(4 A / pi)^(1/2)"
     return (
-        Feature(f"{size}_{unit}", unit, f"{s}: number of voxels times the voxel's size", IBSI, positive),
+        Feature(
+            f"{size}_{unit}", unit, f"{s}: number of voxels times the voxel's size", IBSI, positive
+        ),
         *border,
         Feature("EquivalentDiameter_um", "um", power, "", positive),
         Feature("Extent", "", f"{s} over that of the bounding box", "", share),
-        Feature(f"Hull{size}_{unit}", unit, f"{size.lower()} of the convex hull of the voxels' corners. CellProfiler counts pixels of the drawn hull", "", positive),
+        Feature(
+            f"Hull{size}_{unit}",
+            unit,
+            (
+                f"{size.lower()} of the convex hull of the voxels' corners. CellProfiler "
+                "counts pixels of the drawn hull"
+            ),
+            "",
+            positive,
+        ),
         Feature("Solidity", "", f"{s} over that of the hull", "", share),
-        Feature("FeretMax_um", "um", "greatest distance of two corners of the hull: the maximum diameter. CellProfiler measures between centres of pixels, one diagonal less", "", positive),
+        Feature(
+            "FeretMax_um",
+            "um",
+            (
+                "greatest distance of two corners of the hull: the maximum diameter. "
+                "CellProfiler measures between centres of pixels, one diagonal less"
+            ),
+            "",
+            positive,
+        ),
         Feature("FeretMin_um", "um", FERET_MIN[ndim], "", positive),
-    )  # fmt: skip
+    )
 
 
 def _axes(ndim: int) -> tuple[Feature, ...]:
-    moments = "l1 >= l2 >= ...: eigenvalues of the second moments in micrometres, each voxel with its own extent (spacing^2 / 12)"
+    moments = (
+        "l1 >= l2 >= ...: eigenvalues of the second moments in micrometres, each "
+        "voxel with its own extent (spacing^2 / 12)"
+    )
     length = "2 sqrt(5 li)" if ndim == 3 else "4 sqrt(li)"
     names = ("Major", "Middle", "Minor") if ndim == 3 else ("Major", "Minor")
     axes = tuple(
-        Feature(f"{name}Axis_um", "um", f"{length}, full axis {i} of the ellips{'oid' if ndim == 3 else 'e'} of equal moments; {moments}", "", "(0, inf)")
+        Feature(
+            f"{name}Axis_um",
+            "um",
+            (
+                f"{length}, full axis {i} of the ellips{'oid' if ndim == 3 else 'e'} of "
+                f"equal moments; {moments}"
+            ),
+            "",
+            "(0, inf)",
+        )
         for i, name in enumerate(names, 1)
-    )  # fmt: skip
+    )
     ratio = Feature("Elongation", "", f"sqrt(l2 / l1), 1 when round; {moments}", IBSI, "(0, 1]")
-    strain = Feature("Strain", "", "ln(ai / (product of all axes)^(1/ndim)): eigenvalues of the true strain that makes a ball into the ellipsoid of equal moments, largest first, sum 0", "doi:10.1242/dev.204225", "(-inf, inf)", tuple(str(i + 1) for i in range(ndim)))  # fmt: skip
+    strain = Feature(
+        "Strain",
+        "",
+        (
+            "ln(ai / (product of all axes)^(1/ndim)): eigenvalues of the true strain "
+            "that makes a ball into the ellipsoid of equal moments, largest first, sum "
+            "0"
+        ),
+        "doi:10.1242/dev.204225",
+        "(-inf, inf)",
+        tuple(str(i + 1) for i in range(ndim)),
+    )
     if ndim == 2:
         return (
-            *axes, ratio,
+            *axes,
+            ratio,
             Feature("Eccentricity", "", "sqrt(1 - l2 / l1)", "", "[0, 1)"),
-            Feature("Orientation_degree", "degree", "angle of the major axis to the x axis, towards y; NaN when round", "", "(-90, 90]"),
+            Feature(
+                "Orientation_degree",
+                "degree",
+                "angle of the major axis to the x axis, towards y; NaN when round",
+                "",
+                "(-90, 90]",
+            ),
             strain,
-        )  # fmt: skip
+        )
     return (
-        *axes, ratio,
+        *axes,
+        ratio,
         Feature("Flatness", "", "sqrt(l3 / l1), 1 when round", IBSI, "(0, 1]"),
-        Feature("Anisotropy", "", "fractional anisotropy sqrt(3/2) |l - mean l| / |l|", "", "[0, 1]"),
-        Feature("OrientationPolar_degree", "degree", "angle of the major axis to the z axis; NaN when round", "", "[0, 90]"),
-        Feature("OrientationAzimuth_degree", "degree", "angle of the major axis in the plane to the x axis, towards y; NaN when round or upright", "", "(-90, 90]"),
+        Feature(
+            "Anisotropy", "", "fractional anisotropy sqrt(3/2) |l - mean l| / |l|", "", "[0, 1]"
+        ),
+        Feature(
+            "OrientationPolar_degree",
+            "degree",
+            "angle of the major axis to the z axis; NaN when round",
+            "",
+            "[0, 90]",
+        ),
+        Feature(
+            "OrientationAzimuth_degree",
+            "degree",
+            (
+                "angle of the major axis in the plane to the x axis, towards y; NaN when "
+                "round or upright"
+            ),
+            "",
+            "(-90, 90]",
+        ),
         strain,
-    )  # fmt: skip
+    )
 
 
 def _structure(ndim: int) -> tuple[Feature, ...]:
     size, unit = ("Volume", "um3") if ndim == 3 else ("Area", "um2")
-    inside = "distance from a voxel's centre to the nearest centre outside, with spacing; the image's border counts as outside"
+    inside = (
+        "distance from a voxel's centre to the nearest centre outside, with "
+        "spacing; the image's border counts as outside"
+    )
     return (
-        Feature("EulerNumber", "count", "parts - tunnels + cavities, voxels that share a corner being connected", "doi:10.1007/978-3-540-78275-9_31", "(-inf, inf)"),
+        Feature(
+            "EulerNumber",
+            "count",
+            "parts - tunnels + cavities, voxels that share a corner being connected",
+            "doi:10.1007/978-3-540-78275-9_31",
+            "(-inf, inf)",
+        ),
         Feature("Components", "count", "connected parts (corners connect)", "", "[1, inf)"),
-        Feature(f"Hole{size}_{unit}", unit, "background enclosed by the object (faces connect)", "", "[0, inf)"),
+        Feature(
+            f"Hole{size}_{unit}",
+            unit,
+            "background enclosed by the object (faces connect)",
+            "",
+            "[0, inf)",
+        ),
         Feature("MaxRadius_um", "um", f"largest of: {inside}", "", "(0, inf)"),
         Feature("MeanRadius_um", "um", f"mean of: {inside}", "", "(0, inf)"),
         Feature("MedianRadius_um", "um", f"median of: {inside}", "", "(0, inf)"),
-    )  # fmt: skip
+    )
 
 
 @register("Shape", features=describe_shape)

@@ -14,8 +14,8 @@ from itertools import product
 import numpy as np
 from scipy.spatial import SphericalVoronoi
 
-from .kernels import Bytes, Floats, Layout, box_mask, kernel
-from .objects import Objects
+from poolvox.shared.features.kernels import Bytes, Floats, Layout, box_mask, kernel
+from poolvox.shared.features.objects import Objects
 
 __all__ = ["border_measure", "directions", "euler_number", "patterns"]
 

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..errors import InputError, PoolvoxError
-from .channels import Signal, read_signal
-from .kernels import Floats
-from .objects import Objects, Spacing, find_objects
-from .registry import Group, feature_dictionary, get_group, group_names
+from poolvox.shared.errors import InputError, PoolvoxError
+from poolvox.shared.features.channels import Signal, read_signal
+from poolvox.shared.features.kernels import Floats
+from poolvox.shared.features.objects import Objects, Spacing, find_objects
+from poolvox.shared.features.registry import Group, feature_dictionary, get_group, group_names
 
 __all__ = ["choose_groups", "measure", "measure_objects", "write_feature_dictionary"]
 
@@ -72,7 +72,8 @@ def choose_groups(
     for group in groups:
         if ndim not in group.dims:
             raise InputError(
-                f"group {group.key!r} measures images of {group.dims} axes, these labels have {ndim}"
+                f"group {group.key!r} measures images of {group.dims} axes, these labels "
+                f"have {ndim}"
             )
     chosen = [get_group(g.key, given.pop(type(g.options), None)) for g in groups]
     if given:

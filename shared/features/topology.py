@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .kernels import Bytes, Floats, Ints, Layout, box_mask, kernel
-from .objects import Objects
+from poolvox.shared.features.kernels import Bytes, Floats, Ints, Layout, box_mask, kernel
+from poolvox.shared.features.objects import Objects
 
 __all__ = ["components_and_holes"]
 

@@ -1,0 +1,217 @@
+"""Grey-level co-occurrence in 2D and 3D at distances in micrometres.
+
+A distance is the same in every direction: the step of a direction is the vector of the grid that
+is nearest to `distance` micrometres along it. Directions that the grid cannot tell apart at that
+distance (a z step larger than it) are counted once, so a stack with coarse z is not measured twice
+in the plane, nor compared over several z planes as if they were next to each other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolvox.shared.features.kernels import Floats, Ints, Layout, box_values, kernel
+from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.surface import directions
+
+__all__ = ["MEASURES", "co_occurrence", "steps_at"]
+
+MEASURES = (
+    "AngularSecondMoment",
+    "Contrast",
+    "Correlation",
+    "JointVariance",
+    "InverseDifferenceMoment",
+    "SumAverage",
+    "SumVariance",
+    "SumEntropy",
+    "Entropy",
+    "DifferenceAverage",
+    "DifferenceVariance",
+    "DifferenceEntropy",
+    "Information1",
+    "Information2",
+    "JointMaximum",
+)
+
+OUTSIDE = -1
+
+
+def steps_at(distance: float, spacing: Floats, ndim: int) -> Ints:
+    """(D, 3) steps in voxels, each the nearest to `distance` micrometres along its direction.
+
+    Examples
+    --------
+    >>> len(steps_at(1.0, np.array([1.0, 1.0, 1.0]), 3))
+    13
+    >>> len(steps_at(1.0, np.array([5.0, 1.0, 1.0]), 3))
+    4
+    """
+    found: dict[tuple[int, ...], None] = {}
+    for direction in directions(ndim):
+        unit = np.array(direction) / np.linalg.norm(direction)
+        step = np.floor(np.abs(unit) * distance / spacing + 0.5) * np.sign(unit)
+        key = tuple(int(s) for s in step)
+        if any(key) and tuple(-s for s in key) not in found:
+            found[key] = None
+    return np.array(list(found), dtype=np.int64).reshape(-1, 3)
+
+
+def co_occurrence(
+    objects: Objects,
+    values: Floats,
+    distances: tuple[float, ...],
+    *,
+    levels: int,
+    bin_width: float | None = None,
+) -> Floats:
+    """Mean and range over directions of every measure, (K, distances, 2, measures).
+
+    Parameters
+    ----------
+    values : (N,) in object order; NaN takes no part
+    distances : micrometres
+    levels : grey levels between the object's least and greatest value
+    bin_width : width of a grey level counted from the object's least value, instead of `levels`;
+        values beyond `levels` of them share the last
+    """
+    steps = [steps_at(d, objects.layout.spacing, objects.ndim) for d in distances]
+    ends = np.cumsum([0, *(len(s) for s in steps)])
+    out = np.full((len(objects), len(distances), 2, len(MEASURES)), np.nan)
+    width = 0.0 if bin_width is None else bin_width
+    table = np.concatenate([np.empty((0, 3), np.int64), *steps])
+    return objects.reduce(_co_occurrence, out, values, table, ends, levels, width)
+
+
+@kernel
+def _quantise(box: Floats, levels: int, width: float) -> NDArray[np.int16]:
+    grey = np.full(box.shape, OUTSIDE, np.int16)
+    least, greatest = np.inf, -np.inf
+    for value in box.reshape(-1):
+        if not np.isnan(value):
+            least, greatest = min(least, value), max(greatest, value)
+    scale = 1 / width if width > 0 else 0.0
+    if width == 0 and greatest > least:
+        scale = levels / (greatest - least)
+    flat, source = grey.reshape(-1), box.reshape(-1)
+    for i in range(flat.size):
+        if not np.isnan(source[i]):
+            flat[i] = min(int((source[i] - least) * scale), levels - 1)
+    return grey
+
+
+@kernel
+def _count(grey: NDArray[np.int16], step: Ints, counts: Ints) -> None:
+    depth, height, width = grey.shape
+    counts[:] = 0
+    dz, dy, dx = step
+    for z in range(max(0, -dz), depth - max(0, dz)):
+        for y in range(max(0, -dy), height - max(0, dy)):
+            for x in range(max(0, -dx), width - max(0, dx)):
+                a, b = grey[z, y, x], grey[z + dz, y + dy, x + dx]
+                if a >= 0 and b >= 0:
+                    counts[a, b] += 1
+
+
+@kernel
+def _plogp(share: Floats) -> float:
+    entropy = 0.0
+    for p in share:
+        if p > 0:
+            entropy -= p * np.log2(p)
+    return entropy
+
+
+@kernel
+def _moments(share: Floats) -> tuple[float, float]:
+    mean, square = 0.0, 0.0
+    for i in range(len(share)):
+        mean += i * share[i]
+    for i in range(len(share)):
+        square += (i - mean) ** 2 * share[i]
+    return mean, square
+
+
+@kernel
+def _describe(counts: Ints, out: Floats) -> bool:
+    """Measures of the symmetric matrix `counts` + its transpose; False where there are no pairs."""
+    levels = len(counts)
+    total = 2.0 * counts.sum()
+    if total == 0:
+        return False
+    marginal, plus, minus = np.zeros(levels), np.zeros(2 * levels - 1), np.zeros(levels)
+    energy, entropy, top, product = 0.0, 0.0, 0.0, 0.0
+    for a in range(levels):
+        for b in range(a + 1):
+            n = counts[a, b] + counts[b, a]
+            if n == 0:
+                continue
+            # A pair of different levels stands on both sides of the diagonal.
+            both = 1.0 if a == b else 2.0
+            p = n / total
+            marginal[a] += p
+            if a != b:
+                marginal[b] += p
+            plus[a + b] += both * p
+            minus[a - b] += both * p
+            energy += both * p * p
+            entropy -= both * p * np.log2(p)
+            product += both * p * a * b
+            top = max(top, p)
+    mean, variance = _moments(marginal)
+    spread, contrast = _moments(minus)
+    out[0], out[1] = energy, contrast + spread * spread
+    # Levels all equal: variance is rounding, and nothing correlates.
+    out[2] = (product - mean * mean) / variance if variance > 1e-12 else np.nan
+    out[3], out[4] = variance, 0.0
+    for d in range(levels):
+        out[4] += minus[d] / (1 + d * d)
+    sum_mean, out[6] = _moments(plus)
+    # Levels count from 1, as in the standard.
+    out[5] = sum_mean + 2
+    out[7], out[8], out[9], out[10] = _plogp(plus), entropy, spread, contrast
+    out[11] = _plogp(minus)
+    single = _plogp(marginal)
+    out[12] = (entropy - 2 * single) / single if single > 1e-12 else np.nan
+    out[13] = np.sqrt(max(1 - np.exp(-2 * (2 * single - entropy)), 0.0))
+    out[14] = top
+    return True
+
+
+@kernel
+def _co_occurrence(
+    layout: Layout,
+    values: Floats,
+    steps: Ints,
+    ends: Ints,
+    levels: int,
+    width: float,
+    out: Floats,
+    start: int,
+    stop: int,
+) -> None:
+    counts = np.empty((levels, levels), np.int64)
+    found = np.empty(out.shape[3])
+    for k in range(start, stop):
+        grey = _quantise(box_values(layout, k, values, np.nan, 0), levels, width)
+        for scale in range(len(ends) - 1):
+            n = np.zeros(len(found))
+            mean, low, high = (
+                np.zeros(len(found)),
+                np.full(len(found), np.inf),
+                np.zeros(len(found)),
+            )
+            high[:] = -np.inf
+            for step in range(ends[scale], ends[scale + 1]):
+                _count(grey, steps[step], counts)
+                if not _describe(counts, found):
+                    continue
+                for i in range(len(found)):
+                    if not np.isnan(found[i]):
+                        n[i] += 1
+                        mean[i] += found[i]
+                        low[i], high[i] = min(low[i], found[i]), max(high[i], found[i])
+            for i in range(len(found)):
+                if n[i] > 0:
+                    out[k, scale, 0, i], out[k, scale, 1, i] = mean[i] / n[i], high[i] - low[i]

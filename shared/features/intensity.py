@@ -1,0 +1,283 @@
+"""Statistics of intensity inside objects, at their border and against the background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from poolvox.shared.features.channels import Signal
+from poolvox.shared.features.kernels import Floats, Layout, box_mask, box_values, kernel
+from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.registry import Feature, register
+
+__all__ = ["IntensityOptions", "measure_intensity"]
+
+QUANTILES = (1, 5, 25, 75, 95, 99)
+# Spread below this share of the largest value is rounding: the object counts as constant.
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class IntensityOptions:
+    """Options of the group `intensity`.
+
+    Attributes
+    ----------
+    bins : equal bins between the object's least and greatest value, for the entropy
+    background_um : how far round the object's box unlabelled voxels count as its background
+    """
+
+    bins: int = 32
+    background_um: float = 2.0
+
+
+def describe_intensity(ndim: int, options: IntensityOptions) -> tuple[Feature, ...]:
+    """What the group returns; values that are not finite take no part."""
+    ibsi, value, any_ = "doi:10.1148/radiol.2020191145", "intensity", "(-inf, inf)"
+    edge = (
+        "over voxels with a face on something else; the image's border counts as "
+        "background, which CellProfiler does not"
+    )
+    ring = f"median of unlabelled voxels up to {options.background_um:g} um round the bounding box"
+    return (
+        Feature("Integrated", value, "sum", ibsi, any_),
+        Feature("Mean", value, "mean", ibsi, any_),
+        Feature(
+            "Std", value, "standard deviation, divided by the number of voxels", ibsi, "[0, inf)"
+        ),
+        Feature("CV", "", "Std / |Mean|; NaN when the mean is 0", ibsi, "[0, inf)"),
+        Feature("Min", value, "least value", ibsi, any_),
+        Feature("Max", value, "greatest value", ibsi, any_),
+        Feature("Median", value, "median", ibsi, any_),
+        Feature(
+            "MAD",
+            value,
+            "median of |value - median|; CellProfiler takes the 1/ndim quantile in 3D",
+            "",
+            "[0, inf)",
+        ),
+        Feature(
+            "Quantile",
+            value,
+            (
+                "percentile, linear between the sorted values at (n - 1) q; CellProfiler "
+                "before 5 interpolates at n q"
+            ),
+            "",
+            any_,
+            tuple(str(q) for q in QUANTILES),
+        ),
+        Feature("Skewness", "", "m3 / m2^1.5; NaN when constant", ibsi, any_),
+        Feature("Kurtosis", "", "m4 / m2^2 - 3; NaN when constant", ibsi, "[-2, inf)"),
+        Feature("RMS", value, "square root of the mean square", ibsi, "[0, inf)"),
+        Feature(
+            "Entropy",
+            "bit",
+            (f"of the histogram of {options.bins} equal bins between least and greatest value"),
+            ibsi,
+            f"[0, {np.log2(options.bins):g}]",
+        ),
+        Feature("EdgeIntegrated", value, f"sum {edge}", "", any_),
+        Feature("EdgeMean", value, f"mean {edge}", "", any_),
+        Feature("EdgeStd", value, f"standard deviation {edge}", "", "[0, inf)"),
+        Feature(
+            "Background",
+            value,
+            (
+                f"{ring}; NaN when there are none. Near a cut of the image it is taken from "
+                "what is there"
+            ),
+            "",
+            any_,
+        ),
+        Feature("MeanCorrected", value, f"Mean minus the {ring}", "", any_),
+        Feature(
+            "IntegratedCorrected",
+            value,
+            f"Integrated minus the number of voxels times the {ring}",
+            "",
+            any_,
+        ),
+        Feature(
+            "MassDisplacement_um",
+            "um",
+            (
+                "distance between the centre and the centre weighted by intensity; NaN "
+                "when the sum is 0"
+            ),
+            "",
+            "[0, inf)",
+        ),
+    )
+
+
+@register("Intensity", needs="images", features=describe_intensity, options=IntensityOptions())
+def measure_intensity(
+    objects: Objects, signal: Signal, options: IntensityOptions
+) -> dict[str, Floats]:
+    """Measure one channel in every object; see `describe_intensity` for what and how."""
+    basic = objects.reduce(_statistics, np.empty((len(objects), 20)), signal.values, options.bins)
+    edge = objects.reduce(_edge, np.empty((len(objects), 3)), signal.values)
+    background = _background(objects, signal, options.background_um)
+    names = ("Integrated", "Mean", "Std", "CV", "Min", "Max", "Median", "MAD")
+    found = dict(zip(names, basic.T))
+    found["Quantile"] = basic[:, 8:14]
+    names = ("Skewness", "Kurtosis", "RMS", "Entropy", "MassDisplacement_um")
+    found |= dict(zip(names, basic.T[14:]))
+    found |= dict(zip(("EdgeIntegrated", "EdgeMean", "EdgeStd"), edge.T))
+    found["Background"] = background
+    found["MeanCorrected"] = found["Mean"] - background
+    # Voxels that were ignored have no part in the sum, so none in what is taken off it either.
+    found["IntegratedCorrected"] = found["Integrated"] - basic[:, 19] * background
+    return found
+
+
+def _background(objects: Objects, signal: Signal, reach: float) -> Floats:
+    margin = np.ceil(reach / objects.layout.spacing - 1e-9).astype(np.int64)
+    if objects.ndim == 2:
+        margin[0] = 0
+    out = np.full(len(objects), np.nan)
+    # Labels by their bits: signed and unsigned share one compiled function.
+    labels = objects.labels.view(f"u{objects.labels.dtype.itemsize}")
+    return objects.reduce(_free_median, out, labels, signal.image, margin)
+
+
+@kernel
+def _quantile(ordered: Floats, share: float) -> float:
+    at = share * (len(ordered) - 1)
+    low = int(at)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
+
+
+@kernel
+def _statistics(
+    layout: Layout, values: Floats, bins: int, out: Floats, start: int, stop: int
+) -> None:
+    shares = np.array([0.01, 0.05, 0.25, 0.75, 0.95, 0.99])
+    for k in range(start, stop):
+        inside = values[layout.voxels[k] : layout.voxels[k + 1]]
+        kept = inside[~np.isnan(inside)]
+        n = len(kept)
+        out[k] = np.nan
+        out[k, 19] = n
+        if n == 0:
+            continue
+        total, mean = kept.sum(), kept.mean()
+        kept.sort()
+        least, greatest = kept[0], kept[-1]
+        m2, m3, m4, square = 0.0, 0.0, 0.0, 0.0
+        for value in kept:
+            d = value - mean
+            m2 += d * d
+            m3 += d * d * d
+            m4 += d * d * d * d
+            square += value * value
+        m2, m3, m4 = m2 / n, m3 / n, m4 / n
+        constant = greatest - least <= ROUNDING * max(abs(least), abs(greatest))
+        deviation = 0.0 if constant else np.sqrt(m2)
+        median = _quantile(kept, 0.5)
+        out[k, 0], out[k, 1], out[k, 2] = total, mean, deviation
+        if mean != 0:
+            out[k, 3] = deviation / abs(mean)
+        out[k, 4], out[k, 5], out[k, 6] = least, greatest, median
+        out[k, 7] = _quantile(np.sort(np.abs(kept - median)), 0.5)
+        for i in range(len(shares)):
+            out[k, 8 + i] = _quantile(kept, shares[i])
+        if not constant:
+            out[k, 14], out[k, 15] = m3 / m2**1.5, m4 / (m2 * m2) - 3
+        out[k, 16] = np.sqrt(square / n)
+        out[k, 17] = 0.0 if constant else _entropy(kept, bins)
+        out[k, 18] = _displacement(layout, k, inside)
+
+
+@kernel
+def _entropy(ordered: Floats, bins: int) -> float:
+    counts = np.zeros(bins)
+    width = (ordered[-1] - ordered[0]) / bins
+    for value in ordered:
+        counts[min(int((value - ordered[0]) / width), bins - 1)] += 1
+    entropy = 0.0
+    for count in counts:
+        if count > 0:
+            entropy -= count / len(ordered) * np.log2(count / len(ordered))
+    return entropy
+
+
+@kernel
+def _displacement(layout: Layout, k: int, inside: Floats) -> float:
+    sums, plain = np.zeros(3), np.zeros(3)
+    mass, n, at = 0.0, 0, 0
+    for run in range(layout.runs[k], layout.runs[k + 1]):
+        line, x = divmod(layout.start[run], layout.shape[2])
+        z, y = divmod(line, layout.shape[1])
+        z, y, x = z - layout.box[k, 0], y - layout.box[k, 2], x - layout.box[k, 4]
+        for step in range(layout.length[run]):
+            value = inside[at + step]
+            if not np.isnan(value):
+                mass += value
+                n += 1
+                for axis, position in ((0, z), (1, y), (2, x + step)):
+                    sums[axis] += value * position
+                    plain[axis] += position
+        at += layout.length[run]
+    if mass == 0:
+        return np.nan
+    away = (sums / mass - plain / n) * layout.spacing
+    return np.sqrt((away * away).sum())
+
+
+@kernel
+def _edge(layout: Layout, values: Floats, out: Floats, start: int, stop: int) -> None:
+    for k in range(start, stop):
+        mask = box_mask(layout, k, 1)
+        box = box_values(layout, k, values, np.nan, 1)
+        depth, height, width = mask.shape
+        n, total, square = 0, 0.0, 0.0
+        # Counted from a value of the object, so that a large offset costs no digits.
+        base = values[layout.voxels[k]]
+        base = 0.0 if np.isnan(base) else base
+        for z in range(depth):
+            for y in range(1, height - 1):
+                for x in range(1, width - 1):
+                    if mask[z, y, x] == 0 or np.isnan(box[z, y, x]):
+                        continue
+                    faces = mask[z, y - 1, x] & mask[z, y + 1, x] & mask[z, y, x - 1]
+                    faces &= mask[z, y, x + 1]
+                    if depth > 1 and not layout.flat:
+                        faces &= mask[z - 1, y, x] & mask[z + 1, y, x]
+                    if faces == 0:
+                        d = box[z, y, x] - base
+                        n, total, square = n + 1, total + d, square + d * d
+        if n == 0:
+            out[k] = np.nan
+            continue
+        mean = total / n
+        out[k, 0], out[k, 1] = total + n * base, mean + base
+        out[k, 2] = np.sqrt(max(square / n - mean * mean, 0.0))
+
+
+@kernel
+def _free_median(
+    layout: Layout,
+    labels: Floats,
+    image: Floats,
+    margin: Floats,
+    out: Floats,
+    start: int,
+    stop: int,
+) -> None:
+    for k in range(start, stop):
+        z0, y0, x0 = np.maximum(layout.box[k, 0::2] - margin, 0)
+        z1, y1, x1 = np.minimum(layout.box[k, 1::2] + margin, layout.shape)
+        free = np.empty((z1 - z0) * (y1 - y0) * (x1 - x0))
+        n = 0
+        for z in range(z0, z1):
+            for y in range(y0, y1):
+                for x in range(x0, x1):
+                    if labels[z, y, x] == 0 and np.isfinite(np.float64(image[z, y, x])):
+                        free[n] = image[z, y, x]
+                        n += 1
+        if n:
+            out[k] = np.median(free[:n])
