@@ -7,14 +7,14 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import Delaunay, QhullError, cKDTree
 from skimage.segmentation import expand_labels
 
-from poolvox.organoid3d.graph.contact import compact, measure_contacts
+from poolvox.organoid3d.graph.contact import measure_contacts
 from poolvox.shared.errors import InputError
+from poolvox.shared.features import find_objects
 
 __all__ = ["EDGE_KINDS", "EdgeKind", "centroids", "find_edges"]
 
@@ -88,25 +88,8 @@ def centroids(
     labels: NDArray[np.integer], *, spacing: Sequence[float]
 ) -> tuple[NDArray[np.integer], Points]:
     """Ids in ascending order, and the centroid of each (N, 3) in micrometres."""
-    ids, dense = compact(labels)
-    sums = _sum_places(dense, len(ids) + 1)[1:]
-    return ids, sums[:, :3] / sums[:, 3:] * np.asarray(spacing, float)
-
-
-@njit(cache=True)
-def _sum_places(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    """Sum z, y, x and one over the voxels of each label."""
-    sums = np.zeros((count, 4), np.int64)
-    depth, height, width = labels.shape
-    for z in range(depth):
-        for y in range(height):
-            for x in range(width):
-                row = sums[labels[z, y, x]]
-                row[0] += z
-                row[1] += y
-                row[2] += x
-                row[3] += 1
-    return sums
+    objects = find_objects(labels, spacing=spacing)
+    return objects.ids, objects.centroids * objects.spacing
 
 
 def _by_contact(

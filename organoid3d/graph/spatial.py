@@ -10,6 +10,8 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from poolvox.organoid3d.harmonics import golden_sphere
+
 __all__ = ["clark_evans", "geary_c", "moran_i", "ripley_l"]
 
 # Directions in which the share of a sphere that lies in the tissue is looked up.
@@ -101,14 +103,6 @@ def ripley_l(
     k = volume / (count * (count - 1)) * within
     excess: NDArray[np.float64] = np.cbrt(3 * k / (4 * np.pi)) - np.asarray(radii)
     return excess
-
-
-def golden_sphere(count: int) -> NDArray[np.float64]:
-    """Directions (count, 3) spread evenly over the unit sphere, in (z, y, x)."""
-    z = 1 - (2 * np.arange(count) + 1) / count
-    turn = np.pi * (3 - np.sqrt(5)) * np.arange(count)
-    flat = np.sqrt(1 - z**2)
-    return np.stack([z, flat * np.sin(turn), flat * np.cos(turn)], axis=1)
 
 
 def _sphere_shares(
