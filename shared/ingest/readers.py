@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ class Scene:
     axes : letters of `shape`; beside t, c, z, y, x there are `i` (pages whose meaning the file
         does not tell) and `s` (samples of one pixel)
     pages : page of each plane, in the order of the leading axes; empty where they are in order
+    colour : the samples of a pixel are the colours of a picture
+    fault : why this image cannot be read, though others of the file can
     place : the well and tile that the file itself gives, as a plate or a list of positions does
     """
 
@@ -44,6 +47,7 @@ class Scene:
     pages: tuple[int, ...] = ()
     place: tuple[str | None, str | None] = (None, None)
     colour: bool = False
+    fault: str = ""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -289,24 +293,43 @@ def _describe_zarr(path: Path) -> Header:
     try:
         plate = open_plate(path)
     except PoolvoxError:
-        return _zarr_header([(open_image(path), None, None)])
-    images = [(plate[well][tile], well, tile) for well in plate.wells for tile in plate[well].tiles]
-    if not images:
+        return _zarr_header([_zarr_scene(lambda: open_image(path), (None, None))])
+    scenes = [
+        _zarr_scene(partial(_field, plate, well, tile), (well, tile))
+        for well in plate.wells
+        for tile in plate[well].tiles
+    ]
+    if not scenes:
         raise InputError("the plate holds no image")
-    return _zarr_header(images)
+    return _zarr_header(scenes)
 
 
-def _zarr_header(images: list[tuple[Any, str | None, str | None]]) -> Header:
-    first = images[0][0]
-    scenes = tuple(
-        Scene(image.axes, tuple(image.shape), place=(well, tile)) for image, well, tile in images
-    )
+def _field(plate: Any, well: str, tile: str) -> Any:
+    return plate[well][tile]
+
+
+def _zarr_scene(
+    open_it: Callable[[], Any], place: tuple[str | None, str | None]
+) -> tuple[Scene, Any]:
+    """Describe one image of a store; a damaged one costs itself alone."""
+    try:
+        image = open_it()
+        image.image()
+        return Scene(image.axes, tuple(image.shape), place=place), image
+    except PoolvoxError as error:
+        return Scene("yx", (0, 0), place=place, fault=str(error)), None
+
+
+def _zarr_header(scenes: list[tuple[Scene, Any]]) -> Header:
+    image = next((image for _, image in scenes if image is not None), None)
+    if image is None:
+        raise InputError(scenes[0][0].fault)
     return Header(
         "zarr",
-        np.dtype(first.image().dtype),
-        scenes,
-        {axis: float(size) for axis, size in first.spacing.items() if axis in "zyx"},
-        tuple(str(name) for name in first.channels),
+        np.dtype(image.dtype),
+        tuple(scene for scene, _ in scenes),
+        {axis: float(size) for axis, size in image.spacing.items() if axis in "zyx"},
+        tuple(str(name) for name in image.channels),
     )
 
 

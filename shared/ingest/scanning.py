@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from poolvox.shared.errors import InputError
+from poolvox.shared.ingest.checks import check_tile, problem
 from poolvox.shared.ingest.files import Found, find_files
 from poolvox.shared.ingest.layout import Expected, Layout, interpret
 from poolvox.shared.ingest.manifest import Manifest, Piece, Problem, TileKey
@@ -115,13 +112,15 @@ def _pieces(
                     fault = ("axes", str(error))
             pieces.append(piece)
             if fault:
-                faults.append(_problem(fault[0], piece, f"{Path(piece.path).name}: {fault[1]}"))
+                faults.append(problem(fault[0], piece, f"{Path(piece.path).name}: {fault[1]}"))
     return pieces, faults, wells
 
 
 def _misfit(read: _Read, scenes: int, number: int, piece: Piece) -> tuple[str, str] | None:
     if read.reason:
         return read.kind, read.reason
+    if read.header is not None and read.header.scenes[number].fault:
+        return "unreadable", read.header.scenes[number].fault
     if scenes > 1 and {"tile", "organoid"} & set(read.found.values):
         text = f"the file holds {scenes} positions, but its name gives one: leave {{tile}} out"
         return "axes", text
@@ -156,10 +155,6 @@ def _piece(read: _Read, number: int, plate: str, wells: dict[str, str]) -> Piece
         header=read.header,
         scene=number,
     )
-
-
-def _problem(kind: str, piece: Piece, reason: str) -> Problem:
-    return Problem(kind, piece.key, piece.path, reason, piece.cycle, piece.channel)
 
 
 def _none_is_good(faults: list[Problem]) -> str:
@@ -207,7 +202,7 @@ def _assemble(
         notes=notes,
         wells=wells,
     )
-    found = [f for key in ordered for f in _check_tile(manifest, key, layout, dtype)]
+    found = [f for key in ordered for f in check_tile(manifest, key, layout, dtype)]
     everything = sorted(kept + found, key=lambda f: (f.key.order, natural(f.path)))
     return replace(manifest, faults=everything)
 
@@ -330,100 +325,3 @@ def _spacing(
     if sizes["z"] == 1 and spacing["z"] is None:
         del spacing["z"]
     return spacing, tuple(notes)
-
-
-def _check_tile(
-    manifest: Manifest, key: TileKey, layout: Layout, dtype: np.dtype[Any]
-) -> list[Problem]:
-    """Find what is doubled, missing, or unlike the rest in one tile."""
-    pieces = manifest.pieces[key]
-    return [
-        *_doubled(pieces),
-        *_missing(manifest, key, pieces),
-        *_unlike(manifest, pieces, layout, dtype),
-    ]
-
-
-def _doubled(pieces: list[Piece]) -> list[Problem]:
-    first: dict[tuple[str, str, str], Piece] = {}
-    faults: list[Problem] = []
-    for piece in pieces:
-        before = first.setdefault((piece.cycle, piece.channel, piece.z), piece)
-        if before is not piece:
-            names = f"{_tail(before.path)} and {_tail(piece.path)}"
-            place = _place(piece.cycle, piece.channel, [piece.z] if piece.z else [])
-            reason = (
-                f"two files for {place}: {names}; keep one, or add a field that tells them apart"
-            )
-            faults.append(_problem("doubled", piece, reason))
-    return faults
-
-
-def _missing(manifest: Manifest, key: TileKey, pieces: list[Piece]) -> list[Problem]:
-    fields = manifest.spec.patterns[0].fields
-    cycles = manifest.cycles if "cycle" in fields else ("",)
-    channels = manifest.values or ("",)
-    planes = manifest.planes or ("",)
-    if manifest.planes and "organoid" in fields:
-        planes = _between([piece.z for piece in pieces])
-    there = {(piece.cycle, piece.channel, piece.z) for piece in pieces}
-    if len(there) == len(cycles) * len(channels) * len(planes):
-        return []
-    faults: list[Problem] = []
-    for cycle, channel in product(cycles, channels):
-        gone = [z for z in planes if (cycle, channel, z) not in there]
-        if gone:
-            zs = [] if gone == [""] or len(gone) == len(planes) else gone
-            text = f"no file for {_place(cycle, channel, zs)}"
-            faults.append(Problem("missing", key, "", text, cycle, channel))
-    return faults
-
-
-def _between(planes: list[str]) -> tuple[str, ...]:
-    """Give all plane numbers from the first to the last: an organoid has its own depth."""
-    numbers = sorted({int(z) for z in planes})
-    return tuple(str(z) for z in range(numbers[0], numbers[-1] + 1))
-
-
-def _place(cycle: str, channel: str, planes: list[str]) -> str:
-    parts = [f"cycle {cycle}"] if cycle else []
-    parts += [f"channel {channel}"] if channel else []
-    parts += [f"z {', '.join(planes[:8])}{' ...' if len(planes) > 8 else ''}"] if planes else []
-    return ", ".join(parts) or "this tile"
-
-
-def _unlike(
-    manifest: Manifest, pieces: list[Piece], layout: Layout, dtype: np.dtype[Any]
-) -> list[Problem]:
-    """Compare each file with the plate, or an organoid's with its first file."""
-    wanted = layout.sizes
-    own = next((piece.layout for piece in pieces if piece.layout), None)
-    if "organoid" in manifest.spec.patterns[0].fields and own is not None:
-        wanted = {**wanted, **{axis: own.sizes[axis] for axis in "zyx"}}
-    faults: list[Problem] = []
-    for piece in pieces:
-        if piece.layout is None or piece.header is None:
-            continue
-        if piece.layout.sizes != wanted:
-            faults.append(_problem("shape", piece, _unlike_shape(piece, wanted)))
-        if piece.header.dtype.newbyteorder("=") != dtype:
-            reason = (
-                f"{Path(piece.path).name}: the pixels are {piece.header.dtype.name}, those of the "
-                f"other files {dtype.name}: export them as one type"
-            )
-            faults.append(_problem("dtype", piece, reason))
-    return faults
-
-
-def _unlike_shape(piece: Piece, wanted: dict[str, int]) -> str:
-    sizes = piece.layout.sizes if piece.layout else {}
-    shown = [axis for axis in AXES if sizes[axis] > 1 or wanted[axis] > 1]
-    got, expected = (" x ".join(str(of[axis]) for axis in shown) for of in (sizes, wanted))
-    return (
-        f"{Path(piece.path).name}: the image is {got} ({', '.join(shown)}), others are {expected}"
-    )
-
-
-def _tail(path: str) -> str:
-    """Give a file with its folder, which is what tells two files of one name apart."""
-    return os.sep.join(Path(path).parts[-2:])

@@ -71,7 +71,6 @@ class TiffDirectory:
     Attributes
     ----------
     numbers : place of each page in the chain, in which thumbnails count as well
-    skipped : there are thumbnails or smaller levels between the pages
     contiguous : planes that lie behind the first page without pages of their own, or 0
     """
 
@@ -86,6 +85,7 @@ class TiffDirectory:
 
     @property
     def skipped(self) -> bool:
+        """Whether there are thumbnails or smaller levels between the pages."""
         return self.numbers != tuple(range(len(self.numbers)))
 
 

@@ -1,0 +1,368 @@
+"""What a folder of raw files most likely is, for a first configuration.
+
+What cannot be known is not invented: it is a note that says what is unclear.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal
+
+from poolvox.shared.errors import InputError
+from poolvox.shared.ingest.files import walk
+from poolvox.shared.ingest.instruments import INSTRUMENTS, Instrument
+from poolvox.shared.ingest.names import NameGroup, group_names
+from poolvox.shared.ingest.pattern import Pattern, natural, normalise, well_name
+from poolvox.shared.ingest.readers import Header, describe, is_image
+from poolvox.shared.ingest.vendors import READERS, Acquisition
+
+__all__ = ["Guess", "guess", "raw_block"]
+
+# Files whose headers are read: the first, one of the middle, the last.
+SAMPLES = 3
+# The most pages without metadata that are taken for channels.
+MOST_CHANNELS = 8
+EXCLUDED = ("*_thumb*", ".*", "*/.*", "*Thumbs*")
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A likely `raw:` block, and what is unclear about it.
+
+    Attributes
+    ----------
+    role : `sbs`, `phenotype` or `stacks`
+    files : the name pattern, relative to the folder
+    channels : names in order, or a mapping of names to what stands in the files' names
+    spacing : micrometres by axis, as far as the files or the instrument's metadata tell
+    vendor : the instrument's layout, or "" where the pattern comes from the names alone
+    others : further groups of files in the folder, each as a guess of its own
+    """
+
+    role: str
+    files: str
+    channels: tuple[str, ...] | dict[str, str] | Literal["auto"]
+    spacing: dict[str, float] = field(default_factory=dict)
+    cycles: tuple[str, ...] = ()
+    wells: tuple[str, ...] = ()
+    tiles: int = 0
+    planes: int = 1
+    count: int = 0
+    vendor: str = ""
+    axes: str | None = None
+    exclude: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    others: tuple[Guess, ...] = ()
+
+    @property
+    def pixel_size(self) -> float | None:
+        """Micrometres along y, where known."""
+        return self.spacing.get("y")
+
+
+def guess(folder: Path | str, pipeline: str) -> Guess:
+    """Guess what the raw files in a folder are.
+
+    Parameters
+    ----------
+    folder : looked through with all folders below it
+    pipeline : `ops` or `organoid3d`: decides what a bare number or a `c` most likely means
+
+    Raises
+    ------
+    InputError
+        where the folder holds no image of a known kind
+    """
+    base = Path(folder)
+    if not base.is_dir():
+        raise InputError(f"there is no folder {base}")
+    names = sorted((n for n in walk(base, (None,)) if is_image(n)), key=natural)
+    images = [name for name in names if not _excluded(name)]
+    if not images:
+        raise InputError(f"{base} holds no image: poolvox reads TIFF, OME-Zarr and ND2 files")
+    instrument = _instrument(images)
+    groups = _vendor_groups(images, instrument, pipeline) if instrument else ()
+    rest = sorted(set(images) - {n for group in groups for n in group.names}, key=natural)
+    groups = (*groups, *group_names(rest, pipeline))
+    told = READERS[instrument.key](base) if instrument and instrument.key in READERS else None
+    exclude = EXCLUDED[:1] if any("_thumb" in name for name in names) else ()
+    ordered = _main_first(groups, pipeline)
+    guesses = [
+        replace(_from_group(base, group, pipeline, told or Acquisition()), exclude=exclude)
+        for group in ordered
+    ]
+    vendor = instrument.name if instrument else ""
+    roles = ["stacks"] if pipeline == "organoid3d" else ["sbs", "phenotype"]
+    named = [replace(g, role=role) for g, role in zip(guesses, roles, strict=False)]
+    left = len(guesses) - len(named)
+    more = (
+        (f"{left} further kinds of files, e.g. {guesses[-1].files}, are left out",) if left else ()
+    )
+    first = named[0]
+    return replace(first, vendor=vendor, notes=first.notes + more, others=tuple(named[1:]))
+
+
+def raw_block(guess: Guess) -> str:
+    """Write the `raw:` lines of a configuration in YAML, with what is unclear as comments."""
+    lines = ["raw:"]
+    for each in (guess, *guess.others):
+        lines.append(f"  {each.role}:" + (f"  # {each.vendor}" if each.vendor else ""))
+        lines += [f"    # {note}" for note in each.notes]
+        lines.append(f"    files: {json.dumps(each.files, ensure_ascii=False)}  # {_counts(each)}")
+        lines.append(f"    channels: {_flow(each.channels)}")
+        lines.append(_spacing_line(each))
+        if each.axes:
+            lines.append(f"    axes: {each.axes}")
+        if each.exclude:
+            lines.append(f"    exclude: {_flow(each.exclude)}")
+    return "\n".join(lines) + "\n"
+
+
+def _counts(guess: Guess) -> str:
+    parts = [f"{guess.count} files", f"{len(guess.wells)} wells", f"{guess.tiles} tiles"]
+    parts += [f"cycles {', '.join(guess.cycles)}"] if guess.cycles else []
+    parts += [f"{guess.planes} planes"] if guess.planes > 1 else []
+    return ", ".join(parts)
+
+
+def _spacing_line(guess: Guess) -> str:
+    y, x, z = (guess.spacing.get(axis) for axis in "yxz")
+    known = y is not None and x is not None
+    if guess.role == "stacks":
+        shown = f"[{z:g}, {y:g}, {x:g}]" if known and z is not None else "[?, ?, ?]"
+        line = f"voxel_size: {shown}  # micrometres: z, y, x"
+        return f"    {line}" if known and z is not None else f"    # {line}; fill in"
+    value = f"{y:g}" if y == x else f"[{y:g}, {x:g}]" if known else "?"
+    line = f"pixel_size: {value}  # micrometres"
+    return f"    {line}" if known else f"    # {line}; fill in"
+
+
+def _flow(value: Sequence[str] | Mapping[str, str] | str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_scalar(k)}: {_scalar(v)}" for k, v in value.items()) + "}"
+    return "[" + ", ".join(_scalar(item) for item in value) + "]"
+
+
+def _scalar(text: str) -> str:
+    plain = text.replace("_", "").replace("-", "").isalnum() and text[0].isalpha()
+    reserved = text.lower() in {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}
+    return text if plain and not reserved else json.dumps(text, ensure_ascii=False)
+
+
+def _excluded(name: str) -> bool:
+    last = name.rpartition("/")[2]
+    return any(fnmatch(last, pattern) for pattern in EXCLUDED[:2]) or "/." in name
+
+
+def _instrument(images: Sequence[str]) -> Instrument | None:
+    """Find the instrument whose names at least half of the files have."""
+    last = [name.rpartition("/")[2] for name in images]
+    best, most = None, 0
+    for instrument in INSTRUMENTS:
+        patterns = [Pattern(text) for text in _variants(instrument.files, last)]
+        hits = sum(any(pattern.match(name) for pattern in patterns) for name in last)
+        if hits > most:
+            best, most = instrument, hits
+    return best if 2 * most >= len(images) else None
+
+
+def _variants(files: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Write each pattern with the endings that the files have: .tif, .TIF, .tiff."""
+    endings = dict.fromkeys("." + name.rpartition(".")[2] for name in names)
+    found: list[str] = []
+    for text in files:
+        stem, _, own = text.rpartition(".")
+        same = [e for e in endings if e.lower().rstrip("f") == "." + own.rstrip("f")]
+        found += [stem + ending for ending in same]
+    return found
+
+
+def _vendor_groups(
+    images: Sequence[str], instrument: Instrument, pipeline: str
+) -> tuple[NameGroup, ...]:
+    """Group the files by the first pattern of the instrument that they match, and by folders."""
+    last = [name.rpartition("/")[2] for name in images]
+    patterns = [Pattern(text) for text in _variants(instrument.files, last)]
+    groups: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    for name, own in zip(images, last, strict=True):
+        pattern = next((p for p in patterns if p.match(own)), None)
+        if pattern is not None:
+            groups[pattern.text, name.count("/")].append(name)
+    found: list[NameGroup] = []
+    for (text, _), names in groups.items():
+        folders = _folders(names, instrument, Pattern(text), pipeline)
+        whole = _simplified("/".join([*folders, text]), names)
+        found.append(NameGroup(whole, tuple(names), frozenset(Pattern(whole).fields)))
+    return tuple(found)
+
+
+def _folders(
+    names: Sequence[str], instrument: Instrument, file: Pattern, pipeline: str
+) -> list[str]:
+    """Give one pattern per folder level: what it is for this instrument, or as names tell."""
+    found: list[str] = []
+    for level in range(names[0].count("/")):
+        values = sorted({name.split("/")[level] for name in names}, key=natural)
+        own = next(
+            (t for t in instrument.folders if all(Pattern(t).match(v) for v in values)), None
+        )
+        if own is not None:
+            taken = {f for text in [*found, file.text] for f in Pattern(text).fields}
+            found.append("*" if taken & set(Pattern(own).fields) else own)
+        elif len(values) == 1:
+            found.append(values[0].replace("{", "{{").replace("}", "}}"))
+        else:
+            groups = group_names(values, pipeline)
+            clear = len(groups) == 1 and groups[0].fields <= {"cycle", "plate", "well"}
+            found.append(groups[0].pattern if clear and groups[0].fields else "{plate}")
+    return found
+
+
+def _simplified(text: str, names: Sequence[str]) -> str:
+    """Write out the plate, cycle and z where they have one value only.
+
+    A folder and a file may both name the plate: where they do not agree, the file's is ignored.
+    """
+    for name in ("plate", "cycle", "z"):
+        field_text = f"{{{name}}}"
+        while text.count(field_text) > 1 and not all(_match(Pattern(text), n) for n in names):
+            head, _, tail = text.rpartition(field_text)
+            text = head + "{_}" + tail
+        if field_text not in text:
+            continue
+        values = {(_match(Pattern(text), n) or {}).get(name, "") for n in names}
+        if len(values) == 1:
+            value = values.pop().replace("{", "{{").replace("}", "}}")
+            text = text.replace(field_text, value) if value else text
+    return text
+
+
+def _main_first(groups: Iterable[NameGroup], pipeline: str) -> list[NameGroup]:
+    """Put the sequencing images, which alone have cycles, before all others."""
+    cycles = pipeline == "ops"
+    return sorted(
+        groups, key=lambda g: (not (cycles and "cycle" in g.fields), -len(g.names), g.pattern)
+    )
+
+
+def _from_group(base: Path, group: NameGroup, pipeline: str, told: Acquisition) -> Guess:
+    pattern = Pattern(group.pattern)
+    values = [v for n in group.names if (v := _match(pattern, n)) is not None]
+    notes = [*group.notes, *told.notes]
+    header = _sample(base, group.names, notes)
+    spacing = dict(header.spacing) if header else {}
+    if told.pixel_size:
+        spacing.update(y=told.pixel_size, x=told.pixel_size)
+    if told.z_step:
+        spacing["z"] = told.z_step
+    channels, axes = _channels(values, header, told, pipeline, notes)
+    if "y" not in spacing:
+        notes.append("the pixel size is not in the files: give it in micrometres")
+    distinct: dict[str, set[str]] = defaultdict(set)
+    for each in values:
+        for name, value in each.items():
+            distinct[name].add(normalise(name, value))
+    places = {tuple(each.get(k, "") for k in _PLACE) for each in values}
+    return Guess(
+        role="",
+        files=group.pattern,
+        channels=channels,
+        axes=axes,
+        spacing=spacing,
+        cycles=tuple(sorted(distinct["cycle"], key=natural)),
+        wells=_wells(values),
+        tiles=len(places),
+        planes=len(distinct["z"]) or (header.scenes[0].sizes.get("z", 1) if header else 1),
+        count=len(group.names),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+_PLACE = ("plate", "well", "row", "col", "tile", "organoid")
+
+
+def _match(pattern: Pattern, name: str) -> dict[str, str] | None:
+    """Match a whole name: the pattern's fixed folder is cut off before."""
+    return pattern.match(name[len(pattern.folder) + 1 :] if pattern.folder else name)
+
+
+def _wells(values: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    wells = {
+        well_name(v["row"], v["col"]) if "row" in v else well_name(v["well"])
+        for v in values
+        if "row" in v or "well" in v
+    }
+    return tuple(sorted(wells, key=natural))
+
+
+def _sample(base: Path, names: Sequence[str], notes: list[str]) -> Header | None:
+    """Read a few headers: the first that can be read stands for all."""
+    headers: list[Header] = []
+    for place in dict.fromkeys((0, len(names) // 2, len(names) - 1)[:SAMPLES]):
+        try:
+            headers.append(describe(base / names[place]))
+        except InputError as error:
+            notes.append(f"{names[place]}: {error}")
+    if len({(h.scenes[0].axes, h.scenes[0].shape) for h in headers}) > 1:
+        notes.append("the files differ in shape: poolvox check tells which")
+    return headers[0] if headers else None
+
+
+def _channels(
+    values: Sequence[Mapping[str, str]],
+    header: Header | None,
+    told: Acquisition,
+    pipeline: str,
+    notes: list[str],
+) -> tuple[tuple[str, ...] | dict[str, str] | Literal["auto"], str | None]:
+    """Name the channels, and the axes where the files need it."""
+    there = sorted({v["channel"] for v in values if "channel" in v}, key=natural)
+    if there:
+        names = [_told(value, told.channels) for value in there]
+        if len(set(names)) == len(names) and names != there:
+            return dict(zip(names, there, strict=True)), None
+        return tuple(there), None
+    if header is None:
+        return "auto", None
+    sizes = header.scenes[0].sizes
+    count = sizes.get("c", 1)
+    if header.channels and len(set(header.channels)) == count:
+        return header.channels, None
+    names = list(told.channels.values())
+    if len(names) == count and len(set(names)) == count:
+        return tuple(names), None
+    return _unnamed(sizes, count, pipeline, notes)
+
+
+def _told(value: str, names: Mapping[str, str]) -> str:
+    """Look a channel up, `01` as well as `1`."""
+    short = str(int(value)) if value.isdecimal() else value
+    return names.get(value) or names.get(short) or value
+
+
+def _unnamed(
+    sizes: Mapping[str, int], count: int, pipeline: str, notes: list[str]
+) -> tuple[tuple[str, ...] | Literal["auto"], str | None]:
+    """Give channels without names placeholders, which the notes ask to replace."""
+    pages = sizes.get("i", 1)
+    if sizes.get("s", 1) > 1:
+        count = sizes["s"]
+    elif pages > 1 and pipeline == "organoid3d":
+        notes.append(f"the {pages} pages of a file are taken for z planes: correct axes if not")
+        return ("channel1",), "zyx"
+    elif 1 < pages <= MOST_CHANNELS:
+        notes.append(f"the {pages} pages of a file are taken for channels: give axes if not")
+        count = pages
+    elif pages > 1:
+        notes.append(f"it is unclear what the {pages} pages of a file are: give axes and channels")
+        return "auto", None
+    if count > 1:
+        notes.append("the files do not name their channels: replace channel1 ... in their order")
+    return tuple(f"channel{number + 1}" for number in range(count)), None
