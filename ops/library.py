@@ -1,0 +1,353 @@
+"""The library: which barcode stands for which guide, cut to the cycles that were read.
+
+Barcodes that cannot be told apart in those cycles share one word; the word stays in the library,
+so that its reads are not taken for errors of another, but it names no single guide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from poolvox.ops.words import BASES, encode, nearest_distance, pack
+from poolvox.shared.config import Model
+from poolvox.shared.errors import InputError
+
+__all__ = ["Library", "LibraryReport", "LibrarySpec", "load_library", "make_library"]
+
+# A run of one base longer than this is reported: it is read with more errors than others.
+MAX_HOMOPOLYMER = 4
+# Barcodes closer than this turn into each other with a single wrong base.
+MIN_DISTANCE = 2
+# The bases of a barcode fit into one 64-bit word.
+MAX_LENGTH = 32
+# Rows that the text of a report names for each kind of problem.
+NAMED_ROWS = 5
+
+Codes = NDArray[np.uint8]
+
+
+class LibrarySpec(Model):
+    """The `library` block of a configuration.
+
+    `barcode` names one column, or two when each guide carries two barcodes; `cycles` lists the
+    positions of the barcode (from 1) that were imaged, in order, one list per barcode column. Without
+    it the first cycles are taken. `controls` is looked for in the names of guides and genes.
+    """
+
+    file: Path
+    barcode: str | tuple[str, str] = "barcode"
+    guide: str | None = None
+    gene: str | None = None
+    controls: str = "nontargeting"
+    cycles: tuple[int, ...] | tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the barcode columns, one or two."""
+        return (self.barcode,) if isinstance(self.barcode, str) else self.barcode
+
+
+@dataclass(frozen=True)
+class LibraryReport:
+    """What is odd about a library: one row per finding, and the same as text.
+
+    `problems` has the columns row (of the file, from 1), barcode, kind, detail. Rows of kind
+    `letters`, `empty` and `length` are not used; the others are.
+    """
+
+    rows: int
+    words: int
+    min_distance: int
+    problems: pd.DataFrame
+
+    def count(self, kind: str) -> int:
+        """How many rows have a problem of this kind."""
+        return int((self.problems["kind"] == kind).sum())
+
+    def __str__(self) -> str:
+        head = f"{self.rows} rows, {self.words} different words, least distance {self.min_distance}"
+        lines = [head]
+        for kind, group in self.problems.groupby("kind", sort=True):
+            shown = ", ".join(f"row {r.row} ({r.detail})" for r in group.head(NAMED_ROWS).itertuples())
+            more = f" and {len(group) - NAMED_ROWS} more" if len(group) > NAMED_ROWS else ""
+            lines.append(f"{kind}: {len(group)} - {shown}{more}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Library:
+    """Words to look for, and what they stand for. All arrays have one entry per word.
+
+    Parameters
+    ----------
+    codes : (word, cycle) uint8, 0 to 3 for A, C, G, T
+    next_base : (word,) int8, the base behind the last cycle, -1 where it is unknown; a read that
+        lost a base ends with it
+    words, guides, genes : (word,) strings; guide and gene are empty where a word stands for several
+    ambiguous : (word,) whether several guides share the word
+    controls : (word,) whether guide or gene is a control
+    entries : the rows of the file in use: row, barcode, guide, gene, word (index)
+    parts : cycles of each barcode, as slices of the word; two for a library of pairs
+    contiguous : whether the cycles follow each other without a gap
+    """
+
+    codes: Codes
+    next_base: NDArray[np.int8]
+    words: NDArray[np.object_]
+    guides: NDArray[np.object_]
+    genes: NDArray[np.object_]
+    ambiguous: NDArray[np.bool_]
+    controls: NDArray[np.bool_]
+    entries: pd.DataFrame
+    report: LibraryReport
+    parts: tuple[slice, ...] = (slice(None),)
+    contiguous: bool = True
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def cycles(self) -> int:
+        """Number of cycles of a word."""
+        return int(self.codes.shape[1])
+
+    def part(self, index: int) -> Codes:
+        """Different words of one of the two barcodes of a library of pairs, (word, cycle)."""
+        codes: Codes = np.unique(self.codes[:, self.parts[index]], axis=0)
+        return codes
+
+
+def load_library(spec: LibrarySpec, cycles: int, *, root: Path | None = None) -> Library:
+    """Read a CSV or TSV library and cut its barcodes to `cycles` cycles.
+
+    Parameters
+    ----------
+    root : folder that a relative `spec.file` is relative to
+    """
+    path = spec.file if root is None else root / spec.file
+    if not path.is_file():
+        raise InputError(f"library {path} does not exist: correct `library.file`")
+    try:
+        # The separator is told from the first lines: comma, tab or semicolon.
+        frame = pd.read_csv(path, sep=None, engine="python", dtype=str, keep_default_na=False,
+                            encoding="utf-8-sig")
+    except (ValueError, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"library {path} cannot be read as CSV or TSV: {error}") from error
+    return make_library(frame, spec, cycles)
+
+
+def make_library(frame: pd.DataFrame, spec: LibrarySpec, cycles: int) -> Library:
+    """Make a library from a table.
+
+    Parameters
+    ----------
+    frame : one row per guide, with the columns that `spec` names
+    cycles : number of imaged cycles
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"barcode": ["ACGT", "ACGA", "TTTT"]})
+    >>> library = make_library(table, LibrarySpec(file="library.csv"), 3)
+    >>> library.words.tolist(), library.ambiguous.tolist()
+    (['ACG', 'TTT'], [True, False])
+    """
+    _require_columns(frame, spec)
+    positions = _positions(spec, cycles)
+    table, problems = _clean(frame, spec, positions)
+    codes = np.hstack([encode(table[f"cut_{i}"].tolist()) for i in range(len(positions))])
+    return _assemble(table, codes, problems, positions, spec)
+
+
+def _require_columns(frame: pd.DataFrame, spec: LibrarySpec) -> None:
+    named = {"barcode": spec.columns, "guide": (spec.guide,), "gene": (spec.gene,)}
+    for key, columns in named.items():
+        for column in columns:
+            if column is not None and column not in frame.columns:
+                have = ", ".join(map(str, frame.columns))
+                raise InputError(
+                    f"the library has no column {column!r}; it has {have}: correct `library.{key}`"
+                )
+
+
+def _positions(spec: LibrarySpec, cycles: int) -> list[tuple[int, ...]]:
+    """Positions (from 0) of each barcode column, in the order in which they were imaged."""
+    given = spec.cycles
+    pair = len(spec.columns) == 2
+    if given is None:
+        if pair:
+            raise InputError(
+                "a library of two barcodes needs `library.cycles`: two lists, the positions of "
+                "each barcode that were read"
+            )
+        return [tuple(range(cycles))]
+    lists = [tuple(part) for part in given] if pair else [tuple(given)]  # type: ignore[arg-type]
+    flat = [p for part in lists for p in part]
+    if len(flat) != cycles or any(p < 1 for p in flat) or any(list(p) != sorted(set(p)) for p in lists):
+        raise InputError(
+            f"`library.cycles` is {given} and the images have {cycles} cycles: it must list one "
+            "position (from 1, rising) for each imaged cycle"
+        )
+    return [tuple(p - 1 for p in part) for part in lists]
+
+
+def _clean(
+    frame: pd.DataFrame, spec: LibrarySpec, positions: list[tuple[int, ...]]
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """Rows that can be used, with barcodes cut, and what was found."""
+    table = pd.DataFrame({"row": np.arange(1, len(frame) + 1)})
+    problems: list[pd.DataFrame] = []
+    usable = pd.Series(True, index=table.index)
+    for i, (column, part) in enumerate(zip(spec.columns, positions, strict=True)):
+        raw = frame[column].fillna("").astype(str).reset_index(drop=True)
+        text = raw.str.replace(r"[\s\-]", "", regex=True)
+        _note(problems, table, raw, text != raw, "spaces", "spaces or dashes were removed")
+        _note(problems, table, raw, text.str.upper() != text, "lower case", "read as upper case")
+        text = text.str.upper()
+        _note(problems, table, raw, text.str.contains("U"), "U", "read as T")
+        text = text.str.replace("U", "T")
+        empty = text == ""
+        illegal = ~empty & ~text.str.fullmatch("[ACGT]*")
+        short = ~empty & ~illegal & (text.str.len() <= max(part))
+        _note(problems, table, raw, empty, "empty", "no barcode")
+        _note(problems, table, raw, illegal, "letters", "letters other than A, C, G, T")
+        _note(problems, table, raw, short, "length", f"shorter than {max(part) + 1} cycles")
+        usable &= ~(empty | illegal | short)
+        table[f"text_{i}"] = text
+        table[f"cut_{i}"] = ["".join(t[p] for p in part) if ok else "" for t, ok in zip(text, usable)]
+    lengths = table.loc[usable, "text_0"].str.len()
+    odd = usable & (table["text_0"].str.len() != (lengths.mode().iloc[0] if len(lengths) else 0))
+    _note(problems, table, table["text_0"], odd, "lengths differ", "not as long as the others")
+    for name in ("guide", "gene"):
+        source = getattr(spec, name)
+        values = table["text_0"] if source is None else frame[source].reset_index(drop=True)
+        table[name] = "" if source is None and name == "gene" else values.fillna("").astype(str)
+    _refuse_unusable(table, usable, problems, positions)
+    return table[usable].reset_index(drop=True), problems
+
+
+def _note(
+    problems: list[pd.DataFrame],
+    table: pd.DataFrame,
+    barcodes: pd.Series[str],
+    where: pd.Series[bool],
+    kind: str,
+    detail: str | pd.Series[str],
+) -> None:
+    if where.any():
+        found = pd.DataFrame({"row": table["row"], "barcode": barcodes, "kind": kind, "detail": detail})
+        problems.append(found[where])
+
+
+def _refuse_unusable(
+    table: pd.DataFrame,
+    usable: pd.Series[bool],
+    problems: list[pd.DataFrame],
+    positions: list[tuple[int, ...]],
+) -> None:
+    """A library of which most rows are too short or no barcodes is the wrong file or column."""
+    if usable.sum() * 2 > len(table):
+        return
+    kinds = pd.concat(problems)["kind"].value_counts() if problems else pd.Series({"rows": 0})
+    worst = kinds[kinds.index.isin(["empty", "letters", "length"])]
+    reason = str(worst.index[0]) if len(worst) else "empty"
+    cycles = sum(map(len, positions))
+    advice = {
+        "length": f"barcodes are shorter than the {cycles} cycles: give `library.cycles`, or fewer cycles",
+        "letters": "barcodes have letters other than A, C, G, T: is `library.barcode` the right column?",
+        "empty": "there are no barcodes: is `library.barcode` the right column?",
+    }[reason]
+    raise InputError(f"only {usable.sum()} of {len(table)} rows of the library can be used; {advice}")
+
+
+def _assemble(
+    table: pd.DataFrame,
+    codes: Codes,
+    problems: list[pd.DataFrame],
+    positions: list[tuple[int, ...]],
+    spec: LibrarySpec,
+) -> Library:
+    if codes.shape[1] > MAX_LENGTH:
+        raise InputError(f"{codes.shape[1]} cycles were given, at most {MAX_LENGTH} can be decoded")
+    _, first, word = np.unique(pack(codes), return_index=True, return_inverse=True)
+    # Words keep the order of the file, not that of their letters.
+    order = np.argsort(first, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    word, first = rank[word], first[order]
+    table = table.assign(word=word)
+    groups = table.groupby("word", sort=True)
+    shared = (groups["guide"].nunique() > 1).to_numpy()
+    guides = np.where(shared, "", groups["guide"].first().to_numpy(object))
+    one_gene = (groups["gene"].nunique() == 1).to_numpy()
+    genes = np.where(one_gene, groups["gene"].first().to_numpy(object), "")
+    unique = codes[first]
+    words = _joined(table, len(positions))
+    distance = nearest_distance(unique)
+    _note_words(problems, table, words, distance, shared[word], groups["row"].transform("size") > 1)
+    pattern = spec.controls.lower().replace("-", "").replace("_", "").replace(" ", "")
+    flat = (table["guide"] + "\n" + table["gene"]).str.lower().str.replace(r"[-_ ]", "", regex=True)
+    control = flat.str.contains(pattern, regex=False) if pattern else pd.Series(False, table.index)
+    ends = np.cumsum([0, *map(len, positions)])
+    report = LibraryReport(len(table), len(unique), int(distance.min()) if len(unique) > 1 else 0,
+                           _gather(problems))
+    return Library(
+        codes=unique,
+        next_base=_next_base(table, first, positions),
+        words=words.to_numpy(object)[first],
+        guides=guides,
+        genes=genes,
+        ambiguous=shared,
+        controls=control.groupby(table["word"]).all().to_numpy(bool),
+        entries=table[["row", "text_0", "guide", "gene", "word"]].rename(columns={"text_0": "barcode"}),
+        report=report,
+        parts=tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:])),
+        contiguous=len(positions) == 1 and positions[0] == tuple(
+            range(positions[0][0], positions[0][0] + len(positions[0]))),
+    )
+
+
+def _joined(table: pd.DataFrame, parts: int) -> pd.Series[str]:
+    words = table["cut_0"]
+    for i in range(1, parts):
+        words = words + table[f"cut_{i}"]
+    return words
+
+
+def _note_words(
+    problems: list[pd.DataFrame],
+    table: pd.DataFrame,
+    words: pd.Series[str],
+    distance: NDArray[np.int64],
+    shared: NDArray[np.bool_],
+    repeated: pd.Series[bool],
+) -> None:
+    """Words that several rows share, that are close to another, or that repeat one base."""
+    where = pd.Series(shared, index=table.index)
+    _note(problems, table, words, where, "ambiguous", "several guides share word " + words)
+    _note(problems, table, words, repeated & ~where, "duplicate", "the same guide twice, " + words)
+    near = distance[table["word"].to_numpy()]
+    close = pd.Series(near < MIN_DISTANCE, index=table.index)
+    _note(problems, table, words, close, "low distance", "one base from another word, " + words)
+    runs = words.str.contains("|".join(base * (MAX_HOMOPOLYMER + 1) for base in BASES))
+    _note(problems, table, words, runs, "homopolymer", "a run of one base, " + words)
+
+
+def _gather(problems: list[pd.DataFrame]) -> pd.DataFrame:
+    if not problems:
+        return pd.DataFrame({"row": [], "barcode": [], "kind": [], "detail": []})
+    return pd.concat(problems).sort_values(["kind", "row"], kind="stable").reset_index(drop=True)
+
+
+def _next_base(
+    table: pd.DataFrame, first: NDArray[np.intp], positions: Sequence[tuple[int, ...]]
+) -> NDArray[np.int8]:
+    last = len(positions) - 1
+    place = positions[last][-1] + 1
+    texts = table[f"text_{last}"].to_numpy(object)[first]
+    return np.array([BASES.index(t[place]) if len(t) > place else -1 for t in texts], np.int8)
