@@ -1,0 +1,191 @@
+"""The shape of a spot: its width, its amplitude in a plane, and the overlap of neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
+
+__all__ = ["WINDOW", "fit_planes", "spot_size", "unmix"]
+
+Floats = NDArray[np.floating[Any]]
+
+# A spot is fitted in a window that reaches this many pixels to each side.
+WINDOW = 4
+# The width is measured on this many of the brightest spots, and kept within these bounds (pixels).
+SIZED_SPOTS = 400
+SIGMA_BOUNDS = (0.8, 3.0)
+DEFAULT_SIGMA = 1.5
+# Spots further apart than this many pixels do not share light worth undoing.
+OVERLAP_REACH = WINDOW + 3.0
+# Share of its own light that is added to every spot's, so that close pairs do not trade noise.
+RIDGE = 0.03
+# Fewer pixels of the window inside the image than this share, and there is no amplitude.
+LEAST_COVER = 0.5
+
+
+def spot_size(image: NDArray[np.float32], y: Floats, x: Floats, snr: Floats) -> float:
+    """Median width (standard deviation, pixels) of the brighter spots of an image.
+
+    Each width is that of the Gaussian through the summed light of a spot within two radii, on the
+    level of the ring round it.
+    """
+    if len(y) == 0:
+        return DEFAULT_SIGMA
+    order = np.argsort(-snr, kind="stable")[:SIZED_SPOTS]
+    widths = _widths(image, np.rint(y[order]).astype(np.int64), np.rint(x[order]).astype(np.int64))
+    widths = widths[np.isfinite(widths)]
+    if not len(widths):
+        return DEFAULT_SIGMA
+    return float(np.clip(np.median(widths), *SIGMA_BOUNDS))
+
+
+def fit_planes(
+    plane: NDArray[np.uint16], points: NDArray[np.float64], sigma: float, pixel_noise: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Amplitude of a Gaussian on a level background at each point, by least squares.
+
+    Parameters
+    ----------
+    plane : (Y, X) array
+    points : (n, 2) positions in the plane
+    sigma : width of the spots in pixels
+    pixel_noise : least standard deviation of a pixel
+
+    Returns
+    -------
+    amplitude, error : (n,) arrays; NaN where most of the window lies outside of the plane
+    """
+    return _fit(plane, points, 0.5 / sigma**2, float(pixel_noise))
+
+
+def unmix(
+    intensity: NDArray[np.float32], points: NDArray[np.float64], sigma: float
+) -> NDArray[np.float32]:
+    """Undo what neighbouring spots add to each other's amplitude.
+
+    Parameters
+    ----------
+    intensity : (n, cycle, channel) amplitudes, each fitted as if its spot were alone
+    points : (n, 2) positions in the frame of the reference
+    sigma : width of the spots in pixels
+    """
+    n = len(points)
+    if n < 2:
+        return intensity
+    pairs = cKDTree(points).query_pairs(OVERLAP_REACH, output_type="ndarray")
+    if not len(pairs):
+        return intensity
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    share = _shares(points[both[:, 1]] - points[both[:, 0]], 0.5 / sigma**2)
+    matrix = sparse.csc_matrix((share, (both[:, 0], both[:, 1])), shape=(n, n))
+    matrix += (1 + RIDGE) * sparse.identity(n, format="csc")
+    flat = intensity.reshape(n, -1)
+    known = np.nan_to_num(flat).astype(np.float64)
+    solved = splu(matrix).solve(known) * (1 + RIDGE)
+    return np.where(np.isnan(flat), np.nan, solved).reshape(intensity.shape).astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _widths(image, rows, columns):  # type: ignore[no-untyped-def]
+    """Width from the fall-off of the logarithm over one pixel, minus what interpolation adds."""
+    widths = np.full(len(rows), np.nan)
+    height, width = image.shape
+    for i in range(len(rows)):
+        r, c = rows[i], columns[i]
+        if r < 6 or c < 6 or r >= height - 6 or c >= width - 6:
+            continue
+        level, count = 0.0, 0
+        for dr in range(-6, 7):
+            for dc in range(-6, 7):
+                if 25 <= dr * dr + dc * dc <= 38:
+                    level += image[r + dr, c + dc]
+                    count += 1
+        level /= count
+        at = image[r, c] - level
+        sides = (
+            (image[r - 1, c] - level) * (image[r + 1, c] - level),
+            (image[r, c - 1] - level) * (image[r, c + 1] - level),
+        )
+        if at <= 0 or sides[0] <= 0 or sides[1] <= 0:
+            continue
+        fall = 2 * np.log(at) - 0.5 * (np.log(sides[0]) + np.log(sides[1]))
+        if fall > 0:
+            widths[i] = np.sqrt(1 / fall)
+    return widths
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _fit(plane, points, inverse, pixel_noise):  # type: ignore[no-untyped-def]
+    n, size = len(points), 2 * WINDOW + 1
+    amplitude, error = np.full(n, np.nan, np.float32), np.full(n, np.nan, np.float32)
+    height, width = plane.shape
+    along, across = np.empty(size, np.float32), np.empty(size, np.float32)
+    for i in range(n):
+        top = int(np.floor(points[i, 0] + 0.5)) - WINDOW
+        left = int(np.floor(points[i, 1] + 0.5)) - WINDOW
+        first_r, last_r = max(0, -top), min(size, height - top)
+        first_c, last_c = max(0, -left), min(size, width - left)
+        count = max(last_r - first_r, 0) * max(last_c - first_c, 0)
+        if count < LEAST_COVER * size * size:
+            continue
+        for k in range(size):
+            along[k] = np.exp(-((top + k - points[i, 0]) ** 2) * inverse)
+            across[k] = np.exp(-((left + k - points[i, 1]) ** 2) * inverse)
+        total, square, mixed, g1, g2 = 0.0, 0.0, 0.0, 0.0, 0.0
+        across1, across2 = 0.0, 0.0
+        for c in range(first_c, last_c):
+            across1 += across[c]
+            across2 += across[c] * across[c]
+        for r in range(first_r, last_r):
+            line = plane[top + r]
+            row, row_square, row_mixed = np.float32(0), np.float32(0), np.float32(0)
+            for c in range(first_c, last_c):
+                v = np.float32(line[left + c])
+                row += v
+                row_square += v * v
+                row_mixed += v * across[c]
+            total += row
+            square += row_square
+            mixed += along[r] * row_mixed
+            g1 += along[r] * across1
+            g2 += along[r] * along[r] * across2
+        spread = g2 - g1 * g1 / count
+        value = (mixed - g1 * total / count) / spread
+        rest = max(square - total * total / count - value * value * spread, 0.0) / (count - 2)
+        amplitude[i] = value
+        error[i] = np.sqrt(max(rest, pixel_noise * pixel_noise) / spread)
+    return amplitude, error
+
+
+@njit(cache=True, nogil=True)
+def _shares(offset, inverse):  # type: ignore[no-untyped-def]
+    """Amplitude that a spot of height 1 at `offset` adds to the fit at the origin."""
+    share = np.empty(len(offset))
+    size = 2 * WINDOW + 1
+    g1, g2 = 0.0, 0.0
+    for r in range(-WINDOW, WINDOW + 1):
+        for c in range(-WINDOW, WINDOW + 1):
+            g = np.exp(-(r * r + c * c) * inverse)
+            g1 += g
+            g2 += g * g
+    count = size * size
+    for i in range(len(offset)):
+        mixed, total = 0.0, 0.0
+        for r in range(-WINDOW, WINDOW + 1):
+            there_r = np.exp(-((r - offset[i, 0]) ** 2) * inverse)
+            here_r = np.exp(-(r * r) * inverse)
+            sum_c, mix_c = 0.0, 0.0
+            for c in range(-WINDOW, WINDOW + 1):
+                there = np.exp(-((c - offset[i, 1]) ** 2) * inverse)
+                sum_c += there
+                mix_c += there * np.exp(-(c * c) * inverse)
+            total += there_r * sum_c
+            mixed += here_r * there_r * mix_c
+        share[i] = (mixed - g1 * total / count) / (g2 - g1 * g1 / count)
+    return share

@@ -1,0 +1,132 @@
+"""Many planes of one field, each through its own transform, added into one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from poolvox.shared.imaging.warp import Transform
+
+__all__ = ["noise_level", "weighted_sum"]
+
+# Every so many rows are looked at when the level and the noise of a plane are measured.
+ROW_STEP = 16
+
+
+def noise_level(plane: NDArray[np.unsignedinteger[Any]]) -> tuple[float, float]:
+    """Median of a plane, and the standard deviation of its pixel noise.
+
+    The noise is that of differences between pixels two apart, so that structure wider than a few
+    pixels does not count. Both are medians over every 16th row.
+    """
+    middle, difference = _histograms(plane[::ROW_STEP])
+    return _median(middle), 1.4826 * _median(difference) / np.sqrt(2)
+
+
+def _median(histogram: NDArray[np.int64]) -> float:
+    """Median of whole numbers from their histogram, interpolated within the bin."""
+    total = np.cumsum(histogram)
+    half = total[-1] / 2
+    bin_ = int(np.searchsorted(total, half))
+    below = total[bin_ - 1] if bin_ else 0
+    return float(bin_ + (half - below) / max(histogram[bin_], 1) - 0.5) if bin_ else 0.0
+
+
+def weighted_sum(
+    planes: NDArray[np.unsignedinteger[Any]],
+    transforms: Sequence[Transform],
+    *,
+    weights: NDArray[np.floating[Any]],
+    ceilings: NDArray[np.floating[Any]],
+) -> NDArray[np.float32]:
+    """Sum of planes on the frame of the reference, linearly interpolated.
+
+    Parameters
+    ----------
+    planes : (n, Y, X) array
+    transforms : n maps from the reference to each plane
+    weights : (n,) factors
+    ceilings : (n,) values above which a pixel counts no more, so that no single one outweighs the
+        rest
+
+    Returns
+    -------
+    (Y, X) array; outside of a plane its nearest pixel counts
+    """
+    out = np.zeros(planes.shape[1:], np.float32)
+    matrices = np.array([each.matrix for each in transforms], np.float64)
+    shifts = np.array([each.shift for each in transforms], np.float64)
+    if all(each.is_translation for each in transforms):
+        _sum_shifted(planes, shifts, weights.astype(np.float32), ceilings.astype(np.float32), out)
+    else:
+        _sum_turned(planes, matrices, shifts, weights, ceilings, out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _histograms(rows):  # type: ignore[no-untyped-def]
+    middle, difference = np.zeros(65536, np.int64), np.zeros(65536, np.int64)
+    for r in range(rows.shape[0]):
+        for c in range(0, rows.shape[1] - 2, 2):
+            here, there = np.int64(rows[r, c]), np.int64(rows[r, c + 2])
+            middle[here] += 1
+            difference[abs(here - there)] += 1
+    return middle, difference
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _sum_shifted(planes, shifts, weights, ceilings, out):  # type: ignore[no-untyped-def]
+    count, height, width = planes.shape
+    for r in range(height):
+        line = out[r]
+        for p in range(count):
+            y, x = shifts[p]
+            top, left = int(np.floor(y)), int(np.floor(x))
+            fy, fx = np.float32(y - top), np.float32(x - left)
+            weight, ceiling = weights[p], ceilings[p]
+            above = planes[p, min(max(r + top, 0), height - 1)]
+            below = planes[p, min(max(r + top + 1, 0), height - 1)]
+            a = weight * (1 - fy) * (1 - fx)
+            b = weight * (1 - fy) * fx
+            c = weight * fy * (1 - fx)
+            d = weight * fy * fx
+            first, last = max(0, -left), min(width, width - 1 - left)
+            upper, lower = (
+                above[first + left : last + left + 1],
+                below[first + left : last + left + 1],
+            )
+            for k in range(last - first):
+                line[first + k] += (
+                    a * min(np.float32(upper[k]), ceiling)
+                    + b * min(np.float32(upper[k + 1]), ceiling)
+                    + c * min(np.float32(lower[k]), ceiling)
+                    + d * min(np.float32(lower[k + 1]), ceiling)
+                )
+            for k in range(first):
+                line[k] += (a + b) * min(np.float32(above[0]), ceiling)
+                line[k] += (c + d) * min(np.float32(below[0]), ceiling)
+            for k in range(last, width):
+                line[k] += (a + b) * min(np.float32(above[width - 1]), ceiling)
+                line[k] += (c + d) * min(np.float32(below[width - 1]), ceiling)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _sum_turned(planes, matrices, shifts, weights, ceilings, out):  # type: ignore[no-untyped-def]
+    count, height, width = planes.shape
+    for p in range(count):
+        plane, m, s = planes[p], matrices[p], shifts[p]
+        for r in range(height):
+            for c in range(width):
+                y = min(max(m[0, 0] * r + m[0, 1] * c + s[0], 0.0), height - 1.001)
+                x = min(max(m[1, 0] * r + m[1, 1] * c + s[1], 0.0), width - 1.001)
+                top, left = int(y), int(x)
+                fy, fx = y - top, x - left
+                above = min(plane[top, left], ceilings[p]) * (1 - fx)
+                above += min(plane[top, left + 1], ceilings[p]) * fx
+                below = min(plane[top + 1, left], ceilings[p]) * (1 - fx)
+                below += min(plane[top + 1, left + 1], ceilings[p]) * fx
+                out[r, c] += weights[p] * (above * (1 - fy) + below * fy)
