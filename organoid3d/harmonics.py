@@ -81,7 +81,7 @@ def _describe(ndim: int, options: HarmonicsOptions) -> tuple[Feature, ...]:
     )
     if not options.coefficients:
         return features
-    names = tuple(f"l{l}m{m}" for l in range(options.degree + 1) for m in range(-l, l + 1))
+    names = tuple(f"l{n}m{m}" for n in range(options.degree + 1) for m in range(-n, n + 1))
     formula = "coefficient of the real orthonormal harmonic of degree l and order m; polar axis z"
     return (*features, Feature("Coefficient_um", "um", formula, parameters=names))
 
@@ -173,9 +173,9 @@ def real_harmonics(directions: NDArray[np.float64], degree: int) -> NDArray[np.f
     z, y, x = directions.T
     polar, turn = np.arccos(np.clip(z, -1, 1)), np.arctan2(y, x)
     columns = []
-    for l in range(degree + 1):
-        for m in range(-l, l + 1):
-            value = sph_harm_y(l, abs(m), polar, turn)
+    for n in range(degree + 1):
+        for m in range(-n, n + 1):
+            value = sph_harm_y(n, abs(m), polar, turn)
             part = value.real if m >= 0 else value.imag
             columns.append(part * (1.0 if m == 0 else np.sqrt(2) * (-1) ** m))
     return np.stack(columns, axis=1)
