@@ -6,16 +6,22 @@ from poolvox.shared.store.images import Image, create_image, open_image
 from poolvox.shared.store.plate import Plate, Well, create_plate, open_plate
 from poolvox.shared.store.tables import read_table, write_table
 from poolvox.shared.store.targets import Target
+from poolvox.shared.store.validation import Problem, Validation, validate
+from poolvox.shared.store.viewers import Verdict
 
 __all__ = [
     "Image",
     "Plate",
+    "Problem",
     "Target",
+    "Validation",
+    "Verdict",
     "Well",
     "create_image",
     "create_plate",
     "open_image",
     "open_plate",
     "read_table",
+    "validate",
     "write_table",
 ]

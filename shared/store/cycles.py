@@ -1,4 +1,4 @@
-"""Cycles that another writer kept as one image per acquisition, shown as one image with a t axis."""
+"""Cycles that another writer kept as one image each, shown as one image with a t axis."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class CycleStack(Image):
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
+        """Stack the images at `paths`, in the order of cycles."""
         super().__init__(paths[0])
         self.parts = [Image(path) for path in paths]
 

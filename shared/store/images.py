@@ -55,10 +55,12 @@ class Image:
     """
 
     def __init__(self, path: Path | str, *, ngff: NGFF | None = None) -> None:
+        """Point at an image that is here, or that will be written."""
         self.path = Path(path)
         self._ngff = ngff
 
     def __repr__(self) -> str:
+        """Show the path."""
         return f"{type(self).__name__}({str(self.path)!r})"
 
     @property
@@ -268,7 +270,6 @@ class Image:
         ngff = require_document(self.path).ngff
         group = self.path / "labels" / name
         shutil.rmtree(group, ignore_errors=True)
-        version = {"version": "0.4"} if ngff == "0.4" else {}
         document = Document(ngff, {}, {**(meta or {}), UNFINISHED: {}})
         document.ome["multiscales"] = describe_multiscales(
             listed,
@@ -278,7 +279,7 @@ class Image:
             name=name,
             method="mode",
         )
-        document.ome["image-label"] = {**version, "source": {"image": "../../"}}
+        document.ome["image-label"] = {"version": ngff, "source": {"image": "../../"}}
         document.write(group)
         for level, size in enumerate(shapes):
             UnitArray.create(group / str(level), size, storable(dtype), axes=axes, ngff=ngff)
@@ -313,9 +314,9 @@ class Image:
         if "c" in size:
             coords["c"] = ("c", described.channel_names(size["c"]))
         cycles = require_document(self.path).own.get("cycles")
-        if "t" in size and isinstance(cycles, list) and len(cycles) == size["t"]:
-            if all(isinstance(cycle, int | str) for cycle in cycles):
-                coords["t"] = ("t", cycles)
+        plain = [one for one in cycles or () if isinstance(one, int | str)]
+        if plain and plain == cycles and len(plain) == size.get("t"):
+            coords["t"] = ("t", plain)
         return coords
 
     def _clear(self, shape: tuple[int, ...], axes: str) -> None:

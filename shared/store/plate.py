@@ -72,7 +72,7 @@ def create_plate(
     with locked(root):
         document = read_document(root)
         if document is None:
-            document = Document(ngff, {"plate": _new_plate(name or root.stem, acquisitions)})
+            document = Document(ngff, {"plate": _new_plate(name or root.stem, ngff, acquisitions)})
         elif "plate" not in document.ome:
             raise StoreError(f"{root} is no plate: choose another folder, or remove it")
         elif document.ngff != ngff:
@@ -103,9 +103,11 @@ class Plate:
     """Wells by name: `plate["A1"]["7"]` is tile 7, `plate["A1"][0]` the first one."""
 
     def __init__(self, path: Path) -> None:
+        """Point at a plate that is here; use `open_plate` or `create_plate`."""
         self.path = path
 
     def __repr__(self) -> str:
+        """Show the path."""
         return f"Plate({str(self.path)!r})"
 
     @property
@@ -136,15 +138,19 @@ class Plate:
         return {int(entry["id"]): str(entry.get("name", entry["id"])) for entry in entries}
 
     def __iter__(self) -> Iterator[str]:
+        """Names of the wells."""
         return iter(self.wells)
 
     def __len__(self) -> int:
+        """Number of wells."""
         return len(self.wells)
 
     def __contains__(self, well: str) -> bool:
+        """Whether the plate has a well; A1 and A01 are the same."""
         return parse_well(well) in map(parse_well, self._paths())
 
     def __getitem__(self, well: str) -> Well:
+        """Get a well; A1 and A01 are the same."""
         for name, path in self._paths().items():
             if parse_well(name) == parse_well(well):
                 return Well(self.path, path)
@@ -162,12 +168,14 @@ class Well:
     """The tiles of one well, by name or by number."""
 
     def __init__(self, plate: Path, path: str) -> None:
+        """Point at the well with `path` (row/column) in the plate."""
         self.name = path.replace("/", "")
         self.path = plate / path
         self._plate = plate
         self._place = path
 
     def __repr__(self) -> str:
+        """Show the path."""
         return f"Well({str(self.path)!r})"
 
     @property
@@ -176,12 +184,15 @@ class Well:
         return list(self._fields())
 
     def __iter__(self) -> Iterator[str]:
+        """Names of the tiles."""
         return iter(self.tiles)
 
     def __len__(self) -> int:
+        """Number of tiles."""
         return len(self.tiles)
 
     def __getitem__(self, tile: str | int) -> Image:
+        """Get a tile by its name, or by its number in the order of declaration."""
         fields = self._fields()
         names = list(fields)
         if isinstance(tile, int) and -len(names) <= tile < len(names):
@@ -215,6 +226,7 @@ class Field(Image):
     """An image that enters its well, and the well its plate, when it is finished."""
 
     def __init__(self, path: Path, plate: Path, well: str) -> None:
+        """Point at a field that knows its well."""
         super().__init__(path)
         self._plate = plate
         self._well = well
@@ -258,15 +270,16 @@ def _enter_well(root: Path, well: str, fields: int) -> None:
         document.write(root)
 
 
-def _new_plate(name: str, acquisitions: Sequence[str] | None) -> dict[str, Any]:
+def _new_plate(name: str, ngff: NGFF, acquisitions: Sequence[str] | None) -> dict[str, Any]:
     names = acquisitions or [name]
     listed = [{"id": i, "name": str(one)} for i, one in enumerate(names, FIRST_ACQUISITION)]
     empty: dict[str, Any] = {"rows": [], "columns": [], "wells": []}
-    return {"name": name, "acquisitions": listed, **empty}
+    # The text of 0.5 still asks for a version here, besides the one of `ome`.
+    return {"version": ngff, "name": name, "acquisitions": listed, **empty}
 
 
 def _new_well(ngff: NGFF) -> dict[str, Any]:
-    return {"images": [], **({"version": "0.4"} if ngff == "0.4" else {})}
+    return {"version": ngff, "images": []}
 
 
 def _list_physical(plate: dict[str, Any], wells: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Tables as Parquet: the same input gives the same bytes, and a reader sees all of it or nothing."""
+"""Tables as Parquet: equal tables are equal files, and a reader sees all of one or nothing."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ class Target:
     """
 
     def __init__(self, path: Path, *, done: Callable[[], None]) -> None:
+        """Go on with the unfinished image at `path`; `done` is called at its end."""
         self.path = path
         self._done = done
         document = require_document(path)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import zarr
-from numcodecs import Blosc
+from numcodecs import Blosc  # type: ignore[import-untyped]
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import BloscCodec
 
@@ -33,9 +33,9 @@ UNSHARDED_SIDE: Final = 1024
 SHARD_SIDE: Final = 2048
 SHARD_BYTES: Final = 8 * 2**20
 
-# Measured on noisy uint16 fields, CPU seconds to write 64 MiB, and size: zstd 1 with bitshuffle 0.24
-# and 64 %; lz4 5 0.19 and 68 %; zstd 3 0.33 and 64 %; zarr's own default (zstd, no shuffle) 0.60
-# and 81 %. Reading them costs 0.07 to 0.14. Labels become 1 to 3 % with any of them.
+# Measured on noisy uint16 fields, CPU seconds to write 64 MiB, and size: zstd 1 with bitshuffle
+# 0.24 and 64 %; lz4 5 0.19 and 68 %; zstd 3 0.33 and 64 %; zarr's own default (zstd without
+# shuffle) 0.60 and 81 %. Reading them costs 0.07 to 0.14. Labels become 1 to 3 % with any.
 CODEC: Final = "zstd"
 CODEC_LEVEL: Final = 1
 
@@ -117,6 +117,7 @@ class UnitArray:
     """
 
     def __init__(self, array: zarr.Array[Any], path: Path) -> None:
+        """Wrap an array; use `create` or `open`."""
         self._array = array
         self.path = path
 
@@ -169,6 +170,15 @@ class UnitArray:
     def unit(self) -> tuple[int, ...]:
         """Size of a write unit along every axis."""
         return tuple(self._array.shards or self._array.chunks)
+
+    @property
+    def storage(self) -> tuple[int, tuple[str | None, ...] | None, str]:
+        """Zarr format, dimension names (v3) and the separator in chunk names."""
+        metadata = self._array.metadata
+        if metadata.zarr_format == 2:
+            return 2, None, metadata.dimension_separator
+        separator = str(getattr(metadata.chunk_key_encoding, "separator", "/"))
+        return 3, metadata.dimension_names, separator
 
     def read(self, region: Region) -> NDArray[Any]:
         """Read a region."""
