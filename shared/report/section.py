@@ -11,7 +11,7 @@ __all__ = ["Figure", "Section", "Table"]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture with the sentence that says what it shows."""
+    """A picture with the sentence that says what it shows; see `poolvox.shared.report.figures`."""
 
     png: bytes
     caption: str
@@ -19,15 +19,27 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A small table with its caption; long ones are shortened by the report."""
+    """A table with its caption; long ones are shortened by the report.
+
+    Parameters
+    ----------
+    whole : where the whole table lies, as seen from the run's folder, e.g. `tables/cells.parquet`
+    """
 
     frame: pd.DataFrame
     caption: str
+    whole: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One chapter of the report. Text is plain and escaped; nothing here is HTML."""
+    """One chapter of the report. Text is plain and escaped; nothing here is HTML.
+
+    Parameters
+    ----------
+    text : paragraphs, with an empty line between them
+    facts : names and values, such as `("cells", "12 345")`
+    """
 
     title: str
     text: str = ""

@@ -1,0 +1,318 @@
+"""The pictures that reports are made of: data in, a `Figure` with its caption out.
+
+For anything else use `drawing` and `to_picture` of `poolvox.shared.report.style`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from poolvox.shared.report.section import Figure
+from poolvox.shared.report.style import PALETTE, SEQUENTIAL, drawing, to_picture
+
+__all__ = [
+    "show_curves",
+    "show_histogram",
+    "show_image",
+    "show_montage",
+    "show_plate",
+    "show_points",
+]
+
+# Pixels that a picture shows along its longer side; more would only make the report heavy.
+_MAX_SIDE = 1000
+_LOW, _HIGH = 1.0, 99.8  # percentiles that become black and white
+_OUTLINE = (230, 159, 0)  # orange of the palette: visible on black, grey and white
+_WELL = re.compile(r"([A-Za-z]{1,2})0*(\d{1,3})")
+# Plates that are sold: rows, columns.
+_PLATES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
+_MAX_POINTS = 20_000
+
+
+def show_image(
+    image: NDArray[Any],
+    caption: str,
+    *,
+    labels: NDArray[Any] | None = None,
+    spacing: tuple[float, float] | None = None,
+) -> Figure:
+    """Show an image, with outlines of labels and a scale bar where they are given.
+
+    Parameters
+    ----------
+    image : (Y, X) intensities, shown between their 1st and 99.8th percentile
+    labels : (Y, X) integers, 0 for background
+    spacing : micrometres per pixel along y and x
+    """
+    return show_montage(
+        [image], caption, labels=None if labels is None else [labels], spacing=spacing
+    )
+
+
+def show_montage(
+    images: Sequence[NDArray[Any]],
+    caption: str,
+    *,
+    titles: Sequence[str] = (),
+    labels: Sequence[NDArray[Any] | None] | None = None,
+    spacing: tuple[float, float] | None = None,
+    columns: int | None = None,
+) -> Figure:
+    """Show (Y, X) images side by side, each with its own contrast; see `show_image`."""
+    if not images:
+        raise ValueError("a montage needs at least one image")
+    across = min(columns or min(4, len(images)), len(images))
+    rows = math.ceil(len(images) / across)
+    side = (6.4 if across == 1 else 8.0) / across
+    height, width = images[0].shape
+    tall = side * min(max(height / width, 0.3), 1.5) + (0.25 if titles else 0.0)
+    with drawing(width=side * across, height=tall * rows, rows=rows, columns=across) as (fig, axes):
+        for place, ax in enumerate(axes.flat):
+            ax.set_axis_off()
+            if place >= len(images):
+                continue
+            outlines = labels[place] if labels is not None else None
+            _draw_image(ax, images[place], outlines, spacing if place == 0 else None)
+            ax.set_title(titles[place] if place < len(titles) else "")
+        return to_picture(fig, caption)
+
+
+def show_histogram(
+    values: ArrayLike | Mapping[str, ArrayLike],
+    caption: str,
+    *,
+    label: str,
+    unit: str = "",
+    bins: int = 60,
+    log: bool = False,
+    marks: Mapping[str, float] | None = None,
+) -> Figure:
+    """Show how values are distributed; several sets are drawn as outlines over the same bins.
+
+    Parameters
+    ----------
+    values : numbers, or names of sets and their numbers; NaN and infinities are left out
+    log : count on a logarithmic axis
+    marks : named values to mark by a line, e.g. a threshold
+    """
+    sets = values if isinstance(values, Mapping) else {"": values}
+    finite = {name: _finite(numbers) for name, numbers in sets.items()}
+    pooled = np.concatenate(list(finite.values())) if finite else np.empty(0)
+    edges = np.histogram_bin_edges(pooled, bins) if pooled.size else np.linspace(0, 1, bins + 1)
+    with drawing() as (fig, axes):
+        ax = axes[0, 0]
+        for name, numbers in finite.items():
+            style = "stepfilled" if len(finite) == 1 else "step"
+            ax.hist(numbers, edges, histtype=style, label=name or None, linewidth=1.5)
+        for color, (name, value) in zip(PALETTE[5::-1], (marks or {}).items()):
+            ax.axvline(value, color=color, linestyle="--", label=f"{name}: {value:.4g}")
+        ax.set_xlabel(_with_unit(label, unit))
+        ax.set_ylabel("count")
+        if log and pooled.size:
+            ax.set_yscale("log")
+        _legend(ax)
+        return to_picture(fig, caption)
+
+
+def show_curves(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    caption: str,
+    *,
+    x: str,
+    y: str,
+    x_unit: str = "",
+    y_unit: str = "",
+    markers: bool = True,
+) -> Figure:
+    """Show named lines, each (x values, y values), with units on the axes."""
+    with drawing() as (fig, axes):
+        ax = axes[0, 0]
+        for name, (across, up) in curves.items():
+            ax.plot(np.asarray(across), np.asarray(up), marker="o" if markers else "", label=name)
+        ax.set_xlabel(_with_unit(x, x_unit))
+        ax.set_ylabel(_with_unit(y, y_unit))
+        _legend(ax)
+        return to_picture(fig, caption)
+
+
+def show_points(
+    points: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    caption: str,
+    *,
+    x: str,
+    y: str,
+    x_unit: str = "",
+    y_unit: str = "",
+    equal: bool = False,
+) -> Figure:
+    """Show named clouds of points, each (x values, y values), at most 20,000 of each.
+
+    Parameters
+    ----------
+    equal : one unit is as long along both axes, as for positions
+    """
+    with drawing(height=4.2) as (fig, axes):
+        ax = axes[0, 0]
+        for name, (across, up) in points.items():
+            step = max(1, math.ceil(np.size(across) / _MAX_POINTS))
+            pair = (np.asarray(side)[::step] for side in (across, up))
+            ax.plot(*pair, "o", markersize=2.5, alpha=0.6, markeredgewidth=0, label=name)
+        ax.set_xlabel(_with_unit(x, x_unit))
+        ax.set_ylabel(_with_unit(y, y_unit))
+        if equal:
+            ax.set_aspect("equal", adjustable="datalim")
+        _legend(ax)
+        return to_picture(fig, caption)
+
+
+def show_plate(values: Mapping[str, float], caption: str, *, label: str, unit: str = "") -> Figure:
+    """Show one number per well on the smallest plate that has all the wells.
+
+    Parameters
+    ----------
+    values : names of wells such as A1 or A01, and their values; NaN stays empty
+    """
+    places = {well: _row_and_column(well) for well in values}
+    rows, columns = _plate_of(list(places.values()))
+    grid = np.full((rows, columns), np.nan)
+    for well, place in places.items():
+        grid[place] = values[well]
+    height = 0.9 + 6.0 * rows / columns
+    with drawing(height=min(height, 6.0)) as (fig, axes):
+        ax = axes[0, 0]
+        picture = ax.imshow(np.ma.masked_invalid(grid), cmap=SEQUENTIAL)
+        ax.set_xticks(range(columns), [str(n + 1) for n in range(columns)])
+        ax.set_yticks(range(rows), [_row_name(n) for n in range(rows)])
+        ax.tick_params(length=0, labelsize=8 if columns <= 12 else 6, top=True, labeltop=True)
+        ax.tick_params(bottom=False, labelbottom=False)
+        ax.grid(visible=False)
+        fig.colorbar(picture, ax=ax, label=_with_unit(label, unit), shrink=0.8)
+        if columns <= 12:
+            _write_numbers(ax, grid)
+        return to_picture(fig, caption)
+
+
+def _draw_image(
+    ax: Any,
+    image: NDArray[Any],
+    labels: NDArray[Any] | None,
+    spacing: tuple[float, float] | None,
+) -> None:
+    if image.ndim != 2:
+        raise ValueError(f"a picture is (Y, X), got shape {image.shape}: take a plane or project")
+    if labels is not None and labels.shape != image.shape:
+        raise ValueError(f"labels of shape {labels.shape} do not fit an image of {image.shape}")
+    step = max(1, math.ceil(max(image.shape) / _MAX_SIDE))
+    grey = _contrast(_binned(image, step))
+    shown = np.repeat(grey[..., np.newaxis], 3, axis=2)
+    if labels is not None:
+        small = labels[step // 2 :: step, step // 2 :: step][: grey.shape[0], : grey.shape[1]]
+        shown[: small.shape[0], : small.shape[1]][_outlines(small)] = _OUTLINE
+    ax.imshow(shown, interpolation="antialiased", aspect="auto" if spacing is None else "equal")
+    ax.set_aspect(spacing[0] / spacing[1] if spacing else "equal")
+    if spacing:
+        _draw_scale(ax, shown.shape[:2], spacing[1] * step)
+
+
+def _binned(image: NDArray[Any], step: int) -> NDArray[Any]:
+    """Average squares of `step` pixels, so that thin things do not vanish."""
+    values = np.asarray(image, dtype=np.float64)
+    height, width = (size // step for size in values.shape)
+    if step == 1 or not height or not width:
+        return values
+    cut = values[: height * step, : width * step]
+    binned: NDArray[Any] = cut.reshape(height, step, width, step).mean(axis=(1, 3))
+    return binned
+
+
+def _contrast(image: NDArray[Any]) -> NDArray[np.uint8]:
+    finite = image[np.isfinite(image)]
+    low, high = np.percentile(finite, [_LOW, _HIGH]) if finite.size else (0.0, 1.0)
+    if high <= low:
+        low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    scaled = (np.nan_to_num(image, nan=low, posinf=high, neginf=low) - low) / ((high - low) or 1.0)
+    grey: NDArray[np.uint8] = (scaled.clip(0, 1) * 255).astype(np.uint8)
+    return grey
+
+
+def _outlines(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark pixels of objects that touch another label or the background."""
+    edge: NDArray[np.bool_] = np.zeros(labels.shape, dtype=bool)
+    for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        differs = labels[one] != labels[other]
+        edge[one] |= differs
+        edge[other] |= differs
+    edge &= labels != 0
+    return edge
+
+
+def _draw_scale(ax: Any, shape: tuple[int, ...], micrometres: float) -> None:
+    """Draw a bar of a round length, about a fifth of the width."""
+    aim = shape[1] * micrometres / 5
+    magnitude = 10.0 ** math.floor(math.log10(aim))
+    length = max(n for n in (1, 2, 5) if n * magnitude <= aim) * magnitude
+    right, bottom = shape[1] * 0.96, shape[0] * 0.94
+    left = right - length / micrometres
+    shadow = {"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.5}
+    ax.plot([left, right], [bottom, bottom], color="white", linewidth=3, solid_capstyle="butt")
+    text = f"{length:g} µm"
+    middle = (left + right) / 2
+    ax.text(
+        middle,
+        bottom - shape[0] * 0.025,
+        text,
+        color="white",
+        ha="center",
+        va="bottom",
+        bbox=shadow,
+    )
+
+
+def _finite(values: ArrayLike) -> NDArray[np.float64]:
+    numbers = np.asarray(values, dtype=np.float64).ravel()
+    return numbers[np.isfinite(numbers)]
+
+
+def _with_unit(label: str, unit: str) -> str:
+    return f"{label} ({unit})" if unit else label
+
+
+def _legend(ax: Any) -> None:
+    if any(not name.startswith("_") for name in ax.get_legend_handles_labels()[1]):
+        ax.legend()
+
+
+def _row_and_column(well: str) -> tuple[int, int]:
+    found = _WELL.fullmatch(well)
+    if not found:
+        raise ValueError(f"{well!r} is not the name of a well such as A1 or B12")
+    row = 0
+    for letter in found[1].upper():
+        row = row * 26 + ord(letter) - ord("A") + 1
+    return row - 1, int(found[2]) - 1
+
+
+def _row_name(row: int) -> str:
+    return (chr(ord("A") + row // 26 - 1) if row >= 26 else "") + chr(ord("A") + row % 26)
+
+
+def _plate_of(places: list[tuple[int, int]]) -> tuple[int, int]:
+    rows = max((row for row, _ in places), default=0) + 1
+    columns = max((column for _, column in places), default=0) + 1
+    fitting = (plate for plate in _PLATES if plate[0] >= rows and plate[1] >= columns)
+    return next(fitting, (rows, columns))
+
+
+def _write_numbers(ax: Any, grid: NDArray[np.float64]) -> None:
+    finite = grid[np.isfinite(grid)]
+    middle = (finite.min() + finite.max()) / 2 if finite.size else 0.0
+    for (row, column), value in np.ndenumerate(grid):
+        if np.isfinite(value):
+            color = "black" if value > middle else "white"
+            ax.text(column, row, f"{value:.3g}", ha="center", va="center", color=color, fontsize=7)
