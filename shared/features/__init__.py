@@ -1,10 +1,12 @@
-"""Measurements of labelled objects in two and three dimensions."""
+"""Measurements of labelled objects in two and three dimensions.
 
-from poolvox.shared.features import colocalisation as _colocalisation
-from poolvox.shared.features import intensity as _intensity
-from poolvox.shared.features import radial as _radial
-from poolvox.shared.features import shape as _shape
-from poolvox.shared.features import texture as _texture
+`measure` is the way in; `group_names` lists what there is to measure, and `register` adds to it.
+"""
+
+# Importing the modules of the groups registers them; the order is that of the columns.
+from poolvox.shared.features import shape  # isort: skip
+from poolvox.shared.features import intensity, radial, texture  # isort: skip
+from poolvox.shared.features import granularity, colocalisation, spots, neighbours  # isort: skip
 from poolvox.shared.features.objects import Objects, find_objects
 from poolvox.shared.features.registry import (
     Feature,
@@ -36,4 +38,4 @@ __all__ = [
     "write_feature_dictionary",
 ]
 
-del _colocalisation, _intensity, _radial, _shape, _texture  # imported for the groups they register
+del shape, intensity, radial, texture, granularity, colocalisation, spots, neighbours
