@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import uuid
 from contextlib import ExitStack
@@ -37,7 +38,7 @@ class Cluster:
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._futures: dict[str, Any] = {}
         # Names of an earlier run must not be taken for those of this one.
-        self._run = uuid.uuid4().hex[:8]
+        self._run, self._number = uuid.uuid4().hex[:8], itertools.count()
         if address is None:
             address = self._close.enter_context(_local(workers or 1, threads))
         try:
@@ -64,7 +65,7 @@ class Cluster:
 
     def start(self, task: Task) -> None:
         """Send a task; dask itself repeats it when a worker dies."""
-        name = f"poolvox-{self._run}-{task.key}"
+        name = f"poolvox-{self._run}-{next(self._number)}-{task.key}"
         try:
             future = self._client.submit(perform, task, key=name, pure=False)
         except Exception as error:
@@ -95,14 +96,17 @@ class Cluster:
 
     def _outcome(self, key: str, future: Any) -> Outcome:
         from distributed import KilledWorker
+        from distributed.client import FutureCancelledError
 
         self._futures.pop(key, None)
         try:
             outcome: Outcome = future.result()
         except KilledWorker:
             return Outcome(key, reason=f"{MAX_DEATHS} workers died with it (out of memory?)")
-        except Exception as error:
-            return Outcome(key, reason=f"{type(error).__name__}: {error}", lost=True)
+        except FutureCancelledError as error:
+            return Outcome(key, reason=f"the cluster gave it up: {error}", lost=True)
+        except Exception as error:  # it could not be unpickled there, or its outcome not here
+            return Outcome(key, reason=f"{type(error).__name__}: {error}")
         finally:
             future.release()
         return outcome

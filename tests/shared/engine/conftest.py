@@ -1,6 +1,12 @@
+import sys
+from pathlib import Path
+
 import pytest
 
-from .small import write_raw
+# Worker processes import the units of these tests by name, so the checkout has to be on the path.
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+from tests.shared.engine.small import write_raw
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from tests.shared.engine.small import calls, contents, plan, write_raw
 
 from poolvox.shared.engine import Options, Unit, read_records, read_status, run_plan, verify_run
-
-from .small import calls, contents, plan, write_raw
 
 THREE = ["align/0", "align/1", "align/2", "gather", "measure/0", "measure/1", "measure/2"]
 
