@@ -1,0 +1,180 @@
+"""What is measured of a whole organoid: its form, its filling, and summaries of its nuclei."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from poolvox.organoid3d.position import Tissue, parent_of
+from poolvox.shared.features import Feature, Objects, find_objects
+
+__all__ = ["ORGANOID_FEATURES", "count_buds", "measure_contents", "summarise_objects"]
+
+# A bud is what a ball of this part of the organoid's largest inner radius cannot reach ...
+BUD_NECK = 0.6
+# ... and that holds at least this part of its volume.
+BUD_VOLUME = 0.01
+
+ORGANOID_FEATURES = (
+    Feature("Count_Nuclei", "count", "nuclei with most of their voxels in the organoid"),
+    Feature("Count_Lumens", "count", "lumens with most of their voxels in the organoid"),
+    Feature("Count_Buds", "count", "parts that a ball of 0.6 times the inner radius cannot reach"),
+    Feature("Filling_NucleiDensity_per_um3", "per_um3", "nuclei per volume without lumens"),
+    Feature(
+        "Filling_NucleiFraction", "", "volume of nuclei over volume without lumens", "", "[0, 1]"
+    ),
+    Feature("Filling_LumenVolume_um3", "um3", "volume of all its lumens"),
+    Feature("Filling_LumenFraction", "", "volume of its lumens over its own", "", "[0, 1]"),
+    Feature("Filling_LargestLumen_um3", "um3", "volume of its largest lumen"),
+    Feature("Filling_TissueVolume_um3", "um3", "its volume without lumens"),
+    Feature(
+        "Filling_Thickness_um",
+        "um",
+        "median, over the tissue's voxels, of the distance to the surface plus that to the lumen: "
+        "the height of the epithelium; NaN without a lumen",
+    ),
+)
+
+
+def measure_contents(
+    nuclei: NDArray[np.integer], tissue: Tissue, *, spacing: Sequence[float]
+) -> pd.DataFrame:
+    """Measure what every organoid holds.
+
+    Parameters
+    ----------
+    nuclei : (Z, Y, X) labels
+    tissue : organoids with lumens filled, and the lumens
+    spacing : (z, y, x) in micrometres
+
+    Returns
+    -------
+    One row per organoid, ascending, with the columns of `ORGANOID_FEATURES`.
+    """
+    organoids = find_objects(tissue.organoids, spacing=spacing)
+    inside = find_objects(nuclei, spacing=spacing)
+    lumens = np.zeros_like(tissue.organoids) if tissue.lumens is None else tissue.lumens
+    hollows = find_objects(lumens, spacing=spacing)
+    nucleus = _sums(inside, parent_of(inside, tissue.organoids), organoids)
+    lumen = _sums(hollows, parent_of(hollows, tissue.organoids), organoids)
+    volume = organoids.counts * organoids.voxel_size
+    solid = np.maximum(volume - lumen["volume"], organoids.voxel_size)
+    table = {
+        "Count_Nuclei": nucleus["count"],
+        "Count_Lumens": lumen["count"],
+        "Count_Buds": np.zeros(len(organoids)),
+        "Filling_NucleiDensity_per_um3": nucleus["count"] / solid,
+        "Filling_NucleiFraction": nucleus["volume"] / solid,
+        "Filling_LumenVolume_um3": lumen["volume"],
+        "Filling_LumenFraction": lumen["volume"] / volume,
+        "Filling_LargestLumen_um3": lumen["largest"],
+        "Filling_TissueVolume_um3": volume - lumen["volume"],
+        "Filling_Thickness_um": np.full(len(organoids), np.nan),
+    }
+    for k, label in enumerate(organoids.ids):
+        z0, z1, y0, y1, x0, x1 = organoids.layout.box[k]
+        box = np.s_[z0:z1, y0:y1, x0:x1]
+        mask = np.pad(tissue.organoids[box] == label, 1)
+        hollow = np.pad(lumens[box] > 0, 1) & mask
+        table["Count_Buds"][k] = count_buds(mask, spacing=spacing)
+        if hollow.any():
+            table["Filling_Thickness_um"][k] = _thickness(mask, hollow, spacing)
+    return pd.DataFrame(table, index=pd.Index(organoids.ids, name="label"), dtype=float)
+
+
+def count_buds(mask: NDArray[np.bool_], *, spacing: Sequence[float]) -> int:
+    """Count the parts that stick out of one organoid.
+
+    Parameters
+    ----------
+    mask : (Z, Y, X) organoid, lumens filled, with a margin of background
+    spacing : (z, y, x) in micrometres
+    """
+    depth = ndimage.distance_transform_edt(mask, sampling=spacing)
+    radius = BUD_NECK * depth.max()
+    # An opening by distances: exact balls, whatever the spacing.
+    core = ndimage.distance_transform_edt(depth < radius, sampling=spacing) < radius
+    parts, _ = ndimage.label(mask & ~core)
+    sizes = np.bincount(parts.ravel())[1:]
+    return int((sizes >= BUD_VOLUME * mask.sum()).sum())
+
+
+def summarise_objects(table: pd.DataFrame, parent: pd.Series, depth: pd.Series) -> pd.DataFrame:
+    """Summarise the features of the objects of every organoid.
+
+    Parameters
+    ----------
+    table : features of the objects, one row each, named `{Compartment}_{Group}_{Measurement}`
+    parent : organoid of each object, 0 for none; indexed as `table`
+    depth : how deep each object lies, 0 at the surface and 1 deepest
+
+    Returns
+    -------
+    One row per organoid: median, median absolute deviation, 10th and 90th percentile, and the
+    slope over the depth, of every feature. NaN are left out; what has fewer than two different
+    depths has no slope.
+    """
+    known = parent > 0
+    groups = table[known].groupby(parent[known])
+    median = groups.median()
+    deviation = (table[known] - median.reindex(parent[known]).to_numpy()).abs()
+    kinds = {
+        "Median": median,
+        "MAD": deviation.groupby(parent[known]).median(),
+        "P10": groups.quantile(0.1),
+        "P90": groups.quantile(0.9),
+        "DepthSlope": _slopes(table[known], parent[known], depth[known]),
+    }
+    renamed = [
+        frame.rename(columns={name: _summary_name(str(name), kind) for name in frame})
+        for kind, frame in kinds.items()
+    ]
+    return pd.concat(renamed, axis=1).rename_axis("label")
+
+
+def _summary_name(feature: str, kind: str) -> str:
+    compartment, rest = feature.split("_", 1)
+    return f"Organoids_{compartment}{kind}_{rest}"
+
+
+def _slopes(table: pd.DataFrame, parent: pd.Series, depth: pd.Series) -> pd.DataFrame:
+    """Least-squares slope of each feature over the depth, within each organoid."""
+    weight = table.notna().to_numpy() & depth.notna().to_numpy()[:, None]
+    values = table.where(weight)
+    place = pd.DataFrame(
+        np.where(weight, depth.to_numpy()[:, None], np.nan), table.index, table.columns
+    )
+
+    def total(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.groupby(parent).sum()
+
+    count = total(values.notna().astype(float))
+    mean_place, mean_value = total(place) / count, total(values) / count
+    spread = total(place**2) / count - mean_place**2
+    product = total(place * values) / count - mean_place * mean_value
+    return product / spread.where(spread > 1e-12)
+
+
+def _sums(
+    objects: Objects, parent: NDArray[np.int64], organoids: Objects
+) -> dict[str, NDArray[np.float64]]:
+    """Number, volume and largest volume of the objects of every organoid."""
+    held = parent > 0
+    row = np.searchsorted(organoids.ids, parent[held])
+    volume = objects.counts[held] * objects.voxel_size
+    largest = np.zeros(len(organoids))
+    np.maximum.at(largest, row, volume)
+    count = np.bincount(row, minlength=len(organoids)).astype(float)
+    return {"count": count, "volume": np.bincount(row, volume, len(organoids)), "largest": largest}
+
+
+def _thickness(
+    mask: NDArray[np.bool_], hollow: NDArray[np.bool_], spacing: Sequence[float]
+) -> float:
+    outer = ndimage.distance_transform_edt(mask, sampling=spacing)
+    inner = ndimage.distance_transform_edt(~hollow, sampling=spacing)
+    return float(np.median((outer + inner)[mask & ~hollow]))
