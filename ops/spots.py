@@ -17,9 +17,10 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from poolvox.ops.psf import WINDOW, fit_planes, spot_size, unmix
+from poolvox.ops.psf import fit_planes, spot_size, unmix
 from poolvox.shared.errors import InputError
 from poolvox.shared.imaging.combine import noise_level, weighted_sum
+from poolvox.shared.imaging.filters import band_pass
 from poolvox.shared.imaging.warp import Transform
 
 __all__ = ["Bases", "SpotSettings", "check_images", "combine_bases", "find_spots", "sample_bases"]
@@ -97,8 +98,6 @@ def combine_bases(
     images: Images,
     transforms: Sequence[Sequence[Transform]],
     channels: Sequence[int],
-    *,
-    window: tuple[slice, slice] | None = None,
 ) -> Floats:
     """Sum of all base images in units of their noise, on the frame of the first cycle.
 
@@ -107,13 +106,11 @@ def combine_bases(
     images : (cycle, channel, Y, X) array
     transforms : per cycle and channel, from the frame of the first cycle
     channels : indices of the base channels
-    window : rows and columns to look at; all if not given
 
     Returns
     -------
     (Y, X) array in standard deviations of its own noise; planes without noise (blank) are left out
     """
-    rows, columns = window or (slice(None), slice(None))
     total: Floats | None = None
     used = 0
     for cycle in range(len(images)):
@@ -127,7 +124,7 @@ def combine_bases(
             else (images[cycle, channels[0] : channels[0] + len(channels)])
         )
         part = weighted_sum(
-            planes[:, rows, columns],
+            planes,
             [transforms[cycle][channels[k]] for k in seen],
             weights=1 / levels[seen, 1],
             ceilings=levels[seen, 0] + CEILING * levels[seen, 1],
@@ -163,16 +160,16 @@ def find_spots(
 
     Returns
     -------
-    Columns y, x (pixels of the first cycle), peak (in the sum of all planes, in units of its noise),
-    snr (over the noise round it) and sigma (width of the spots of this tile, pixels), from top to
-    bottom.
+    Columns y, x (pixels of the first cycle), peak (in the sum of all planes, in units of its
+    noise), snr (over the noise round it) and sigma (width of the spots of this tile, pixels), from
+    top to bottom.
     """
     return detect(combine_bases(images, transforms, channels), settings or SpotSettings())
 
 
 def detect(combined: Floats, settings: SpotSettings) -> pd.DataFrame:
     """Spots of the sum of all planes; columns as in `find_spots`."""
-    band = band_pass(combined, settings.band)
+    band = band_pass(combined, *settings.band)
     noise = _noise_map(band)
     rows, columns = _maxima(band, np.float32(settings.min_snr) * noise.min())
     around = ndimage.map_coordinates(
@@ -214,13 +211,6 @@ def sample_bases(
             at = transforms[cycle][channel].apply(points)
             intensity[:, cycle, k], noise[:, cycle, k] = fit_planes(plane, at, sigma, level)
     return Bases(unmix(intensity, points, sigma), noise)
-
-
-def band_pass(image: Floats, band: tuple[float, float]) -> Floats:
-    """Difference of two Gaussian blurs."""
-    fine, coarse = (ndimage.gaussian_filter(image, width) for width in band)
-    passed: Floats = fine - coarse
-    return passed
 
 
 def _noise_map(band: Floats) -> Floats:

@@ -1,0 +1,207 @@
+"""Bring each base image onto the reads: they lie at the same places in all cycles and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from poolvox.ops.psf import WINDOW
+from poolvox.ops.spots import SpotSettings, combine_bases, detect
+from poolvox.shared.imaging.combine import noise_level
+from poolvox.shared.imaging.warp import Transform
+
+__all__ = ["Refined", "refine_planes"]
+
+Images = NDArray[np.uint16]
+Points = NDArray[np.float64]
+
+# Reads used: the brightest, at least as bright as this over the noise, this far from the next and
+# from the border of the image (pixels).
+READS = 400
+READ_SNR = 8.0
+ALONE = 5.0
+# A read takes part in a plane where its light there is this often the error of that.
+PLANE_SNR = 8.0
+# A plane is moved on the evidence of at least this many reads, in rounds of Newton's method.
+LEAST_READS = 10
+ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """Transforms per cycle and channel, and for base images what is left (pixels) and on how many
+    reads that was measured."""
+
+    transforms: list[list[Transform]]
+    residual: NDArray[np.float64]
+    evidence: NDArray[np.int64]
+
+
+def refine_planes(
+    images: Images, coarse: Sequence[Sequence[Transform]], bases: tuple[int, ...]
+) -> Refined:
+    """Move each base image onto the reads that all of them show together.
+
+    Parameters
+    ----------
+    images : (cycle, channel, Y, X) array
+    coarse : transforms per cycle and channel that are right to within a pixel or two
+    bases : indices of the base channels
+    """
+    shape = images.shape[:2]
+    residual, evidence = np.full(shape, np.nan), np.zeros(shape, np.int64)
+    transforms = [list(cycle) for cycle in coarse]
+    points, sigma = _bright_reads(images, coarse, bases)
+    moves = np.zeros((*shape, 2))
+    for t in range(shape[0]):
+        for c in bases:
+            noise = noise_level(images[t, c])[1]
+            if noise == 0 or len(points) < LEAST_READS:
+                continue
+            offsets = _offsets(images[t, c], coarse[t][c], points, sigma, noise)
+            moves[t, c], residual[t, c], evidence[t, c] = _judged(points, offsets)
+    # The reads tell how planes lie to each other, not to the nuclei: the first cycle stays put.
+    seen = evidence[0, list(bases)] >= LEAST_READS
+    gauge = moves[0, list(bases)][seen].mean(axis=0) if seen.any() else np.zeros(2)
+    for t in range(shape[0]):
+        for c in bases:
+            if evidence[t, c] >= LEAST_READS:
+                y, x = moves[t, c] - gauge
+                transforms[t][c] = Transform((float(y), float(x))).after(coarse[t][c])
+        drift = _drift(moves, evidence, t, bases)
+        for c in set(range(shape[1])) - set(bases):
+            transforms[t][c] = Transform(drift).after(coarse[t][c])
+    return Refined(transforms, residual, evidence)
+
+
+def _drift(
+    moves: Points, evidence: NDArray[np.int64], cycle: int, bases: tuple[int, ...]
+) -> tuple[float, float]:
+    """What the base images of a cycle moved beyond those of the first; the others moved along."""
+    both = [c for c in bases if min(evidence[0, c], evidence[cycle, c]) >= LEAST_READS]
+    if not both:
+        return 0.0, 0.0
+    y, x = np.median(moves[cycle, both] - moves[0, both], axis=0)
+    return float(y), float(x)
+
+
+def _bright_reads(
+    images: Images, coarse: Sequence[Sequence[Transform]], bases: tuple[int, ...]
+) -> tuple[Points, float]:
+    """Places of bright reads that stand alone, and the width of reads."""
+    height, width = images.shape[2:]
+    settings = SpotSettings(min_snr=READ_SNR)
+    spots = detect(combine_bases(images, coarse, bases), settings)
+    y, x = spots["y"].to_numpy(), spots["x"].to_numpy()
+    inside = (np.minimum(y, height - 1 - y) > WINDOW) & (np.minimum(x, width - 1 - x) > WINDOW)
+    alone = _nearest(y, x) > ALONE
+    chosen = np.flatnonzero(inside & alone)
+    order = np.argsort(-spots["snr"].to_numpy()[chosen], kind="stable")[:READS]
+    points = np.column_stack([y, x])[np.sort(chosen[order])]
+    return points, float(spots["sigma"].iloc[0]) if len(spots) else 1.5
+
+
+def _nearest(y: Points, x: Points) -> Points:
+    if len(y) < 2:
+        return np.full(len(y), np.inf)
+    distance: Points = cKDTree(np.column_stack([y, x])).query(np.column_stack([y, x]), 2)[0][:, 1]
+    return distance
+
+
+def _offsets(
+    plane: NDArray[np.uint16], transform: Transform, points: Points, sigma: float, noise: float
+) -> Points:
+    """How far each read lies from its place, (n, 2); NaN for those that the plane does not show."""
+    at = transform.apply(points)
+    move = np.zeros(2)
+    for _ in range(ROUNDS):
+        rest = _displaced(plane, at + move, sigma, PLANE_SNR * noise)
+        seen = np.isfinite(rest[:, 0])
+        if seen.sum() < LEAST_READS:
+            return np.full_like(rest, np.nan)
+        offsets: Points = rest + move
+        move = np.median(offsets[seen], axis=0)
+    return offsets
+
+
+def _judged(points: Points, offsets: Points) -> tuple[Points, float, int]:
+    """Common move of a plane, what it leaves, and on how many reads.
+
+    Each half of the reads judges the move that the other half asks for: where it would leave them
+    further off than they are, it is not made.
+    """
+    seen = np.isfinite(offsets[:, 0])
+    points, offsets = points[seen], offsets[seen]
+    if len(points) < LEAST_READS:
+        return np.zeros(2), float("nan"), len(points)
+    before, after = [], []
+    for half in (0, 1):
+        asked = np.median(offsets[1 - half :: 2], axis=0)
+        before.append(_patchy(points[half::2], offsets[half::2]))
+        after.append(_patchy(points[half::2], offsets[half::2] - asked))
+    if np.mean(after) > np.mean(before):
+        return np.zeros(2), float(np.mean(before)), len(points)
+    return np.median(offsets, axis=0), float(np.mean(after)), len(points)
+
+
+def _patchy(points: Points, offsets: Points) -> float:
+    """Root mean square over the quarters of the tile of how far their reads are off together."""
+    low = points > np.median(points, axis=0)
+    quarter = low[:, 0] * 2 + low[:, 1]
+    medians = [np.median(offsets[quarter == q], axis=0) for q in range(4) if np.any(quarter == q)]
+    return float(np.sqrt(np.mean(np.sum(np.square(medians), axis=1))))
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _displaced(plane, at, sigma, least):  # type: ignore[no-untyped-def]
+    """One step of Newton's method for the place of a Gaussian spot on a level background."""
+    n, size = len(at), 2 * WINDOW + 1
+    offsets = np.full((n, 2), np.nan)
+    height, width = plane.shape
+    variance, inverse = sigma * sigma, 0.5 / (sigma * sigma)
+    along, across = np.empty(size), np.empty(size)
+    for i in range(n):
+        y, x = at[i]
+        top, left = int(np.floor(y + 0.5)) - WINDOW, int(np.floor(x + 0.5)) - WINDOW
+        if top < 0 or left < 0 or top + size > height or left + size > width:
+            continue
+        total, mixed, g1, g2 = 0.0, 0.0, 0.0, 0.0
+        slope_y, slope_x, gy1, gx1 = 0.0, 0.0, 0.0, 0.0
+        gyy, gxx, ggy, ggx = 0.0, 0.0, 0.0, 0.0
+        for k in range(size):
+            along[k] = np.exp(-((top + k - y) ** 2) * inverse)
+            across[k] = np.exp(-((left + k - x) ** 2) * inverse)
+        for r in range(size):
+            dy = top + r - y
+            for c in range(size):
+                dx = left + c - x
+                g = along[r] * across[c]
+                v = np.float64(plane[top + r, left + c])
+                total += v
+                mixed += g * v
+                g1 += g
+                g2 += g * g
+                slope_y += g * dy * v
+                slope_x += g * dx * v
+                gy1 += g * dy
+                gx1 += g * dx
+                gyy += g * g * dy * dy
+                gxx += g * g * dx * dx
+                ggy += g * g * dy
+                ggx += g * g * dx
+        count = size * size
+        spread = g2 - g1 * g1 / count
+        peak = (mixed - g1 * total / count) / spread
+        if peak * np.sqrt(spread) < least:
+            continue
+        level = (total - peak * g1) / count
+        step_y = (slope_y - level * gy1 - peak * ggy) / gyy * variance / peak
+        step_x = (slope_x - level * gx1 - peak * ggx) / gxx * variance / peak
+        offsets[i, 0] = min(max(step_y, -2.0), 2.0)
+        offsets[i, 1] = min(max(step_x, -2.0), 2.0)
+    return offsets
