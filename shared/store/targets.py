@@ -112,6 +112,8 @@ class Target:
         if finite.size == 0:
             return (0.0, 1.0)
         start, end = (float(v) for v in np.percentile(finite, WINDOW_PERCENTILES))
+        if finite.dtype.kind in "ui":
+            start, end = float(round(start)), float(round(end))
         return (start, end) if end > start else (start, start + 1.0)
 
 

@@ -54,9 +54,9 @@ def test_any_array_can_be_written(tmp_path, pixels, kind):
     source = {
         "dask": lambda: da.from_array(pixels, chunks=(1, 1, 333, 250)),
         "zarr": lambda: zarr.array(pixels),
-        "xarray": lambda: create_image(tmp_path / "a").write(
-            pixels, axes="tcyx", spacing=SPACING
-        ).image(),
+        "xarray": lambda: (
+            create_image(tmp_path / "a").write(pixels, axes="tcyx", spacing=SPACING).image()
+        ),
         "big-endian": lambda: pixels.astype(">u2"),
         "memmap": lambda: _memmap(tmp_path / "m.npy", pixels),
     }[kind]()

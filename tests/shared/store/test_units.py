@@ -13,7 +13,9 @@ from poolvox.shared.store.units import SHARD_BYTES, UnitArray, plan_layout, tili
 
 @pytest.fixture(params=["0.5", "0.4"])
 def array(request, tmp_path):
-    return UnitArray.create(tmp_path / "a", (3, 2300, 4200), "uint16", axes="cyx", ngff=request.param)
+    return UnitArray.create(
+        tmp_path / "a", (3, 2300, 4200), "uint16", axes="cyx", ngff=request.param
+    )
 
 
 @pytest.mark.parametrize(
