@@ -15,6 +15,7 @@ from typing import Any
 
 from poolvox.shared.engine import lock
 from poolvox.shared.engine.decisions import ABSENT, Ledger
+from poolvox.shared.engine.interrupts import hold_interrupts
 from poolvox.shared.engine.journal import PLAN_NAME, Journal, Record, write_whole
 from poolvox.shared.engine.layout import Layout, lay_out
 from poolvox.shared.engine.options import Event, Options, RunSummary
@@ -119,9 +120,10 @@ class _Run:
         history = History(self.output, self.options, provenance, self.layout, self.journal)
         history.begin()
         try:
-            self._loop()
+            with hold_interrupts() as self.interrupts:
+                self._loop()
         except KeyboardInterrupt:
-            self._finish_running()
+            raise  # the second: what runs is left to itself, and removed by the next run
         except BaseException:
             self._drain()
             raise
@@ -163,12 +165,12 @@ class _Run:
         self.keys = list(units)
         self.waiting: dict[str, Unit] = {}
         while True:
-            while self.ready and (len(self.waiting) < _LOOK_AHEAD):
+            if self.interrupts.pressed and not self.stopped:
+                self._stop()
+            while self.ready and len(self.waiting) < _LOOK_AHEAD and not self.stopped:
                 self._decide(self.keys[heapq.heappop(self.ready)])
             self._fill()
-            if not self.running and not self.waiting and not self.ready:
-                return
-            if not self.running and self.stopped:
+            if not self.running and (self.stopped or not (self.waiting or self.ready)):
                 return
             if self.running:
                 self._collect()
@@ -282,12 +284,14 @@ class _Run:
 
     def _collect(self) -> None:
         assert self.runner is not None
-        for outcome in self.runner.outcomes(_WAIT_SECONDS):
+        outcomes = self.runner.outcomes(_WAIT_SECONDS)
+        for outcome in outcomes:
+            del self.running[outcome.key]
+        for outcome in outcomes:
             self._take(outcome)
 
     def _take(self, outcome: Outcome) -> None:
         key = outcome.key
-        del self.running[key]
         self.ledger.learn(outcome.digests)
         if outcome.lost and self.attempts[key] < MAX_ATTEMPTS:
             self.suspects.add(key)
@@ -345,14 +349,11 @@ class _Run:
         write_whole(path, [trace])
         return f"{JOURNAL_NAME}/{name}"
 
-    def _finish_running(self) -> None:
+    def _stop(self) -> None:
         self.stopped = f"interrupted. {_GO_ON}"
         if self.running:
-            self.pace.tell(
-                "note", message=f"finishing {len(self.running)} units; Ctrl-C again stops at once"
-            )
-        while self.running:
-            self._collect()
+            message = f"finishing {len(self.running)} units; Ctrl-C again stops at once"
+            self.pace.tell("note", message=message)
 
     def _drain(self) -> None:
         """Let running units end, unnoted: nobody may write once the lock is given back."""
