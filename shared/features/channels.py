@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.features.kernels import Floats
+from poolvox.shared.features.kernels import Floats, Layout, kernel
 from poolvox.shared.features.objects import Objects
 
 __all__ = ["Signal", "read_signal"]
@@ -35,6 +35,18 @@ class Signal:
             values[~np.isfinite(values)] = np.nan
         return values
 
+    @cached_property
+    def order(self) -> NDArray[np.int32]:
+        """(N,) voxels of every object by growing value, counted from its first; NaN last."""
+        order = np.empty(len(self.values), np.int32)
+        return self.objects.reduce(_sort, order, self.values)
+
+    @cached_property
+    def ranks(self) -> NDArray[np.int32]:
+        """(N,) rank of every value in its object from 0; equal values share one, NaN has -1."""
+        ranks = np.full(len(self.values), -1, np.int32)
+        return self.objects.reduce(_rank, ranks, self.values, self.order)
+
 
 def read_signal(name: str, image: ArrayLike, objects: Objects) -> Signal:
     """Check one channel against the objects and make it a volume.
@@ -55,3 +67,31 @@ def read_signal(name: str, image: ArrayLike, objects: Objects) -> Signal:
     pixels = pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
     native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return Signal(name, native.reshape(objects.labels.shape), objects)
+
+
+@kernel
+def _sort(layout: Layout, values: Floats, out: NDArray[np.int32], start: int, stop: int) -> None:
+    for k in range(start, stop):
+        first, last = layout.voxels[k], layout.voxels[k + 1]
+        out[first:last] = np.argsort(values[first:last])
+
+
+@kernel
+def _rank(
+    layout: Layout,
+    values: Floats,
+    order: NDArray[np.int32],
+    out: NDArray[np.int32],
+    start: int,
+    stop: int,
+) -> None:
+    for k in range(start, stop):
+        first, last = layout.voxels[k], layout.voxels[k + 1]
+        inside, ranks = values[first:last], out[first:last]
+        rank, before = -1, np.nan
+        for at in order[first:last]:
+            if np.isnan(inside[at]):
+                break
+            if inside[at] != before:
+                rank, before = rank + 1, inside[at]
+            ranks[at] = rank

@@ -103,7 +103,8 @@ def measure_colocalisation(
 ) -> dict[str, Floats]:
     """Measure a pair of channels in every object; see `describe_colocalisation`."""
     out = np.full((len(objects), 11), np.nan)
-    objects.reduce(_pairs, out, first.values, second.values, options.threshold)
+    values, ranks = (first.values, second.values), (first.ranks, second.ranks)
+    objects.reduce(_pairs, out, values, ranks, options.threshold)
     names = ("Pearson", "Slope", "Overlap")
     found = dict(zip(names, out.T))
     for at, name in ((3, "K"), (5, "Manders"), (7, "RWC"), (9, "Costes")):
@@ -112,24 +113,12 @@ def measure_colocalisation(
 
 
 @kernel
-def _ranks(values: Floats) -> Ints:
-    """Dense ranks from 0; equal values share one."""
-    order = np.argsort(values)
-    ranks = np.empty(len(values), np.int64)
-    rank = 0
-    for i in range(len(order)):
-        if i and values[order[i]] != values[order[i - 1]]:
-            rank += 1
-        ranks[order[i]] = rank
-    return ranks
-
-
-@kernel
-def _thresholded(a: Floats, b: Floats, threshold: float, out: Floats) -> None:
+def _thresholded(
+    a: Floats, b: Floats, ranks: Ints, others: Ints, threshold: float, out: Floats
+) -> None:
     ta, tb = threshold * a.max(), threshold * b.max()
     if ta <= 0 or tb <= 0:
         return
-    ranks, others = _ranks(a), _ranks(b)
     top = max(ranks.max(), others.max()) + 1
     sums, ab = np.zeros(8), 0.0
     for i in range(len(a)):
@@ -186,27 +175,37 @@ def _costes(a: Floats, b: Floats, slope: float, offset: float, out: Floats) -> N
 
 
 @kernel
+def _products(a: Floats, b: Floats) -> tuple[float, float, float]:
+    """Sums of squares and products about the means."""
+    va, vb, cov, ma, mb = 0.0, 0.0, 0.0, a.mean(), b.mean()
+    for i in range(len(a)):
+        da, db = a[i] - ma, b[i] - mb
+        va, vb, cov = va + da * da, vb + db * db, cov + da * db
+    return va, vb, cov
+
+
+@kernel
 def _pairs(
     layout: Layout,
-    first: Floats,
-    second: Floats,
+    values: tuple[Floats, Floats],
+    ranks: tuple[Ints, Ints],
     threshold: float,
     out: Floats,
     start: int,
     stop: int,
 ) -> None:
     for k in range(start, stop):
-        a = first[layout.voxels[k] : layout.voxels[k + 1]]
-        b = second[layout.voxels[k] : layout.voxels[k + 1]]
+        first, last = layout.voxels[k], layout.voxels[k + 1]
+        a, b = values[0][first:last], values[1][first:last]
         both = ~(np.isnan(a) | np.isnan(b))
         a, b = a[both], b[both]
         if len(a) < MIN_VOXELS:
             continue
-        _thresholded(a, b, threshold, out[k])
+        rank, other = ranks[0][first:last][both], ranks[1][first:last][both]
+        _thresholded(a, b, rank, other, threshold, out[k])
         if a.max() == a.min() or b.max() == b.min():
             continue
-        da, db = a - a.mean(), b - b.mean()
-        va, vb, cov = (da * da).sum(), (db * db).sum(), (da * db).sum()
+        va, vb, cov = _products(a, b)
         out[k, 0] = min(max(cov / np.sqrt(va * vb), -1.0), 1.0)
         out[k, 1] = cov / va
         if cov > 0:

@@ -36,6 +36,10 @@ MEASURES = (
 )
 
 OUTSIDE = -1
+# Whole numbers whose n log2 n is kept in a table.
+TABLE = 4096
+# Variances and entropies below this are rounding.
+ROUNDING = 1e-12
 
 
 def steps_at(distance: float, spacing: Floats, ndim: int) -> Ints:
@@ -81,7 +85,7 @@ def co_occurrence(
     out = np.full((len(objects), len(distances), 2, len(MEASURES)), np.nan)
     width = 0.0 if bin_width is None else bin_width
     table = np.concatenate([np.empty((0, 3), np.int64), *steps])
-    return objects.reduce(_co_occurrence, out, values, table, ends, levels, width)
+    return objects.reduce(_co_occurrence, out, values, table, ends, levels, width, _n_log_n())
 
 
 @kernel
@@ -114,68 +118,76 @@ def _count(grey: NDArray[np.int16], step: Ints, counts: Ints) -> None:
                     counts[a, b] += 1
 
 
-@kernel
-def _plogp(share: Floats) -> float:
-    entropy = 0.0
-    for p in share:
-        if p > 0:
-            entropy -= p * np.log2(p)
-    return entropy
+def _n_log_n() -> Floats:
+    counts = np.arange(TABLE, dtype=np.float64)
+    return np.asarray(counts * np.log2(np.maximum(counts, 1)))
 
 
 @kernel
-def _moments(share: Floats) -> tuple[float, float]:
-    mean, square = 0.0, 0.0
-    for i in range(len(share)):
-        mean += i * share[i]
-    for i in range(len(share)):
-        square += (i - mean) ** 2 * share[i]
-    return mean, square
+def _entropy(counts: Ints, logs: Floats) -> float:
+    """Entropy in bits of whole numbers; logarithms of small ones are looked up."""
+    total, sum_ = 0, 0.0
+    for n in counts:
+        if n > 0:
+            total += n
+            sum_ += logs[n] if n < len(logs) else n * np.log2(n)
+    return np.log2(total) - sum_ / total
 
 
 @kernel
-def _describe(counts: Ints, out: Floats) -> bool:
+def _moments(counts: Ints) -> tuple[float, float]:
+    """Mean and variance of the index, from sums of whole numbers, which are exact."""
+    n, first, second = 0, 0, 0
+    for i in range(len(counts)):
+        n += counts[i]
+        first += i * counts[i]
+        second += i * i * counts[i]
+    mean = first / n
+    return mean, (second - mean * first) / n
+
+
+@kernel
+def _describe(counts: Ints, logs: Floats, out: Floats) -> bool:
     """Measures of the symmetric matrix `counts` + its transpose; False where there are no pairs."""
     levels = len(counts)
-    total = 2.0 * counts.sum()
-    if total == 0:
-        return False
-    marginal, plus, minus = np.zeros(levels), np.zeros(2 * levels - 1), np.zeros(levels)
-    energy, entropy, top, product = 0.0, 0.0, 0.0, 0.0
+    single, plus = np.zeros(levels, np.int64), np.zeros(2 * levels - 1, np.int64)
+    minus = np.zeros(levels, np.int64)
+    half, square, top, product, sum_ = 0, 0, 0, 0, 0.0
     for a in range(levels):
         for b in range(a + 1):
             n = counts[a, b] + counts[b, a]
             if n == 0:
                 continue
             # A pair of different levels stands on both sides of the diagonal.
-            both = 1.0 if a == b else 2.0
-            p = n / total
-            marginal[a] += p
-            if a != b:
-                marginal[b] += p
-            plus[a + b] += both * p
-            minus[a - b] += both * p
-            energy += both * p * p
-            entropy -= both * p * np.log2(p)
-            product += both * p * a * b
-            top = max(top, p)
-    mean, variance = _moments(marginal)
-    spread, contrast = _moments(minus)
-    out[0], out[1] = energy, contrast + spread * spread
+            both = 1 if a == b else 2
+            single[a] += n
+            single[b] += n if a != b else 0
+            plus[a + b] += both * n
+            minus[a - b] += both * n
+            half += both * n
+            square += both * n * n
+            sum_ += both * (logs[n] if n < len(logs) else n * np.log2(n))
+            product += both * n * a * b
+            top = max(top, n)
+    if half == 0:
+        return False
+    total = float(half)
+    mean, variance = _moments(single)
+    spread, out[10] = _moments(minus)
+    entropy, alone = np.log2(total) - sum_ / total, _entropy(single, logs)
+    out[0], out[1] = square / (total * total), out[10] + spread * spread
     # Levels all equal: variance is rounding, and nothing correlates.
-    out[2] = (product - mean * mean) / variance if variance > 1e-12 else np.nan
+    out[2] = (product / total - mean * mean) / variance if variance > ROUNDING else np.nan
     out[3], out[4] = variance, 0.0
     for d in range(levels):
-        out[4] += minus[d] / (1 + d * d)
-    sum_mean, out[6] = _moments(plus)
+        out[4] += minus[d] / total / (1 + d * d)
+    out[5], out[6] = _moments(plus)
     # Levels count from 1, as in the standard.
-    out[5] = sum_mean + 2
-    out[7], out[8], out[9], out[10] = _plogp(plus), entropy, spread, contrast
-    out[11] = _plogp(minus)
-    single = _plogp(marginal)
-    out[12] = (entropy - 2 * single) / single if single > 1e-12 else np.nan
-    out[13] = np.sqrt(max(1 - np.exp(-2 * (2 * single - entropy)), 0.0))
-    out[14] = top
+    out[5] += 2
+    out[7], out[8], out[9], out[11] = _entropy(plus, logs), entropy, spread, _entropy(minus, logs)
+    out[12] = (entropy - 2 * alone) / alone if alone > ROUNDING else np.nan
+    out[13] = np.sqrt(max(1 - np.exp(-2 * (2 * alone - entropy)), 0.0))
+    out[14] = top / total
     return True
 
 
@@ -187,6 +199,7 @@ def _co_occurrence(
     ends: Ints,
     levels: int,
     width: float,
+    logs: Floats,
     out: Floats,
     start: int,
     stop: int,
@@ -205,7 +218,7 @@ def _co_occurrence(
             high[:] = -np.inf
             for step in range(ends[scale], ends[scale + 1]):
                 _count(grey, steps[step], counts)
-                if not _describe(counts, found):
+                if not _describe(counts, logs, found):
                     continue
                 for i in range(len(found)):
                     if not np.isnan(found[i]):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from poolvox.shared.features.channels import Signal
-from poolvox.shared.features.kernels import Floats, Ints, Layout, box_values, kernel
+from poolvox.shared.features.kernels import Floats, Ints, Layout, Singles, box_values, kernel
 from poolvox.shared.features.objects import Objects
 from poolvox.shared.features.registry import Feature, register
 
@@ -81,63 +81,80 @@ def _ball(radius: float, spacing: Floats, ndim: int) -> Ints:
 
 
 @kernel
-def _erode(box: Floats, lines: Ints) -> Floats:
-    """Least value within the ball round every voxel; outside is infinite and takes no part."""
+def _windows(box: Singles, reach: int) -> Singles:
+    """Least of 1, 2, 4, 8 ... values from every place on along x; `reach` of infinity around."""
     depth, height, width = box.shape
-    # Least value within `half` along x, grown as the lines get longer.
-    window, half = box.copy(), 0
-    eroded = np.full(box.shape, np.inf)
-    for line in range(len(lines)):
-        while half < lines[line, 0]:
-            half += 1
-            if half < width:
-                shifted = window[:, :, half:]
-                shifted[:] = np.minimum(shifted, box[:, :, : width - half])
-                shifted = window[:, :, : width - half]
-                shifted[:] = np.minimum(shifted, box[:, :, half:])
-        dz, dy = lines[line, 1], lines[line, 2]
-        for z in range(max(0, -dz), min(depth, depth - dz)):
-            for y in range(max(0, -dy), min(height, height - dy)):
-                row, other = eroded[z, y], window[z + dz, y + dy]
-                for x in range(width):
-                    row[x] = min(row[x], other[x])
-    return eroded
+    levels, size = 1, 1
+    while 2 * size <= 2 * reach + 1:
+        levels, size = levels + 1, 2 * size
+    table = np.full((levels, depth, height, width + 2 * reach), np.float32(np.inf))
+    for z in range(depth):
+        for y in range(height):
+            table[0, z, y, reach : reach + width] = box[z, y]
+            size = 1
+            for level in range(1, levels):
+                short, long = table[level - 1, z, y], table[level, z, y]
+                for x in range(len(short) - size):
+                    long[x] = min(short[x], short[x + size])
+                size *= 2
+    return table
 
 
 @kernel
-def _reconstruct(marker: Floats, mask: Floats, queue: Ints) -> None:
+def _erode(table: Singles, lines: Ints, reach: int, eroded: Singles) -> None:
+    """Least value within the ball round every voxel; outside is infinite and takes no part."""
+    depth, height, width = eroded.shape
+    eroded[:] = np.inf
+    for half, dz, dy in lines:
+        # Two windows that overlap cover the line.
+        level, size = 0, 1
+        while 2 * size <= 2 * half + 1:
+            level, size = level + 1, 2 * size
+        for z in range(max(0, -dz), min(depth, depth - dz)):
+            for y in range(max(0, -dy), min(height, height - dy)):
+                row = eroded[z, y]
+                near = table[level, z + dz, y + dy]
+                left = near[reach - half : reach - half + width]
+                right = near[reach + half + 1 - size : reach + half + 1 - size + width]
+                for x in range(width):
+                    row[x] = min(row[x], min(left[x], right[x]))
+
+
+@kernel
+def _reconstruct(marker: Singles, mask: Singles, queue: Ints) -> None:
     """Grow `marker` under `mask` through faces (Vincent 1993, doi:10.1109/83.217222), in place.
 
     Both are -inf outside the object, and the outside surrounds it.
     """
     depth, height, width = mask.shape
     low, high = marker.reshape(-1), mask.reshape(-1)
-    steps = np.array([1, width, height * width if depth > 1 else 1])
+    deep = height * width if depth > 1 else 1
     waiting = np.zeros(mask.size, np.bool_)
     for p in range(mask.size):
         if high[p] != -np.inf:
-            best = low[p]
-            for step in steps:
-                best = max(best, low[p - step])
+            best = max(max(low[p], low[p - 1]), max(low[p - width], low[p - deep]))
             low[p] = min(best, high[p])
     head, size = 0, 0
     for p in range(mask.size - 1, -1, -1):
-        if high[p] != -np.inf:
-            best = low[p]
-            for step in steps:
-                best = max(best, low[p + step])
-            low[p] = min(best, high[p])
-            for step in steps:
-                if low[p + step] < low[p] and low[p + step] < high[p + step]:
-                    queue[size], waiting[p] = p, True
-                    size += 1
-                    break
+        if high[p] == -np.inf:
+            continue
+        a, b, c = low[p + 1], low[p + width], low[p + deep]
+        here = min(max(max(low[p], a), max(b, c)), high[p])
+        low[p] = here
+        if (
+            (a < here and a < high[p + 1])
+            or (b < here and b < high[p + width])
+            or (c < here and c < high[p + deep])
+        ):
+            queue[size], waiting[p] = p, True
+            size += 1
+    steps = np.array([1, -1, width, -width, deep, -deep])
     while size:
         p = queue[head]
         head, size = (head + 1) % mask.size, size - 1
         waiting[p] = False
-        for way in range(6):
-            q = p + steps[way // 2] * (1 if way % 2 else -1)
+        for step in steps:
+            q = p + step
             if low[q] < low[p] and low[q] < high[q]:
                 low[q] = min(low[p], high[q])
                 if not waiting[q]:
@@ -150,36 +167,40 @@ def _spectra(
     layout: Layout, values: Floats, lines: Ints, ends: Ints, out: Floats, start: int, stop: int
 ) -> None:
     for k in range(start, stop):
-        box = box_values(layout, k, values, np.nan, 1)
-        flat = box.reshape(-1)
-        least, greatest, n = np.inf, -np.inf, 0
-        for value in flat:
-            if not np.isnan(value):
-                least, greatest, n = min(least, value), max(greatest, value), n + 1
-        if not greatest > least:
+        box, total = _above_least(box_values(layout, k, values, np.nan, 1))
+        if total == 0:
             continue
-        total = 0.0
-        for i in range(flat.size):
-            if np.isnan(flat[i]):
-                flat[i] = np.inf
-            else:
-                flat[i] -= least
-                total += flat[i]
-        mask = np.where(np.isinf(box), -np.inf, box)
-        queue = np.empty(box.size, np.int64)
+        mask = np.where(np.isinf(box), -box, box)
+        marker, queue = np.empty_like(box), np.empty(box.size, np.int64)
+        reach = lines[:, 0].max()
+        table = _windows(box, reach)
+        outside, flat = mask.reshape(-1), marker.reshape(-1)
         before = total
         for radius in range(len(ends) - 1):
-            here = before
+            here = 0.0
             if before > 0:
-                marker = _erode(box, lines[ends[radius] : ends[radius + 1]])
+                _erode(table, lines[ends[radius] : ends[radius + 1]], reach, marker)
                 for i in range(flat.size):
-                    if np.isinf(flat[i]):
-                        marker.reshape(-1)[i] = -np.inf
+                    flat[i] = outside[i] if outside[i] == -np.inf else flat[i]
                 _reconstruct(marker, mask, queue)
-                here = 0.0
-                for value in marker.reshape(-1):
-                    if value > 0:
-                        here += value
+                for value in flat:
+                    here += value if value > 0 else 0.0
             # Openings shrink as balls grow, but for the grid's roundness of small balls.
             out[k, radius] = 100 * max(before - here, 0.0) / total
             before = min(here, before)
+
+
+@kernel
+def _above_least(values: Floats) -> tuple[Singles, float]:
+    """Values above the object's least, infinite outside, and their sum."""
+    least, total = np.inf, 0.0
+    for value in values.reshape(-1):
+        if not np.isnan(value):
+            least = min(least, value)
+    box = np.full(values.shape, np.float32(np.inf))
+    into, flat = box.reshape(-1), values.reshape(-1)
+    for i in range(flat.size):
+        if not np.isnan(flat[i]):
+            into[i] = flat[i] - least
+            total += into[i]
+    return box, total

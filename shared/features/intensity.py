@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from poolvox.shared.features.channels import Signal
-from poolvox.shared.features.kernels import Floats, Layout, box_mask, box_values, kernel
+from poolvox.shared.features.kernels import Floats, Ints, Layout, box_mask, box_values, kernel
 from poolvox.shared.features.objects import Objects
 from poolvox.shared.features.registry import Feature, register
 
@@ -117,7 +117,9 @@ def measure_intensity(
     objects: Objects, signal: Signal, options: IntensityOptions
 ) -> dict[str, Floats]:
     """Measure one channel in every object; see `describe_intensity` for what and how."""
-    basic = objects.reduce(_statistics, np.empty((len(objects), 20)), signal.values, options.bins)
+    basic = objects.reduce(
+        _statistics, np.empty((len(objects), 20)), signal.values, signal.order, options.bins
+    )
     edge = objects.reduce(_edge, np.empty((len(objects), 3)), signal.values)
     background = _background(objects, signal, options.background_um)
     names = ("Integrated", "Mean", "Std", "CV", "Min", "Max", "Median", "MAD")
@@ -153,19 +155,21 @@ def _quantile(ordered: Floats, share: float) -> float:
 
 @kernel
 def _statistics(
-    layout: Layout, values: Floats, bins: int, out: Floats, start: int, stop: int
+    layout: Layout, values: Floats, order: Ints, bins: int, out: Floats, start: int, stop: int
 ) -> None:
     shares = np.array([0.01, 0.05, 0.25, 0.75, 0.95, 0.99])
     for k in range(start, stop):
-        inside = values[layout.voxels[k] : layout.voxels[k + 1]]
-        kept = inside[~np.isnan(inside)]
-        n = len(kept)
+        first, last = layout.voxels[k], layout.voxels[k + 1]
+        inside = values[first:last]
+        n = last - first
+        while n > 0 and np.isnan(inside[order[first + n - 1]]):
+            n -= 1
+        kept = inside[order[first : first + n]]
         out[k] = np.nan
         out[k, 19] = n
         if n == 0:
             continue
         total, mean = kept.sum(), kept.mean()
-        kept.sort()
         least, greatest = kept[0], kept[-1]
         m2, m3, m4, square = 0.0, 0.0, 0.0, 0.0
         for value in kept:
@@ -182,7 +186,7 @@ def _statistics(
         if mean != 0:
             out[k, 3] = deviation / abs(mean)
         out[k, 4], out[k, 5], out[k, 6] = least, greatest, median
-        out[k, 7] = _quantile(np.sort(np.abs(kept - median)), 0.5)
+        out[k, 7] = _median_deviation(kept, median)
         for i in range(len(shares)):
             out[k, 8 + i] = _quantile(kept, shares[i])
         if not constant:
@@ -190,6 +194,24 @@ def _statistics(
         out[k, 16] = np.sqrt(square / n)
         out[k, 17] = 0.0 if constant else _entropy(kept, bins)
         out[k, 18] = _displacement(layout, k, inside)
+
+
+@kernel
+def _median_deviation(ordered: Floats, median: float) -> float:
+    """Median of |value - median|: deviations are met in order from both sides of the median."""
+    n = len(ordered)
+    above = np.searchsorted(ordered, median)
+    below = above - 1
+    before = here = 0.0
+    for _ in range(n // 2 + 1):
+        before = here
+        down = median - ordered[below] if below >= 0 else np.inf
+        up = ordered[above] - median if above < n else np.inf
+        if down <= up:
+            here, below = down, below - 1
+        else:
+            here, above = up, above + 1
+    return here if n % 2 else (before + here) / 2
 
 
 @kernel
@@ -207,8 +229,8 @@ def _entropy(ordered: Floats, bins: int) -> float:
 
 @kernel
 def _displacement(layout: Layout, k: int, inside: Floats) -> float:
-    sums, plain = np.zeros(3), np.zeros(3)
-    mass, n, at = 0.0, 0, 0
+    mass, mz, my, mx = 0.0, 0.0, 0.0, 0.0
+    n, nz, ny, nx, at = 0, 0, 0, 0, 0
     for run in range(layout.runs[k], layout.runs[k + 1]):
         line, x = divmod(layout.start[run], layout.shape[2])
         z, y = divmod(line, layout.shape[1])
@@ -216,16 +238,16 @@ def _displacement(layout: Layout, k: int, inside: Floats) -> float:
         for step in range(layout.length[run]):
             value = inside[at + step]
             if not np.isnan(value):
-                mass += value
-                n += 1
-                for axis, position in ((0, z), (1, y), (2, x + step)):
-                    sums[axis] += value * position
-                    plain[axis] += position
+                mass, n = mass + value, n + 1
+                mz, my, mx = mz + value * z, my + value * y, mx + value * (x + step)
+                nz, ny, nx = nz + z, ny + y, nx + x + step
         at += layout.length[run]
     if mass == 0:
         return np.nan
-    away = (sums / mass - plain / n) * layout.spacing
-    return np.sqrt((away * away).sum())
+    dz = (mz / mass - nz / n) * layout.spacing[0]
+    dy = (my / mass - ny / n) * layout.spacing[1]
+    dx = (mx / mass - nx / n) * layout.spacing[2]
+    return np.sqrt(dz * dz + dy * dy + dx * dx)
 
 
 @kernel

@@ -21,6 +21,7 @@ R = TypeVar("R")
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 

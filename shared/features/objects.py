@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,7 @@ from poolvox.shared.features.kernels import Floats, Ints, Layout, kernel
 
 __all__ = ["Objects", "Spacing", "find_objects", "spacing_of"]
 
+Out = TypeVar("Out", bound=NDArray[Any])
 Spacing = float | Sequence[float] | Mapping[str, float]
 
 # Objects below this many voxels in all are not worth a second thread.
@@ -94,7 +95,7 @@ class Objects:
             return _gather(self.layout, volume.reshape(-1))
         return np.asarray(volume.reshape(-1)[self.indices], dtype=np.float64)
 
-    def reduce(self, work: Callable[..., None], out: Floats, *args: Any) -> Floats:
+    def reduce(self, work: Callable[..., None], out: Out, *args: Any) -> Out:
         """Fill `out` by calling `work(layout, *args, out, start, stop)` over all objects.
 
         `work` writes only what belongs to the objects `start` to `stop`, so threads share `out`.

@@ -91,15 +91,15 @@ def innermost(place: Floats, border: Floats) -> int:
     mid = np.array([place[:, axis].mean() for axis in range(3)])
     best, far, near = 0, -1.0, np.inf
     for i in range(len(border)):
-        away = ((place[i] - mid) ** 2).sum()
+        away = (place[i, 0] - mid[0]) ** 2 + (place[i, 1] - mid[1]) ** 2
+        away += (place[i, 2] - mid[2]) ** 2
         if border[i] > far * (1 + 1e-9) or (border[i] >= far * (1 - 1e-9) and away < near - 1e-9):
             best, far, near = i, border[i], away
     return best
 
 
 @kernel
-def _sector(away: Floats, flat: int) -> int:
-    z, y, x = away
+def _sector(z: float, y: float, x: float, flat: int) -> int:
     last = abs(y) > abs(x) if flat else z > 0
     return 4 * (1 if y > 0 else 0) + 2 * (1 if x > 0 else 0) + (1 if last else 0)
 
@@ -117,10 +117,10 @@ def _shells(
         for i in range(last - first):
             if np.isnan(values[first + i]):
                 continue
-            away = place[i] - centre
-            reach = np.sqrt((away * away).sum())
+            z, y, x = place[i, 0] - centre[0], place[i, 1] - centre[1], place[i, 2] - centre[2]
+            reach = np.sqrt(z * z + y * y + x * x)
             shell = min(int(shells * reach / (reach + border[first + i])), shells - 1)
-            sector = _sector(away, layout.flat)
+            sector = _sector(z, y, x, layout.flat)
             sums[shell, sector] += values[first + i]
             counts[shell, sector] += 1
         _summarise(sums, counts, out[k])

@@ -10,16 +10,16 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ive
 
-from poolvox.shared.features.kernels import Floats, kernel
+from poolvox.shared.features.kernels import Floats, Ints, Singles, kernel
 
 __all__ = ["gaussian_kernels", "laplacian", "smooth_box"]
 
 # Kernels are cut where less than this weight is left on either side.
-TAIL = 1e-4
+TAIL = 1e-3
 
 
-def gaussian_kernels(sigma: float, spacing: Floats) -> Floats:
-    """Half of the discrete Gaussian kernel along each axis, centre first: (3, length).
+def gaussian_kernels(sigma: float, spacing: Floats) -> Singles:
+    """Half of the discrete Gaussian along each axis, centre first: (3, length), filled with 0.
 
     Parameters
     ----------
@@ -30,72 +30,99 @@ def gaussian_kernels(sigma: float, spacing: Floats) -> Floats:
     reach = int(np.ceil(6 * np.sqrt(variances.max()))) + 3
     full = np.array([ive(np.arange(reach), variance) for variance in variances])
     left = (1 - full[:, :1] - 2 * np.cumsum(full[:, 1:], axis=1)) / 2
-    needed = 1 + int(np.max(np.argmax(left < TAIL, axis=1))) + 1
-    return np.ascontiguousarray(full[:, :needed])
+    needed = 2 + np.argmax(left < TAIL, axis=1)
+    kept = np.where(np.arange(reach) < needed[:, None], full, 0)[:, : needed.max()]
+    return np.ascontiguousarray(kept, dtype=np.float32)
 
 
 @kernel
-def _along(source: Floats, target: Floats, half: Floats, axis: int) -> None:
-    """Convolve along one axis, zero outside; whole rows at a time, so that it vectorises."""
+def _along_x(source: Singles, target: Singles, half: Singles) -> None:
     depth, height, width = source.shape
-    size = source.shape[axis]
     for z in range(depth):
         for y in range(height):
-            row = target[z, y]
-            row[:] = half[0] * source[z, y]
-            if axis == 2:
-                for d in range(1, min(len(half), width)):
-                    row[d:] += half[d] * source[z, y, : width - d]
-                    row[: width - d] += half[d] * source[z, y, d:]
-                continue
-            at = z if axis == 0 else y
-            for d in range(1, min(len(half), size)):
-                if half[d] < 1e-9:
-                    break
-                for near in (at - d, at + d):
-                    if 0 <= near < size:
-                        row += half[d] * (source[near, y] if axis == 0 else source[z, near])
+            near, row = source[z, y], target[z, y]
+            for x in range(width):
+                row[x] = half[0] * near[x]
+            for d in range(1, min(len(half), width)):
+                weight = half[d]
+                for x in range(width - d):
+                    row[x] += weight * near[x + d]
+                for x in range(d, width):
+                    row[x] += weight * near[x - d]
 
 
 @kernel
-def smooth_box(box: Floats, weight: Floats, halves: Floats) -> Floats:
-    """Weighted Gaussian mean of `box` where `weight` is positive, 0 elsewhere."""
-    top, base, scratch = box * weight, weight.copy(), np.empty_like(box)
-    for axis in range(3):
-        if box.shape[axis] > 1:
-            _along(top, scratch, halves[axis], axis)
-            top, scratch = scratch, top
-            _along(base, scratch, halves[axis], axis)
-            base, scratch = scratch, base
+def _along_rows(source: Singles, target: Singles, half: Singles, axis: int) -> None:
+    """Along z or y: whole rows of x are added, which vectorises."""
+    depth, height, width = source.shape
+    dz, dy = (1, 0) if axis == 0 else (0, 1)
+    for z in range(depth):
+        for y in range(height):
+            row, near = target[z, y], source[z, y]
+            for x in range(width):
+                row[x] = half[0] * near[x]
+            for d in range(1, min(len(half), source.shape[axis])):
+                weight = half[d]
+                if z + d * dz < depth and y + d * dy < height:
+                    near = source[z + d * dz, y + d * dy]
+                    for x in range(width):
+                        row[x] += weight * near[x]
+                if z - d * dz >= 0 and y - d * dy >= 0:
+                    near = source[z - d * dz, y - d * dy]
+                    for x in range(width):
+                        row[x] += weight * near[x]
+
+
+@kernel
+def _smooth(box: Singles, scratch: Singles, halves: Singles, lengths: Ints) -> Singles:
+    if box.shape[0] > 1:
+        _along_rows(box, scratch, halves[0, : lengths[0]], 0)
+        box, scratch = scratch, box
+    if box.shape[1] > 1:
+        _along_rows(box, scratch, halves[1, : lengths[1]], 1)
+        box, scratch = scratch, box
+    _along_x(box, scratch, halves[2, : lengths[2]])
+    return scratch
+
+
+@kernel
+def smooth_box(box: Singles, weight: Singles, halves: Singles) -> Singles:
+    """Weighted Gaussian mean of `box` where `weight` is positive, 0 elsewhere.
+
+    Single precision is enough: what is smoothed lies about the object's mean.
+    """
+    lengths = np.array([(halves[axis] > 0).sum() for axis in range(3)])
+    scratch = np.empty_like(box)
+    top = _smooth(box * weight, scratch, halves, lengths)
+    base = _smooth(weight.copy(), np.empty_like(box), halves, lengths)
     flat, under, inside = top.reshape(-1), base.reshape(-1), weight.reshape(-1)
     for i in range(flat.size):
-        flat[i] = flat[i] / under[i] if inside[i] > 0 else 0.0
+        flat[i] = flat[i] / under[i] if inside[i] > 0 else np.float32(0)
     return top
 
 
 @kernel
-def laplacian(smooth: Floats, weight: Floats, spacing: Floats) -> Floats:
-    """Sum of second differences over squared spacing; the border is mirrored."""
+def laplacian(smooth: Singles, weight: Singles, spacing: Floats) -> Singles:
+    """Sum of second differences over squared spacing; the border is mirrored.
+
+    The outermost layer of the box must be outside the object (none in z of a plane).
+    """
     depth, height, width = smooth.shape
-    result = np.zeros(smooth.shape)
+    result = np.zeros_like(smooth)
+    scale = np.float32(1) / (spacing * spacing).astype(np.float32)
     for z in range(depth):
-        for y in range(height):
-            for x in range(width):
-                if weight[z, y, x] == 0:
-                    continue
+        for y in range(1, height - 1):
+            for x in range(1, width - 1):
                 here = smooth[z, y, x]
-                total = 0.0
-                if x > 0 and weight[z, y, x - 1] > 0:
-                    total += (smooth[z, y, x - 1] - here) / spacing[2] ** 2
-                if x < width - 1 and weight[z, y, x + 1] > 0:
-                    total += (smooth[z, y, x + 1] - here) / spacing[2] ** 2
-                if y > 0 and weight[z, y - 1, x] > 0:
-                    total += (smooth[z, y - 1, x] - here) / spacing[1] ** 2
-                if y < height - 1 and weight[z, y + 1, x] > 0:
-                    total += (smooth[z, y + 1, x] - here) / spacing[1] ** 2
-                if z > 0 and weight[z - 1, y, x] > 0:
-                    total += (smooth[z - 1, y, x] - here) / spacing[0] ** 2
-                if z < depth - 1 and weight[z + 1, y, x] > 0:
-                    total += (smooth[z + 1, y, x] - here) / spacing[0] ** 2
-                result[z, y, x] = total
+                total = weight[z, y, x - 1] * (smooth[z, y, x - 1] - here)
+                total += weight[z, y, x + 1] * (smooth[z, y, x + 1] - here)
+                total *= scale[2]
+                up = weight[z, y - 1, x] * (smooth[z, y - 1, x] - here)
+                up += weight[z, y + 1, x] * (smooth[z, y + 1, x] - here)
+                total += scale[1] * up
+                if 0 < z < depth - 1:
+                    up = weight[z - 1, y, x] * (smooth[z - 1, y, x] - here)
+                    up += weight[z + 1, y, x] * (smooth[z + 1, y, x] - here)
+                    total += scale[0] * up
+                result[z, y, x] = weight[z, y, x] * total
     return result

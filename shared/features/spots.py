@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from poolvox.shared.features.channels import Signal
-from poolvox.shared.features.kernels import Floats, Ints, Layout, box_values, kernel
+from poolvox.shared.features.kernels import Floats, Ints, Layout, Singles, box_values, kernel
 from poolvox.shared.features.objects import Objects
 from poolvox.shared.features.radial import coordinates, innermost
 from poolvox.shared.features.registry import Feature, register
@@ -93,18 +93,27 @@ def measure_spots(objects: Objects, signal: Signal, options: SpotsOptions) -> di
 
 
 @kernel
-def _filter(box: Floats, halves: Floats, spacing: Floats) -> Floats:
+def _filter(box: Floats, halves: Singles, spacing: Floats) -> Floats:
     """-Laplacian of Gaussian inside the object, NaN outside."""
-    weight = np.where(np.isnan(box), 0.0, 1.0)
-    centred = np.where(np.isnan(box), 0.0, box - np.nanmean(box))
+    weight, centred = np.zeros(box.shape, np.float32), np.zeros(box.shape, np.float32)
+    middle = np.nanmean(box)
+    result = np.full(box.shape, np.nan)
+    flat, into, inside = box.reshape(-1), centred.reshape(-1), weight.reshape(-1)
+    for i in range(flat.size):
+        if not np.isnan(flat[i]):
+            inside[i], into[i] = 1.0, flat[i] - middle
     response = laplacian(smooth_box(centred, weight, halves), weight, spacing)
-    return np.where(weight > 0, -response, np.nan)
+    answers, source = result.reshape(-1), response.reshape(-1)
+    for i in range(flat.size):
+        if inside[i] > 0:
+            answers[i] = -source[i]
+    return result
 
 
 @kernel
 def _is_peak(response: Floats, z: int, y: int, x: int) -> bool:
     here = response[z, y, x]
-    depth, height, width = response.shape
+    depth = len(response)
     for dz in range(-1 if z else 0, 2 if z < depth - 1 else 1):
         for dy in range(-1, 2):
             for dx in range(-1, 2):
@@ -140,7 +149,7 @@ def _spots(
     layout: Layout,
     values: Floats,
     border: Floats,
-    halves: Floats,
+    halves: Singles,
     snr: float,
     out: Floats,
     start: int,
@@ -161,16 +170,16 @@ def _spots(
         noise = MAD_TO_SD * np.median(np.abs(answers - middle))
         # Rounding alone makes peaks in a constant object.
         floor = middle + max(snr * noise, 1e-9 * np.abs(kept).max())
-        place, far = coordinates(layout, k), border[first:last]
-        centre = place[innermost(place, far)]
-        # Distance of every voxel of the box to the border, and its place, in object order.
-        order = np.full(flat.size, -1)
-        voxel = box_values(layout, k, np.arange(last, dtype=np.float64), -1.0, 1).reshape(-1)
-        for i in range(flat.size):
-            order[i] = int(voxel[i]) - first if voxel[i] >= 0 else -1
         peaks = _peaks(response, floor)
-        _describe(box, response, peaks, order, place, far, centre, np.median(kept), out[k])
-        out[k, 1] /= last - first
+        out[k, 0], out[k, 1] = 0, 0
+        if len(peaks):
+            place, far = coordinates(layout, k), border[first:last]
+            centre = place[innermost(place, far)]
+            # Which voxel of the object each one of the box is.
+            own = box_values(layout, k, np.arange(last, dtype=np.float64), -1.0, 1).reshape(-1)
+            order = own.astype(np.int64) - first
+            _describe(box, response, peaks, order, place, far, centre, np.median(kept), out[k])
+            out[k, 1] /= last - first
 
 
 @kernel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -96,19 +96,19 @@ def measure_objects(
         if group.needs == "objects":
             found = group.measure(objects, group.options)
             columns.update(_named(found, group, objects, compartment))
-    # A channel is loaded for its groups, then let go: only pairs hold two at a time.
-    for name in images:
-        wanted = [group for group in groups if group.needs == "images"]
+    wanted = [group for group in groups if group.needs == "images"]
+    pairs = [group for group in groups if group.needs == "pairs"]
+    kept: list[Signal] = []
+    for name in images if wanted or pairs else ():
         signal = read_signal(name, images[name], objects)
         for group in wanted:
             found = group.measure(objects, signal, group.options)
             columns.update(_named(found, group, objects, compartment, signal))
-    pairs = [group for group in groups if group.needs == "pairs"]
-    for first, second in combinations(images if pairs else (), 2):
-        both = [read_signal(name, images[name], objects) for name in (first, second)]
-        for group in pairs:
-            found = group.measure(objects, *both, group.options)
-            columns.update(_named(found, group, objects, compartment, *both))
+        # Without pairs one channel is held at a time.
+        kept += [signal] if pairs else []
+    for group, both in product(pairs, combinations(kept, 2)):
+        found = group.measure(objects, *both, group.options)
+        columns.update(_named(found, group, objects, compartment, *both))
     return pd.DataFrame(columns)
 
 

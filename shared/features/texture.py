@@ -8,7 +8,7 @@ import numpy as np
 
 from poolvox.shared.features.channels import Signal
 from poolvox.shared.features.glcm import MEASURES, co_occurrence
-from poolvox.shared.features.kernels import Floats, Layout, box_values, kernel
+from poolvox.shared.features.kernels import Floats, Ints, Layout, Singles, box_values, kernel
 from poolvox.shared.features.objects import Objects
 from poolvox.shared.features.registry import Feature, register
 from poolvox.shared.features.smoothing import gaussian_kernels, laplacian, smooth_box
@@ -17,6 +17,8 @@ __all__ = ["TextureOptions", "measure_texture"]
 
 # Neighbours of a local binary pattern, and its rotation-invariant uniform classes.
 NEIGHBOURS = 8
+# Spread below this share of the largest value is rounding.
+ROUNDING = 1e-12
 CLASSES = NEIGHBOURS + 2
 
 
@@ -144,89 +146,105 @@ def measure_texture(objects: Objects, signal: Signal, options: TextureOptions) -
         bin_width=options.bin_width,
     )
     found = {name: table[..., i].reshape(len(objects), -1) for i, name in enumerate(MEASURES)}
-    found["LoGEnergy"] = np.empty((len(objects), len(options.sigmas_um)))
-    for i, sigma in enumerate(options.sigmas_um):
-        halves = gaussian_kernels(sigma, objects.layout.spacing)
-        out = np.full(len(objects), np.nan)
-        found["LoGEnergy"][:, i] = objects.reduce(_energy, out, signal.values, halves, sigma)
+    halves = tuple(gaussian_kernels(s, objects.layout.spacing) for s in options.sigmas_um)
+    energies = np.full((len(objects), len(halves)), np.nan)
+    sigmas = np.array(options.sigmas_um, dtype=np.float64)
+    found["LoGEnergy"] = objects.reduce(_energies, energies, signal.values, halves, sigmas)
     if objects.ndim == 2:
         out = np.full((len(objects), CLASSES), np.nan)
         radius = max(options.pattern_radius_um, *objects.spacing)
-        found["LBP"] = objects.reduce(_patterns, out, signal.values, radius)
+        found["LBP"] = objects.reduce(_patterns, out, signal.values, _taps(radius, objects.spacing))
     return found
 
 
 @kernel
-def _energy(
-    layout: Layout, values: Floats, halves: Floats, sigma: float, out: Floats, start: int, stop: int
+def _centred(box: Floats) -> tuple[Singles, Singles, float]:
+    """Values about their mean, where they count, and the sum of their squares (0 if constant)."""
+    centred, weight = np.zeros(box.shape, np.float32), np.zeros(box.shape, np.float32)
+    flat, into, inside = box.reshape(-1), centred.reshape(-1), weight.reshape(-1)
+    n, total, square, largest = 0, 0.0, 0.0, 0.0
+    for value in flat:
+        if not np.isnan(value):
+            n, total, largest = n + 1, total + value, max(largest, abs(value))
+    for i in range(flat.size):
+        if not np.isnan(flat[i]):
+            away = flat[i] - total / n
+            inside[i], into[i] = 1.0, away
+            square += away * away
+    return centred, weight, square if square > n * (ROUNDING * largest) ** 2 else 0.0
+
+
+@kernel
+def _energies(
+    layout: Layout,
+    values: Floats,
+    halves: tuple[Singles, ...],
+    sigmas: Floats,
+    out: Floats,
+    start: int,
+    stop: int,
 ) -> None:
     for k in range(start, stop):
-        box = box_values(layout, k, values, np.nan, 0)
-        flat, weight = box.reshape(-1), np.zeros(box.shape)
-        inside = weight.reshape(-1)
-        n, total, square = 0, 0.0, 0.0
-        for i in range(flat.size):
-            if not np.isnan(flat[i]):
-                inside[i], n, total = 1.0, n + 1, total + flat[i]
-        largest = 0.0
-        for i in range(flat.size):
-            # About the mean: a large offset would cost digits, and is no texture.
-            if inside[i] > 0:
-                largest = max(largest, abs(flat[i]))
-                flat[i] -= total / n
-                square += flat[i] ** 2
-            else:
-                flat[i] = 0.0
-        if n == 0 or square <= n * (1e-12 * largest) ** 2:
+        centred, weight, square = _centred(box_values(layout, k, values, np.nan, 1))
+        if square == 0:
             continue
-        response = laplacian(smooth_box(box, weight, halves), weight, layout.spacing)
-        out[k] = sigma**4 * (response**2).sum() / square
+        for i in range(len(sigmas)):
+            response = laplacian(smooth_box(centred, weight, halves[i]), weight, layout.spacing)
+            total = 0.0
+            for value in response.reshape(-1):
+                total += value * value
+            out[k, i] = sigmas[i] ** 4 * total / square
+
+
+def _taps(radius: float, spacing: Floats) -> tuple[Floats, Floats, int]:
+    """Where and with what weight each neighbour of a pattern is read between four pixels.
+
+    Returns steps (neighbours, 4, 2) in y and x, weights (neighbours, 4), and how far they reach.
+    """
+    angles = 2 * np.pi * np.arange(NEIGHBOURS) / NEIGHBOURS
+    # Rounded, so that a neighbour on a pixel is not read a hair beside it.
+    away = np.round(radius * np.stack([-np.sin(angles), np.cos(angles)], axis=1) / spacing, 9)
+    corner = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
+    low = np.floor(away)
+    part = (away - low)[:, None, :]
+    weights = np.where(corner == 1, part, 1 - part).prod(axis=2)
+    steps = (low[:, None, :] + corner) * (weights > 0)[:, :, None]
+    return steps.astype(np.int64), weights, int(np.abs(steps).max())
 
 
 @kernel
 def _patterns(
-    layout: Layout, values: Floats, radius: float, out: Floats, start: int, stop: int
+    layout: Layout,
+    values: Floats,
+    taps: tuple[Ints, Floats, int],
+    out: Floats,
+    start: int,
+    stop: int,
 ) -> None:
-    angles = 2 * np.pi * np.arange(NEIGHBOURS) / NEIGHBOURS
-    away_y = np.round(-radius * np.sin(angles) / layout.spacing[1], 9)
-    away_x = np.round(radius * np.cos(angles) / layout.spacing[2], 9)
-    darker = np.empty(NEIGHBOURS, np.int64)
+    steps, weights, reach = taps
+    brighter = np.empty(NEIGHBOURS, np.int64)
     for k in range(start, stop):
-        box = box_values(layout, k, values, np.nan, 0)[0]
+        box = box_values(layout, k, values, np.nan, reach)[0]
         height, width = box.shape
+        flat, jump = box.reshape(-1), steps[:, :, 0] * width + steps[:, :, 1]
         counts = np.zeros(CLASSES)
-        for y in range(height):
-            for x in range(width):
-                if np.isnan(box[y, x]):
-                    continue
-                complete = True
+        for y in range(reach, height - reach):
+            for at in range(y * width + reach, (y + 1) * width - reach):
+                here = flat[at]
+                complete = not np.isnan(here)
                 for n in range(NEIGHBOURS):
-                    value = _between(box, y + away_y[n], x + away_x[n])
-                    if np.isnan(value):
-                        complete = False
+                    value = weights[n, 0] * flat[at + jump[n, 0]]
+                    for tap in range(1, 4):
+                        value += weights[n, tap] * flat[at + jump[n, tap]]
+                    complete = complete and not np.isnan(value)
+                    brighter[n] = 1 if value >= here else 0
+                    if not complete:
                         break
-                    darker[n] = 1 if value >= box[y, x] else 0
                 if complete:
-                    changes = 0
+                    ones, changes = 0, 0
                     for n in range(NEIGHBOURS):
-                        changes += abs(darker[n] - darker[n - 1])
-                    counts[darker.sum() if changes <= 2 else NEIGHBOURS + 1] += 1
+                        ones += brighter[n]
+                        changes += abs(brighter[n] - brighter[n - 1])
+                    counts[ones if changes <= 2 else NEIGHBOURS + 1] += 1
         if counts.sum() > 0:
             out[k] = counts / counts.sum()
-
-
-@kernel
-def _between(box: Floats, y: float, x: float) -> float:
-    """Bilinear value; NaN if a pixel it needs is outside the object or the box."""
-    top, left = int(np.floor(y)), int(np.floor(x))
-    fy, fx = y - top, x - left
-    value = 0.0
-    for dy in range(2):
-        for dx in range(2):
-            share = (fy if dy else 1 - fy) * (fx if dx else 1 - fx)
-            if share == 0:
-                continue
-            if not (0 <= top + dy < box.shape[0] and 0 <= left + dx < box.shape[1]):
-                return np.nan
-            value += share * box[top + dy, left + dx]
-    return value
