@@ -132,14 +132,15 @@ def _counts(guess: Guess) -> str:
 
 def _spacing_line(guess: Guess) -> str:
     y, x, z = (guess.spacing.get(axis) for axis in "yxz")
-    known = y is not None and x is not None
     if guess.role == "stacks":
-        shown = f"[{z:g}, {y:g}, {x:g}]" if known and z is not None else "[?, ?, ?]"
-        line = f"voxel_size: {shown}  # micrometres: z, y, x"
-        return f"    {line}" if known and z is not None else f"    # {line}; fill in"
-    value = f"{y:g}" if y == x else f"[{y:g}, {x:g}]" if known else "?"
-    line = f"pixel_size: {value}  # micrometres"
-    return f"    {line}" if known else f"    # {line}; fill in"
+        if y is None or x is None or z is None:
+            shown = ", ".join("?" if size is None else f"{size:g}" for size in (z, y, x))
+            return f"    # voxel_size: [{shown}]  # micrometres: z, y, x; fill in"
+        return f"    voxel_size: [{z:g}, {y:g}, {x:g}]  # micrometres: z, y, x"
+    if y is None or x is None:
+        return "    # pixel_size: ?  # micrometres; fill in"
+    value = f"{y:g}" if y == x else f"[{y:g}, {x:g}]"
+    return f"    pixel_size: {value}  # micrometres"
 
 
 def _flow(value: Sequence[str] | Mapping[str, str] | str) -> str:
@@ -167,10 +168,17 @@ def _instrument(images: Sequence[str]) -> Instrument | None:
     best, most = None, 0
     for instrument in INSTRUMENTS:
         patterns = [Pattern(text) for text in _variants(instrument.files, last)]
-        hits = sum(any(pattern.match(name) for pattern in patterns) for name in last)
+        hits = sum(any(_fits(pattern, name) for pattern in patterns) for name in last)
         if hits > most:
             best, most = instrument, hits
     return best if 2 * most >= len(images) else None
+
+
+def _fits(pattern: Pattern, name: str) -> bool:
+    """Match a name as instruments write it: their wells have letters, and no hyphen."""
+    values = pattern.match(name)
+    well = (values or {}).get("well", "A1")
+    return values is not None and well[0].isalpha() and "-" not in well
 
 
 def _variants(files: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -192,7 +200,7 @@ def _vendor_groups(
     patterns = [Pattern(text) for text in _variants(instrument.files, last)]
     groups: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
     for name, own in zip(images, last, strict=True):
-        pattern = next((p for p in patterns if p.match(own)), None)
+        pattern = next((p for p in patterns if _fits(p, own)), None)
         if pattern is not None:
             groups[pattern.text, name.count("/")].append(name)
     found: list[NameGroup] = []
@@ -214,8 +222,7 @@ def _folders(
             (t for t in instrument.folders if all(Pattern(t).match(v) for v in values)), None
         )
         if own is not None:
-            taken = {f for text in [*found, file.text] for f in Pattern(text).fields}
-            found.append("*" if taken & set(Pattern(own).fields) else own)
+            found.append(own if _agree(Pattern(own), file, level, names) else "*")
         elif len(values) == 1:
             found.append(values[0].replace("{", "{{").replace("}", "}}"))
         else:
@@ -225,12 +232,23 @@ def _folders(
     return found
 
 
+def _agree(folder: Pattern, file: Pattern, level: int, names: Sequence[str]) -> bool:
+    """Tell whether a field that folder and file both have is the same in all names."""
+    for name in names:
+        parts = name.split("/")
+        above, own = folder.match(parts[level]) or {}, file.match(parts[-1]) or {}
+        if any(normalise(k, above[k]) != normalise(k, own[k]) for k in above.keys() & own.keys()):
+            return False
+    return True
+
+
 def _simplified(text: str, names: Sequence[str]) -> str:
     """Write out the plate, cycle and z where they have one value only.
 
     A folder and a file may both name the plate: where they do not agree, the file's is ignored.
+    A list of channels in a name means that each file holds all of them.
     """
-    for name in ("plate", "cycle", "z"):
+    for name in ("plate", "cycle", "z", "channel"):
         field_text = f"{{{name}}}"
         while text.count(field_text) > 1 and not all(_match(Pattern(text), n) for n in names):
             head, _, tail = text.rpartition(field_text)
@@ -238,7 +256,7 @@ def _simplified(text: str, names: Sequence[str]) -> str:
         if field_text not in text:
             continue
         values = {(_match(Pattern(text), n) or {}).get(name, "") for n in names}
-        if len(values) == 1:
+        if len(values) == 1 and (name != "channel" or "," in "".join(values)):
             value = values.pop().replace("{", "{{").replace("}", "}}")
             text = text.replace(field_text, value) if value else text
     return text

@@ -138,7 +138,7 @@ def _split_false_wells(slots: list[_Slot], texts: list[str]) -> None:
     wells = [k for k, slot in enumerate(slots) if slot.kind == "well"]
     if not wells:
         return
-    best = max(wells, key=lambda k: (len({v[0] for v in slots[k].values}), -k))
+    best = max(wells, key=lambda k: _rank(slots[k], k))
     for k in wells:
         letters = {value[0] for value in slots[k].values}
         numbers = [value[1:] for value in slots[k].values]
@@ -149,8 +149,16 @@ def _split_false_wells(slots: list[_Slot], texts: list[str]) -> None:
         channels = k == best and letters <= {"C"} and len(wells) == 1 and len(set(numbers)) > 1
         if (k != best and not same and len(letters) == 1) or channels:
             letter = letters.pop()
-            slots[k].kind, slots[k].word, slots[k].values = "number", letter.lower(), numbers
+            folder = texts[k][-1:] in ("", "/") and texts[k + 1].startswith("/")
+            word = "plate" if letter == "P" and folder else letter.lower()
+            slots[k].kind, slots[k].word, slots[k].values = "number", word, numbers
             texts[k] += letter
+
+
+def _rank(slot: _Slot, place: int) -> tuple[int, bool, int, int]:
+    """Order candidates for the well: many rows, a letter that means nothing else, many values."""
+    letters = {value[0] for value in slot.values}
+    return len(letters), not letters <= set("CFPT"), len(set(slot.values)), -place
 
 
 def _assign(slot: _Slot, assigned: _Assigned, pipeline: str) -> None:

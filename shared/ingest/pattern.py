@@ -21,6 +21,8 @@ __all__ = ["FIELDS", "Pattern", "natural", "normalise", "well_name"]
 # Letters, digits and hyphens of any script: an underscore or a dot ends the value, so that
 # `{tile}.tif` does not take `3_thumb.tif` for a tile.
 _WORD = r"(?:[^\W_]|-)"
+# Rows of plates of up to 1536 wells.
+_ROW = "(?:[Aa][A-Fa-f]|[A-Pa-p])"
 _CLASSES = {
     "plate": r"[^/]",
     "well": r"[0-9A-Za-z -]",
@@ -35,8 +37,8 @@ _CLASSES = {
 _NUMBERED = frozenset({"tile", "cycle", "z", "organoid", "col"})
 _VALUES = {
     "plate": r"[^/]+?",
-    "well": r"(?:[A-Za-z]{1,2}(?: ?- ?)?)?[0-9]{1,3}",
-    "row": r"(?:[A-Za-z]{1,2}|[0-9]{1,2})",
+    "well": rf"(?:{_ROW}(?: ?- ?)?)?[0-9]{{1,3}}",
+    "row": rf"(?:{_ROW}|[0-9]{{1,2}})",
     "col": r"[0-9]{1,3}",
     "tile": _WORD + "+?",
     "cycle": _WORD + "+?",
@@ -126,6 +128,13 @@ class Pattern:
         return re.compile(_join(self.tokens))
 
     @cached_property
+    def loose(self) -> re.Pattern[str] | None:
+        """What matches where a field that occurs twice is written 1 and 01; None without such."""
+        fields = [token.field for token in self.tokens if token.field]
+        repeated = len(set(fields)) < len(fields)
+        return re.compile(_join(self.tokens, exact=False)) if repeated else None
+
+    @cached_property
     def levels(self) -> tuple[re.Pattern[str] | None, ...]:
         """One expression per folder level to prune a walk by; None from the first `**` on."""
         levels: list[re.Pattern[str] | None] = []
@@ -138,6 +147,8 @@ class Pattern:
     def match(self, path: str) -> dict[str, str] | None:
         """Give the fields of `path`, relative to `folder`, as they are written, or None."""
         found = self.regex.fullmatch(path)
+        if found is None and self.loose is not None:
+            found = self.loose.fullmatch(path)
         if found is None:
             return None
         values = found.groupdict()
@@ -154,7 +165,7 @@ class Pattern:
     def progress(self, path: str) -> tuple[int, str]:
         """Tell how many characters of `path` match, and which piece of the pattern came next."""
         for count in range(len(self.tokens), -1, -1):
-            found = re.match(_join(self.tokens[:count], anchored=False), path)
+            found = re.match(_join(self.tokens[:count], anchored=False, exact=False), path)
             if found:
                 return self._broken(path, found.end(), count)
         return 0, self.text
@@ -268,7 +279,10 @@ def _width(text: str | None, written: str) -> int | None:
     return int(text)
 
 
-def _join(tokens: tuple[Token, ...] | list[Token], *, anchored: bool = True) -> str:
+def _join(
+    tokens: tuple[Token, ...] | list[Token], *, anchored: bool = True, exact: bool = True
+) -> str:
+    """Write one expression; a field that occurs again must be the same text, if `exact`."""
     seen: dict[str, int | None] = {}
     parts: list[str] = []
     for place, token in enumerate(tokens):
@@ -277,10 +291,9 @@ def _join(tokens: tuple[Token, ...] | list[Token], *, anchored: bool = True) -> 
         elif token.field not in seen:
             seen[token.field] = token.width
             parts.append(f"(?P<{token.field}>{token.regex})")
-        elif seen[token.field] == token.width:
+        elif exact and seen[token.field] == token.width:
             parts.append(f"(?P={token.field})")
         else:
-            # 1 and 01 are one cycle: such a pair is compared as values, by `match`.
             parts.append(f"(?P<{token.field}_{place}>{token.regex})")
     return "".join(parts) + (r"\Z" if anchored else "")
 
