@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from poolvox.shared.engine.inputs import Digest, fingerprints, identity, stamp
+from poolvox.shared.engine.inputs import Digest, Names, fingerprints, identity, stamp
 from poolvox.shared.engine.journal import Journal, Record
 from poolvox.shared.engine.layout import Layout, output_name
 from poolvox.shared.engine.plan import Unit
@@ -27,7 +27,7 @@ class Ledger:
         self._journal = journal
         self._output = os.fspath(output)
         self._bases = {key: base_token(unit) for key, unit in layout.units.items()}
-        self._names: dict[str, str] = {}
+        self._name = Names(output)
         # Identity of the inputs of each unit as the survey found them; None if not known.
         self._identities: dict[str, str | None] = {}
         # Token of what lies on the disk of each unit that is settled in this run.
@@ -108,20 +108,6 @@ class Ledger:
     def _token(self, unit: Unit, inputs: str, at: Mapping[str, str]) -> str:
         needs = ((need, at[need]) for need in unit.needs)
         return token(self._bases[unit.key], inputs, needs)
-
-    def _name(self, path: str) -> str:
-        """Name an input as seen from the run's folder, so that both may move together."""
-        name = self._names.get(path)
-        if name is None:
-            name = self._names[path] = _relative(path, self._output)
-        return name
-
-
-def _relative(path: str, start: str) -> str:
-    try:
-        return os.path.relpath(path, start)
-    except ValueError:  # another drive on Windows
-        return path
 
 
 def _is_there(path: str, facts: tuple[int, str] | None) -> bool:

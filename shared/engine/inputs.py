@@ -14,7 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MISSING", "Digest", "fingerprint", "fingerprints", "hash_file", "identity", "stamp"]
+__all__ = [
+    "MISSING",
+    "Digest",
+    "Names",
+    "fingerprint",
+    "fingerprints",
+    "hash_file",
+    "identity",
+    "stamp",
+]
 
 # Stands in the place of the hash of a file that is not there or cannot be read.
 MISSING = "missing"
@@ -31,6 +40,29 @@ class Digest:
 
     stamp: Stamp
     hash: str
+
+
+class Names:
+    """Paths as seen from the run's folder, so that both may move together."""
+
+    def __init__(self, start: str | Path) -> None:
+        """Name paths as seen from `start`."""
+        self._start = os.fspath(start)
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, path: str) -> str:
+        """Name a path; each folder is worked out once."""
+        head, tail = os.path.split(path)
+        folder = self._folders.get(head)
+        if folder is None:
+            folder = self._folders[head] = self._relative(head)
+        return f"{folder}/{tail}"
+
+    def _relative(self, folder: str) -> str:
+        try:
+            return os.path.relpath(folder, self._start).replace(os.sep, "/")
+        except ValueError:  # another drive on Windows
+            return folder
 
 
 def stamp(path: str | Path) -> Stamp | None:
@@ -82,8 +114,9 @@ def identity(paths: tuple[Path, ...], hashes: Mapping[str, str]) -> str:
     if not paths:
         return ""
     names = [os.fspath(path) for path in paths]
+    folders = {os.path.dirname(name) for name in names}
     try:
-        root = os.path.commonpath([os.path.dirname(name) for name in names])
+        root = folders.pop() if len(folders) == 1 else os.path.commonpath(folders)
     except ValueError:  # several drives on Windows
         root = ""
     return "\n".join(f"{name[len(root) :]}\t{hashes[name]}" for name in names)

@@ -165,15 +165,16 @@ def read_lines(path: Path, damaged: list[int] | None = None) -> Iterator[dict[st
         file = open(path, encoding="utf-8", errors="replace", newline="\n")  # noqa: SIM115
     except FileNotFoundError:
         return
+    decode = json.JSONDecoder().raw_decode
     with file:
         for number, line in enumerate(file, 1):
             if not line.endswith("\n"):
                 return  # being written, or torn by a kill
             try:
-                facts = json.loads(line)
+                facts, end = decode(line)
             except ValueError:
-                facts = None
-            if isinstance(facts, dict):
+                facts, end = None, 0
+            if isinstance(facts, dict) and end == len(line) - 1:
                 yield facts
             elif damaged is not None:
                 damaged.append(number)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from poolvox import __version__
+from poolvox.shared.engine.inputs import Names
 from poolvox.shared.engine.journal import Journal, write_whole
 from poolvox.shared.engine.layout import Layout
 from poolvox.shared.engine.options import Options, RunSummary
@@ -108,13 +109,10 @@ class History:
 
     def _inputs(self) -> Iterator[tuple[str, str]]:
         """Name and hash of each input, named from the folder in which the run's folder lies."""
-        start, beside = os.fspath(self._output), os.fspath(self._output.parent) + os.sep
+        name, beside = Names(self._output), os.fspath(self._output.parent) + os.sep
         paths = {os.fspath(p) for unit in self._layout.units.values() for p in unit.inputs}
         for path in paths:
-            try:
-                digest = self._journal.digests.get(os.path.relpath(path, start))
-            except ValueError:  # another drive on Windows
-                digest = self._journal.digests.get(path)
+            digest = self._journal.digests.get(name(path))
             if digest is None:
                 continue
             if path.startswith(beside):  # the usual case, for 100,000 files

@@ -24,7 +24,7 @@ def select_units(layout: Layout, options: Options) -> set[str]:
         for a step that does not exist and for a place that no unit has
     """
     chosen = _by_step(layout, options.steps) if options.steps else set(layout.units)
-    places = {key: layout.units[key].where for key in chosen}
+    places = {key: unit.where for key, unit in layout.units.items() if key in chosen}
     for pattern in (*options.only, *options.exclude):
         _check_place(pattern, places)
     if options.only:
