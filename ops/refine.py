@@ -150,11 +150,22 @@ def _judged(points: Points, offsets: Points) -> tuple[Points, float, int]:
 
 
 def _patchy(points: Points, offsets: Points) -> float:
-    """Root mean square over the quarters of the tile of how far their reads are off together."""
+    """Root mean square over the quarters of the tile of how far their reads are off together.
+
+    What the scatter of the reads makes of it is taken off.
+    """
     low = points > np.median(points, axis=0)
     quarter = low[:, 0] * 2 + low[:, 1]
-    medians = [np.median(offsets[quarter == q], axis=0) for q in range(4) if np.any(quarter == q)]
-    return float(np.sqrt(np.mean(np.sum(np.square(medians), axis=1))))
+    square = []
+    for q in range(4):
+        part = offsets[quarter == q]
+        if len(part) < 2:
+            continue
+        middle = np.median(part, axis=0)
+        spread = 1.4826 * np.median(np.abs(part - middle), axis=0)
+        # A median is pi / 2 times as uncertain as a mean.
+        square.append(np.sum(middle**2) - np.pi / 2 * np.sum(spread**2) / len(part))
+    return float(np.sqrt(max(np.mean(square), 0.0))) if square else 0.0
 
 
 @njit(cache=True, nogil=True, fastmath=True)

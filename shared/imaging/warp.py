@@ -93,7 +93,9 @@ def resample(
     """
     out = np.zeros(shape or image.shape, image.dtype)
     matrix = np.asarray(transform.matrix, np.float64)
-    _resample(np.ascontiguousarray(image), matrix, np.asarray(transform.shift, np.float64), out)
+    rounding = np.float32(0.5 if np.issubdtype(image.dtype, np.integer) else 0.0)
+    shift = np.asarray(transform.shift, np.float64)
+    _resample(np.ascontiguousarray(image), matrix, shift, rounding, out)
     return out
 
 
@@ -103,9 +105,8 @@ def _transform(shift: NDArray[Any], matrix: NDArray[Any]) -> Transform:
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _resample(image, matrix, shift, out):  # type: ignore[no-untyped-def]
+def _resample(image, matrix, shift, rounding, out):  # type: ignore[no-untyped-def]
     height, width = image.shape
-    rounded = 0.5 if out.dtype.kind == "u" else 0.0
     for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             y = matrix[0, 0] * r + matrix[0, 1] * c + shift[0]
@@ -116,4 +117,4 @@ def _resample(image, matrix, shift, out):  # type: ignore[no-untyped-def]
             fy, fx = np.float32(y - top), np.float32(x - left)
             above = image[top, left] * (1 - fx) + image[top, left + 1] * fx
             below = image[top + 1, left] * (1 - fx) + image[top + 1, left + 1] * fx
-            out[r, c] = above * (1 - fy) + below * fy + rounded
+            out[r, c] = above * (1 - fy) + below * fy + rounding
