@@ -49,7 +49,7 @@ def _doubled(pieces: list[Piece]) -> list[Problem]:
 
 
 def _missing(manifest: Manifest, key: TileKey, pieces: list[Piece]) -> list[Problem]:
-    fields = manifest.spec.patterns[0].fields
+    fields = manifest.fields
     cycles = manifest.cycles if "cycle" in fields else ("",)
     channels = manifest.values or ("",)
     planes = manifest.planes or ("",)
@@ -87,7 +87,7 @@ def _unlike(
     """Compare each file with the plate, or an organoid's with its first file."""
     wanted = layout.sizes
     own = next((piece.layout for piece in pieces if piece.layout), None)
-    if "organoid" in manifest.spec.patterns[0].fields and own is not None:
+    if "organoid" in manifest.fields and own is not None:
         wanted = {**wanted, **{axis: own.sizes[axis] for axis in "zyx"}}
     faults: list[Problem] = []
     for piece in pieces:

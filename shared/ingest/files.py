@@ -56,6 +56,12 @@ def walk(base: Path, levels: tuple[re.Pattern[str] | None, ...]) -> Iterator[str
         last = level is None or depth == len(levels) - 1
         try:
             entries = os.scandir(os.path.join(base, folder))
+        except PermissionError:
+            if level is not None:
+                raise InputError(
+                    f"no permission to look into {os.path.join(base, folder)}: change its mode"
+                ) from None
+            continue
         except OSError:
             continue
         with entries:
@@ -66,8 +72,17 @@ def walk(base: Path, levels: tuple[re.Pattern[str] | None, ...]) -> Iterator[str
                 if not entry.is_dir() or _is_store(entry.name, entry.path):
                     if last:
                         yield path
-                elif not last or level is None:
+                elif (not last or level is None) and not _is_loop(entry):
                     stack.append((path, depth + 1 if level is not None else depth))
+
+
+def _is_loop(entry: os.DirEntry[str]) -> bool:
+    """Whether a link leads back to a folder that it lies in."""
+    if not entry.is_symlink():
+        return False
+    here = os.path.realpath(os.path.dirname(entry.path))
+    there = os.path.realpath(entry.path)
+    return os.path.commonpath([here, there]) == there
 
 
 def _is_store(name: str, path: str) -> bool:
@@ -102,11 +117,12 @@ def _explain(pattern: Pattern, root: Path) -> str:
 
 def _difference(name: str, end: int, expected: str) -> str:
     rest = name[end:]
-    got = (
-        f"then has {rest!r} where {expected!r} is expected"
-        if rest
-        else (f"then ends where {expected!r} is expected")
-    )
+    if rest:
+        got = f"then has {rest!r} where {expected!r} is expected"
+    elif expected == "the end":
+        got = "but a field that occurs twice has two values"
+    else:
+        got = f"then ends where {expected!r} is expected"
     return f"  {name}: agrees up to {name[:end]!r}, {got}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,11 @@ class Manifest:
     notes: tuple[str, ...] = ()
     wells: dict[str, str] = field(default_factory=dict, repr=False)
 
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """The fields that the names of the files have."""
+        return frozenset(self.spec.patterns[0].fields)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of a tile's array, in the order of `axes`."""
@@ -183,6 +188,16 @@ class Manifest:
             sizes["z"] = len(self._planes_of(tile)) or own["z"]
         return tuple(sizes[axis] for axis in self.axes)
 
+    def only(self, tile: TileKey) -> Manifest:
+        """Give the manifest of one tile: small enough to be sent to another process.
+
+        What was found for all tiles, such as shape, cycles and channels, stays as it is.
+        """
+        pieces = [_alone(piece) for piece in self.pieces[tile]]
+        faults = [fault for fault in self.faults if fault.key == tile]
+        wells = {tile.well: self.wells[tile.well]} if tile.well in self.wells else {}
+        return replace(self, tiles=[tile], pieces={tile: pieces}, faults=faults, wells=wells)
+
     def read(
         self,
         tile: TileKey,
@@ -244,7 +259,7 @@ class Manifest:
         return "\n".join([line for line in lines if line] + _grouped(self.faults))
 
     def _planes_of(self, tile: TileKey) -> tuple[str, ...]:
-        if not self.planes or "organoid" not in self.spec.patterns[0].fields:
+        if not self.planes or "organoid" not in self.fields:
             return self.planes
         return tuple(sorted({p.z for p in self.pieces[tile]}, key=natural))
 
@@ -278,6 +293,14 @@ class Manifest:
         if name:
             return [(k, 0) for k, place in enumerate(wanted) if names[place] == name]
         return [(k, inside[place] if inside else 0) for k, place in enumerate(wanted)]
+
+
+def _alone(piece: Piece) -> Piece:
+    """Leave out what the header says of the file's other scenes."""
+    if piece.header is None or len(piece.header.scenes) == 1:
+        return piece
+    header = replace(piece.header, scenes=piece.header.scenes[piece.scene :][:1])
+    return replace(piece, header=header, scene=0)
 
 
 def _four(key: TileKey) -> tuple[str, str, str, str]:

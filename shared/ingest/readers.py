@@ -252,7 +252,11 @@ def _metamorph(values: Mapping[str, float | str]) -> dict[str, float]:
 
 def _metaxpress(text: str) -> dict[str, float]:
     """Read the calibration from the properties that MetaXpress writes into its TIFF files."""
-    root = parse_xml(text)
+    try:
+        root = parse_xml(text)
+    except InputError:
+        # Free text of the user may break the XML; the pixels are as good as before.
+        return {}
     props = {e.get("id"): e.get("value") for e in root.iter() if strip_namespace(e.tag) == "prop"}
     if props.get("spatial-calibration-state") not in (None, "on"):
         return {}

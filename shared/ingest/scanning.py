@@ -15,7 +15,7 @@ from poolvox.shared.ingest.files import Found, find_files
 from poolvox.shared.ingest.layout import Expected, Layout, interpret
 from poolvox.shared.ingest.manifest import Manifest, Piece, Problem, TileKey
 from poolvox.shared.ingest.pattern import natural, normalise, well_name
-from poolvox.shared.ingest.readers import Header, describe
+from poolvox.shared.ingest.readers import Header, Scene, describe
 from poolvox.shared.ingest.spec import AXES, RawSpec
 from poolvox.shared.ingest.tiff import Truncated
 
@@ -102,6 +102,7 @@ def _pieces(
     pieces: list[Piece] = []
     faults: list[Problem] = []
     wells: dict[str, str] = {}
+    layouts: dict[Scene, Layout] = {}
     for read in reads:
         scenes = read.header.scenes if read.header else ()
         for number in range(max(len(scenes), 1)):
@@ -109,8 +110,10 @@ def _pieces(
             fault = _misfit(read, len(scenes), number, piece)
             if not fault and read.header is not None:
                 try:
-                    layout = interpret(scenes[number], expected)
-                    piece = replace(piece, layout=layout)
+                    scene = scenes[number]
+                    # Files are alike by the thousands: each kind is interpreted once.
+                    layout = layouts.get(scene) or interpret(scene, expected)
+                    piece = replace(piece, layout=layouts.setdefault(scene, layout))
                 except InputError as error:
                     fault = ("axes", str(error))
             pieces.append(piece)

@@ -2,6 +2,7 @@
 
 import builtins
 import os
+import pickle
 import tracemalloc
 from collections import Counter
 from itertools import product
@@ -367,6 +368,25 @@ def test_rows_and_columns_plates_and_unicode_names(tmp_path):
         "P [2]-A3-1", "P [2]-B3-1", "Plätze 1-A3-1", "Plätze 1-B3-1"
     ]  # fmt: skip
     assert manifest.read(manifest.tiles[1]).max() == 2
+
+
+def test_a_tile_alone_is_small_and_reads_the_same(screen, tmp_path):
+    whole = look(screen[0])
+    (screen[0] / name(**ONE)).unlink()
+    whole = look(screen[0])
+    one = pickle.loads(pickle.dumps(whole.only(THIRD)))  # noqa: S301 -- our own bytes
+    assert one.tiles == [THIRD]
+    assert (one.shape, one.channels, one.bad) == (whole.shape, whole.channels, {})
+    np.testing.assert_array_equal(one.read(THIRD), whole.read(THIRD))
+    assert whole.only(SECOND).bad == whole.bad
+    data = RNG.integers(0, 9, (40, 2, *IMAGE), np.uint16)
+    with tifffile.TiffWriter(tmp_path / "all.ome.tif", ome=True) as writer:
+        for image in data:
+            writer.write(image, photometric="minisblack", metadata={"axes": "CYX"})
+    several = scan(RawSpec(files="all.ome.tif"), tmp_path)
+    one = several.only(several.tiles[25])
+    assert len(pickle.dumps(one)) < 4000
+    np.testing.assert_array_equal(one.read(several.tiles[25]), data[25])
 
 
 def test_progress_counts_to_the_number_of_files(screen):

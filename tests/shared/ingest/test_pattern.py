@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,6 +148,34 @@ def test_a_pattern_that_matches_nothing_says_where_it_broke(tmp_path, pattern, s
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=says):
         find_files(RawSpec(files=pattern), tmp_path)
+
+
+def test_two_values_of_one_field_are_named(tmp_path):
+    make(tmp_path, "c1/C-2.tif")
+    with pytest.raises(InputError, match="occurs twice has two values"):
+        find_files(RawSpec(files="c{cycle}/C-{cycle}.tif"), tmp_path)
+
+
+def test_a_link_that_leads_back_is_not_followed(tmp_path):
+    make(tmp_path, "raw/a/A1.tif", "more/B1.tif")
+    (tmp_path / "raw/a/back").symlink_to(tmp_path / "raw")
+    (tmp_path / "raw/there").symlink_to(tmp_path / "more")
+    found = find_files(RawSpec(files="raw/**/{well}.tif"), tmp_path)
+    assert [file.values["well"] for file in found] == ["A1", "B1"]
+
+
+def test_a_folder_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
+    make(tmp_path, "raw/c1/A1.tif", "raw/c2/A1.tif", "raw/private/A1.tif")
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith(("c2", "private")):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"no permission to look into .*c2"):
+        find_files(RawSpec(files="raw/c{cycle}/{well}.tif"), tmp_path)
 
 
 @pytest.mark.parametrize(
