@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import StoreError
+from poolvox.shared.store.axes import SPACE
 from poolvox.shared.store.metadata import Document, require_document
 from poolvox.shared.store.multiscales import describe_channels, read_multiscales
 from poolvox.shared.store.pyramid import build_pyramid, halve_labels, halve_means
-from poolvox.shared.store.units import UnitArray, storable
+from poolvox.shared.store.units import Region, UnitArray, storable, tiling
 
 __all__ = ["UNFINISHED", "Target", "plain_array"]
 
@@ -22,6 +23,7 @@ UNFINISHED: Final = "unfinished"
 
 # Share of the pixels, in per cent, that a viewer may show as black or white at first.
 WINDOW_PERCENTILES: Final = (0.5, 99.8)
+SAMPLES, SAMPLE_SIDE = 9, 512
 
 
 class Target:
@@ -100,21 +102,30 @@ class Target:
         self._done()
 
     def _window(self, channel: int) -> tuple[float, float]:
-        """What to show of a channel at first, from the smallest level's percentiles."""
+        """What to show of a channel at first, from samples of the smallest level."""
         smallest = self._arrays[-1]
-        region = [slice(None)] * len(smallest.shape)
-        if "c" in self.axes:
-            region[self.axes.index("c")] = slice(channel, channel + 1)
-        if "t" in self.axes:
-            region[self.axes.index("t")] = slice(0, 1)
-        pixels = smallest.read(tuple(region))
-        finite = pixels[np.isfinite(pixels)]
-        if finite.size == 0:
-            return (0.0, 1.0)
-        start, end = (float(v) for v in np.percentile(finite, WINDOW_PERCENTILES))
-        if finite.dtype.kind in "ui":
-            start, end = float(round(start)), float(round(end))
-        return (start, end) if end > start else (start, start + 1.0)
+        place = {"c": channel, "t": 0}
+        planes = [n if axis in SPACE else 1 for axis, n in zip(self.axes, smallest.shape)]
+        step = [SAMPLE_SIDE if axis in "yx" else 1 for axis in self.axes]
+        samples = list(tiling(tuple(planes), tuple(step)))
+        # Some of the samples: even the smallest level of a deep stack may not fit memory.
+        chosen = np.linspace(0, len(samples) - 1, min(len(samples), SAMPLES)).astype(int)
+        pixels = [smallest.read(self._at(samples[i], place)).ravel() for i in chosen]
+        return _shown(np.concatenate(pixels))
+
+    def _at(self, region: Region, place: Mapping[str, int]) -> Region:
+        fixed = {axis: slice(at, at + 1) for axis, at in place.items()}
+        return tuple(fixed.get(axis, part) for axis, part in zip(self.axes, region))
+
+
+def _shown(pixels: NDArray[Any]) -> tuple[float, float]:
+    finite = pixels[np.isfinite(pixels)]
+    if finite.size == 0:
+        return (0.0, 1.0)
+    start, end = (float(v) for v in np.percentile(finite, WINDOW_PERCENTILES))
+    if finite.dtype.kind in "ui":
+        start, end = float(round(start)), float(round(end))
+    return (start, end) if end > start else (start, start + 1.0)
 
 
 def plain_array(data: Any) -> Any:

@@ -22,7 +22,7 @@ from zarr.codecs import BloscCodec
 from poolvox.shared.errors import StoreError
 from poolvox.shared.store.metadata import NGFF
 
-__all__ = ["Layout", "UnitArray", "plan_layout", "storable", "tiling"]
+__all__ = ["Layout", "Region", "UnitArray", "plan_layout", "storable", "tiling"]
 
 Region = tuple[slice, ...]
 

@@ -180,9 +180,12 @@ class _Check:
                 continue
             yield self.image(group / path, field)
         there = {str(entry.get("path")) for entry in images}
-        for tile in document.own.get("tiles", []):
-            if tile["path"] not in there:
-                self.warn(group / tile["path"], f"tile {tile['name']!r} was planned, not finished")
+        tiles = document.own.get("tiles", [])
+        undone = [str(tile["name"]) for tile in tiles if tile["path"] not in there]
+        if undone:
+            shown = ", ".join(undone[:10]) + (" ..." if len(undone) > 10 else "")
+            counts = f"{len(undone)} of {len(tiles)}"
+            self.warn(group, f"{counts} planned tiles are not finished: {shown}")
 
     def image(self, group: Path, document: Document) -> ImageFacts:
         """Check an image, its arrays and its labels."""

@@ -160,3 +160,38 @@ def test_the_vote_keeps_area_better_than_every_second_pixel():
             grown = np.kron(small, np.ones((4, 4), "u4"))
             errors[name].append(1 - (grown & disc).sum() / (grown | disc).sum())
     assert np.mean(errors["vote"]) < 0.8 * np.mean(errors["every second"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "dtype"),
+    [((3, 5000, 4200), "cyx", "uint16"), ((300, 1100, 1200), "zyx", "uint8")],
+)
+def test_the_source_is_read_once_and_unit_by_unit(tmp_path, shape, axes, dtype):
+    """Memory follows from the unit: nothing larger is ever asked for."""
+
+    class Watched:
+        def __init__(self):
+            self.shape, self.dtype = shape, np.dtype(dtype)
+            self.seen, self.largest = 0, 0
+
+        def __getitem__(self, region):
+            block = np.zeros([s.stop - s.start for s in region], dtype)
+            self.seen += block.size
+            self.largest = max(self.largest, block.nbytes)
+            return block
+
+    source = Watched()
+    image = create_image(tmp_path / "i.zarr")
+    image.write(source, axes=axes, spacing={"z": 1, "y": 1, "x": 1})
+    assert source.seen == np.prod(shape)
+    assert source.largest <= 8 * 2**20
+
+
+def test_finishing_twice_changes_nothing(tmp_path):
+    image = create_image(tmp_path / "i.zarr")
+    target = image.create((700, 600), "u2", axes="yx", spacing={"y": 1, "x": 1})
+    target.write_region(np.arange(700 * 600, dtype="u2").reshape(700, 600), (0, 0))
+    target.finish()
+    before = {p: p.read_bytes() for p in image.path.rglob("*") if p.is_file()}
+    target.finish()
+    assert before == {p: p.read_bytes() for p in image.path.rglob("*") if p.is_file()}

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -77,11 +78,7 @@ def test_a_breach_of_the_rules_is_named(plate, breach):
     found = validate(plate.path)
     assert not found.valid
     errors = " ".join(p.message for p in found.problems if p.severity == "error")
-    pytest.raises(AssertionError, _raise, errors).match(told)
-
-
-def _raise(text):
-    raise AssertionError(text)
+    assert re.search(told, errors)
 
 
 def test_missing_arrays_and_interruptions_are_named(plate):
@@ -96,10 +93,13 @@ def test_missing_arrays_and_interruptions_are_named(plate):
 
 
 def test_planned_but_unwritten_tiles_are_a_warning(plate):
-    create_plate(plate.path, {"A1": ["5"], "B1": ["0"]}, ngff=plate.ngff)
+    create_plate(plate.path, {"A1": ["5", "x"], "B1": ["0"]}, ngff=plate.ngff)
     found = validate(plate.path)
     assert found.valid
-    assert {p.where for p in found.problems} == {"A/1/5", "B/1"}
+    assert {p.where: p.message for p in found.problems} == {
+        "A/1": "2 of 3 planned tiles are not finished: 5, x",
+        "B/1": "was planned, but no field of it was finished",
+    }
 
 
 def test_labels_of_other_levels_or_without_their_block_are_a_warning(plate):
