@@ -24,7 +24,7 @@ PLAN_NAME = "plan.jsonl"
 
 # A power cut may cost the lines of this many seconds, so the work of that time; a kill costs none.
 _SYNC_SECONDS = 2.0
-# Rewritten when this many lines, and more than half of all, are out of date.
+# Rewritten when this many lines, and more than a third of all, are out of date.
 _MIN_DEAD_LINES = 1000
 
 # (size, hash) of a file, None of a folder, by name below the run's folder.
@@ -135,18 +135,18 @@ class _Lines:
             os.fsync(self._file.fileno())
         finally:
             self._file.close()
-        if self._count - live > max(_MIN_DEAD_LINES, live):
+        if self._count - live > max(_MIN_DEAD_LINES, live // 2):
             write_whole(self._path, (line + "\n" for line in lines))
 
 
 def read_records(folder: Path) -> dict[str, Record]:
     """Last record of each unit, in the order in which the units were first begun."""
-    records: dict[str, Record] = {}
+    last: dict[str, dict[str, Any]] = {}
     names = frozenset(Record.__slots__)
     for facts in read_lines(folder / UNITS_NAME):
         if names.issuperset(facts) and {"unit", "state", "run"} <= facts.keys():
-            records[facts["unit"]] = Record(**facts)
-    return {key: record for key, record in records.items() if record.state != "dropped"}
+            last[facts["unit"]] = facts
+    return {key: Record(**facts) for key, facts in last.items() if facts["state"] != "dropped"}
 
 
 def read_digests(folder: Path) -> dict[str, Digest]:
