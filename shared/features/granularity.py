@@ -22,13 +22,15 @@ __all__ = ["GranularityOptions", "measure_granularity"]
 
 # A voxel whose centre is on the sphere belongs to the ball, rounding or not.
 ON_SPHERE = 1e-9
+# Pairs of scans before the rest of a reconstruction goes through a queue.
+SCANS = 2
 
 
 @dataclass(frozen=True)
 class GranularityOptions:
     """Options of the group `granularity`: radii of the balls in micrometres, growing."""
 
-    radii_um: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+    radii_um: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
 
 
 def describe_granularity(ndim: int, options: GranularityOptions) -> tuple[Feature, ...]:
@@ -129,25 +131,29 @@ def _reconstruct(marker: Singles, mask: Singles, queue: Ints) -> None:
     depth, height, width = mask.shape
     low, high = marker.reshape(-1), mask.reshape(-1)
     deep = height * width if depth > 1 else 1
+    # Scans are cheaper than the queue, which then has little left to do.
+    size = 0
+    for scan in range(SCANS):
+        for p in range(mask.size):
+            if high[p] != -np.inf:
+                best = max(max(low[p], low[p - 1]), max(low[p - width], low[p - deep]))
+                low[p] = min(best, high[p])
+        for p in range(mask.size - 1, -1, -1):
+            if high[p] == -np.inf:
+                continue
+            a, b, c = low[p + 1], low[p + width], low[p + deep]
+            here = min(max(max(low[p], a), max(b, c)), high[p])
+            low[p] = here
+            if scan == SCANS - 1 and (
+                (a < here and a < high[p + 1])
+                or (b < here and b < high[p + width])
+                or (c < here and c < high[p + deep])
+            ):
+                queue[size] = p
+                size += 1
     waiting = np.zeros(mask.size, np.bool_)
-    for p in range(mask.size):
-        if high[p] != -np.inf:
-            best = max(max(low[p], low[p - 1]), max(low[p - width], low[p - deep]))
-            low[p] = min(best, high[p])
-    head, size = 0, 0
-    for p in range(mask.size - 1, -1, -1):
-        if high[p] == -np.inf:
-            continue
-        a, b, c = low[p + 1], low[p + width], low[p + deep]
-        here = min(max(max(low[p], a), max(b, c)), high[p])
-        low[p] = here
-        if (
-            (a < here and a < high[p + 1])
-            or (b < here and b < high[p + width])
-            or (c < here and c < high[p + deep])
-        ):
-            queue[size], waiting[p] = p, True
-            size += 1
+    waiting[queue[:size]] = True
+    head = 0
     steps = np.array([1, -1, width, -width, deep, -deep])
     while size:
         p = queue[head]

@@ -6,7 +6,7 @@ what is kept is a few bytes per run, not per voxel of the volume. A plane is a v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,10 +83,21 @@ class Objects:
 
         return self.reduce(distance_to_border, np.empty(self.layout.voxels[-1]))
 
+    @cached_property
+    def _remembered(self) -> dict[Hashable, Any]:
+        return {}
+
     @property
     def indices(self) -> Ints:
         """(N,) flat index into the volume of every voxel, in object order."""
         return _expand(self.layout)
+
+    def remember(self, key: Hashable, make: Callable[[], Out]) -> Out:
+        """What `make` returns, made once for these objects; `key` names it."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        kept: Out = self._remembered[key]
+        return kept
 
     def gather(self, image: ArrayLike) -> Floats:
         """Values of `image` at every voxel of every object, (N,) in object order."""

@@ -10,9 +10,18 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ive
 
-from poolvox.shared.features.kernels import Floats, Ints, Singles, kernel
+from poolvox.shared.features.kernels import (
+    Floats,
+    Ints,
+    Layout,
+    Singles,
+    box_mask,
+    box_values,
+    kernel,
+)
+from poolvox.shared.features.objects import Objects
 
-__all__ = ["gaussian_kernels", "laplacian", "smooth_box"]
+__all__ = ["gaussian_kernels", "inside_weights", "laplacian", "smooth_box", "weight_box"]
 
 # Kernels are cut where less than this weight is left on either side.
 TAIL = 1e-3
@@ -86,19 +95,60 @@ def _smooth(box: Singles, scratch: Singles, halves: Singles, lengths: Ints) -> S
 
 
 @kernel
-def smooth_box(box: Singles, weight: Singles, halves: Singles) -> Singles:
-    """Weighted Gaussian mean of `box` where `weight` is positive, 0 elsewhere.
+def _lengths(halves: Singles) -> Ints:
+    return np.array([(halves[axis] > 0).sum() for axis in range(3)])
 
-    Single precision is enough: what is smoothed lies about the object's mean.
+
+@kernel
+def smooth_box(box: Singles, weight: Singles, under: Singles, halves: Singles) -> Singles:
+    """Gaussian sum of `box` over that of the weights, `under`, where `weight` is 1; 0 elsewhere.
+
+    Single precision is enough: what is smoothed lies about the object's mean. `box` is 0 where
+    `weight` is.
     """
-    lengths = np.array([(halves[axis] > 0).sum() for axis in range(3)])
-    scratch = np.empty_like(box)
-    top = _smooth(box * weight, scratch, halves, lengths)
-    base = _smooth(weight.copy(), np.empty_like(box), halves, lengths)
-    flat, under, inside = top.reshape(-1), base.reshape(-1), weight.reshape(-1)
+    top = _smooth(box.copy(), np.empty_like(box), halves, _lengths(halves))
+    flat, share, inside = top.reshape(-1), under.reshape(-1), weight.reshape(-1)
     for i in range(flat.size):
-        flat[i] = flat[i] / under[i] if inside[i] > 0 else np.float32(0)
+        flat[i] = flat[i] / share[i] if inside[i] > 0 else np.float32(0)
     return top
+
+
+@kernel
+def weight_box(
+    layout: Layout, k: int, weights: Singles, weight: Singles, halves: Singles
+) -> Singles:
+    """Gaussian sums of the weights of object `k` in its box, padded by one.
+
+    They are known, unless voxels of the object are ignored.
+    """
+    count = layout.voxels[k + 1] - layout.voxels[k]
+    if weight.sum() == count:
+        return box_values(layout, k, weights, np.float32(0), 1)
+    return _smooth(weight.copy(), np.empty_like(weight), halves, _lengths(halves))
+
+
+def inside_weights(objects: Objects, halves: Singles) -> Singles:
+    """(N,) share of the Gaussian round every voxel, in object order, that is in the object.
+
+    It is the same for every channel, so it is kept with the objects.
+    """
+    return objects.remember(
+        ("weights", halves.tobytes()),
+        lambda: objects.reduce(_weights, np.empty(objects.layout.voxels[-1], np.float32), halves),
+    )
+
+
+@kernel
+def _weights(layout: Layout, halves: Singles, out: Singles, start: int, stop: int) -> None:
+    for k in range(start, stop):
+        mask = box_mask(layout, k, 1)
+        weight = mask.astype(np.float32)
+        smooth = _smooth(weight, np.empty_like(weight), halves, _lengths(halves)).reshape(-1)
+        inside, at = mask.reshape(-1), layout.voxels[k]
+        for i in range(inside.size):
+            if inside[i]:
+                out[at] = smooth[i]
+                at += 1
 
 
 @kernel

@@ -11,7 +11,13 @@ from poolvox.shared.features.kernels import Floats, Ints, Layout, Singles, box_v
 from poolvox.shared.features.objects import Objects
 from poolvox.shared.features.radial import coordinates, innermost
 from poolvox.shared.features.registry import Feature, register
-from poolvox.shared.features.smoothing import gaussian_kernels, laplacian, smooth_box
+from poolvox.shared.features.smoothing import (
+    gaussian_kernels,
+    inside_weights,
+    laplacian,
+    smooth_box,
+    weight_box,
+)
 
 __all__ = ["SpotsOptions", "measure_spots"]
 
@@ -84,8 +90,11 @@ def measure_spots(objects: Objects, signal: Signal, options: SpotsOptions) -> di
     # The filter answers most to a ball of radius sigma sqrt(ndim).
     sigma = options.diameter_um / 2 / np.sqrt(objects.ndim)
     halves = gaussian_kernels(sigma, objects.layout.spacing)
+    weights = inside_weights(objects, halves)
     out = np.full((len(objects), COLUMNS), np.nan)
-    objects.reduce(_spots, out, signal.values, objects.border_distance, halves, options.snr)
+    objects.reduce(
+        _spots, out, signal.values, objects.border_distance, halves, weights, options.snr
+    )
     names = [feature.name for feature in describe_spots(objects.ndim, options)]
     found = dict(zip(names, out.T))
     found[names[2]] = found[names[2]] * objects.voxel_size
@@ -93,7 +102,7 @@ def measure_spots(objects: Objects, signal: Signal, options: SpotsOptions) -> di
 
 
 @kernel
-def _filter(box: Floats, halves: Singles, spacing: Floats) -> Floats:
+def _filter(layout: Layout, k: int, box: Floats, halves: Singles, weights: Singles) -> Floats:
     """-Laplacian of Gaussian inside the object, NaN outside."""
     weight, centred = np.zeros(box.shape, np.float32), np.zeros(box.shape, np.float32)
     middle = np.nanmean(box)
@@ -102,7 +111,9 @@ def _filter(box: Floats, halves: Singles, spacing: Floats) -> Floats:
     for i in range(flat.size):
         if not np.isnan(flat[i]):
             inside[i], into[i] = 1.0, flat[i] - middle
-    response = laplacian(smooth_box(centred, weight, halves), weight, spacing)
+    under = weight_box(layout, k, weights, weight, halves)
+    smooth = smooth_box(centred, weight, under, halves)
+    response = laplacian(smooth, weight, layout.spacing)
     answers, source = result.reshape(-1), response.reshape(-1)
     for i in range(flat.size):
         if inside[i] > 0:
@@ -150,6 +161,7 @@ def _spots(
     values: Floats,
     border: Floats,
     halves: Singles,
+    weights: Singles,
     snr: float,
     out: Floats,
     start: int,
@@ -163,7 +175,7 @@ def _spots(
             continue
         # The padding of one voxel lets every voxel of the object look at its neighbours.
         box = box_values(layout, k, values, np.nan, 1)
-        response = _filter(box, halves, layout.spacing)
+        response = _filter(layout, k, box, halves, weights)
         flat = response.reshape(-1)
         answers = flat[~np.isnan(flat)]
         middle = np.median(answers)

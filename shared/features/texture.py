@@ -11,7 +11,13 @@ from poolvox.shared.features.glcm import MEASURES, co_occurrence
 from poolvox.shared.features.kernels import Floats, Ints, Layout, Singles, box_values, kernel
 from poolvox.shared.features.objects import Objects
 from poolvox.shared.features.registry import Feature, register
-from poolvox.shared.features.smoothing import gaussian_kernels, laplacian, smooth_box
+from poolvox.shared.features.smoothing import (
+    gaussian_kernels,
+    inside_weights,
+    laplacian,
+    smooth_box,
+    weight_box,
+)
 
 __all__ = ["TextureOptions", "measure_texture"]
 
@@ -147,9 +153,10 @@ def measure_texture(objects: Objects, signal: Signal, options: TextureOptions) -
     )
     found = {name: table[..., i].reshape(len(objects), -1) for i, name in enumerate(MEASURES)}
     halves = tuple(gaussian_kernels(s, objects.layout.spacing) for s in options.sigmas_um)
+    weights = tuple(inside_weights(objects, half) for half in halves)
     energies = np.full((len(objects), len(halves)), np.nan)
     sigmas = np.array(options.sigmas_um, dtype=np.float64)
-    found["LoGEnergy"] = objects.reduce(_energies, energies, signal.values, halves, sigmas)
+    found["LoGEnergy"] = objects.reduce(_energies, energies, signal.values, halves, weights, sigmas)
     if objects.ndim == 2:
         out = np.full((len(objects), CLASSES), np.nan)
         radius = max(options.pattern_radius_um, *objects.spacing)
@@ -179,6 +186,7 @@ def _energies(
     layout: Layout,
     values: Floats,
     halves: tuple[Singles, ...],
+    weights: tuple[Singles, ...],
     sigmas: Floats,
     out: Floats,
     start: int,
@@ -189,7 +197,9 @@ def _energies(
         if square == 0:
             continue
         for i in range(len(sigmas)):
-            response = laplacian(smooth_box(centred, weight, halves[i]), weight, layout.spacing)
+            under = weight_box(layout, k, weights[i], weight, halves[i])
+            smooth = smooth_box(centred, weight, under, halves[i])
+            response = laplacian(smooth, weight, layout.spacing)
             total = 0.0
             for value in response.reshape(-1):
                 total += value * value
