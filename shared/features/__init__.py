@@ -4,7 +4,7 @@
 """
 
 # Importing the modules of the groups registers them; the order is that of the columns.
-from poolvox.shared.features import shape  # isort: skip
+from poolvox.shared.features import shape, zernike, curvature  # isort: skip
 from poolvox.shared.features import intensity, radial, texture  # isort: skip
 from poolvox.shared.features import granularity, colocalisation, spots, neighbours  # isort: skip
 from poolvox.shared.features.objects import Objects, find_objects
@@ -38,4 +38,5 @@ __all__ = [
     "write_feature_dictionary",
 ]
 
-del shape, intensity, radial, texture, granularity, colocalisation, spots, neighbours
+del shape, zernike, curvature, intensity, radial, texture, granularity, colocalisation, spots
+del neighbours

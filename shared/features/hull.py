@@ -12,7 +12,7 @@ import numpy as np
 from poolvox.shared.features.kernels import Floats, Ints, Layout, kernel
 from poolvox.shared.features.objects import Objects
 
-__all__ = ["hull_measures"]
+__all__ = ["hull_measures", "plane_hull"]
 
 # Step through the candidates in an order that is spread over the object: the golden section.
 SPREAD = 0.6180339887498949
@@ -45,7 +45,7 @@ def _rows(layout: Layout, k: int) -> Ints:
 
 
 @kernel
-def _plane_hull(rows: Ints) -> Ints:
+def plane_hull(rows: Ints) -> Ints:
     """Corners (y, x) of the hull of one plane of lines, by Andrew's monotone chain."""
     chain = np.empty((2 * len(rows) + 1, 2), np.int64)
     size = 0
@@ -75,7 +75,7 @@ def _plane_hull(rows: Ints) -> Ints:
 def _hulls_of_planes(layout: Layout, out: Floats, start: int, stop: int) -> None:
     sy, sx = layout.spacing[1], layout.spacing[2]
     for k in range(start, stop):
-        hull = _plane_hull(_rows(layout, k)[0])
+        hull = plane_hull(_rows(layout, k)[0])
         area, longest, narrowest = 0.0, 0.0, np.inf
         for i in range(len(hull)):
             y, x = hull[i]
@@ -100,7 +100,7 @@ def _candidates(layout: Layout, k: int) -> Ints:
     points = np.empty((2 * rows.shape[0] * rows.shape[1], 3), np.int64)
     size = 0
     for z in range(len(rows)):
-        chain = _plane_hull(rows[z])
+        chain = plane_hull(rows[z])
         for i in range(len(chain)):
             points[size, 0], points[size, 1], points[size, 2] = z, chain[i, 0], chain[i, 1]
             size += 1
