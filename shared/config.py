@@ -36,18 +36,29 @@ __all__ = [
 M = TypeVar("M", bound=BaseModel)
 
 
-def _beside_config(value: Any, info: ValidationInfo) -> Any:
+def _beside_config(value: Path, info: ValidationInfo) -> Path:
     """Take a path as seen from the folder of the file; without a file it stays as it is."""
     folder = (info.context or {}).get("folder")
     if folder is None:
         return value
-    return type(value)(os.path.normpath(os.path.join(folder, os.path.expanduser(value))))
+    return Path(os.path.normpath(os.path.join(folder, value.expanduser())))
+
+
+def _pattern_beside_config(value: str, info: ValidationInfo) -> str:
+    folder = (info.context or {}).get("folder")
+    if folder is None or os.path.isabs(value):
+        return value
+    if value.startswith("~"):
+        return os.path.expanduser(value)
+    # Braces would be fields of the pattern.
+    literal = os.fspath(folder).replace("{", "{{").replace("}", "}}")
+    return os.path.normpath(os.path.join(literal, value))
 
 
 ConfigPath = Annotated[Path, AfterValidator(_beside_config)]
 """A path in a configuration; absolute once the file is loaded."""
 
-ConfigPattern = Annotated[str, AfterValidator(_beside_config)]
+ConfigPattern = Annotated[str, AfterValidator(_pattern_beside_config)]
 """A name pattern such as `raw/{well}.tif`; begins with an absolute folder once loaded."""
 
 

@@ -59,6 +59,15 @@ def _plain(number: str) -> str:
     return number.lower().replace(".inf", "inf").replace(".nan", "nan")
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
+    # Unicode's own line breaks would be read back as spaces.
+    style = '"' if any(c in text for c in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where something stands: a line of a file, or an option of the command."""

@@ -76,10 +76,9 @@ class Estimate:
         say(f"raw       {files}; {count(self.places, 'tile')}")
         memory = f"{size(self.peak)} with {count(self.workers, 'worker')}"
         say(f"memory    {memory}, of {size(self.budget)} that the run may use")
-        known = self.seconds is not None
-        time = (
-            f"about {describe_seconds(self.seconds)}" if known else "not known before a first run"
-        )
+        time = "not known before a first run"
+        if self.seconds is not None:
+            time = f"about {describe_seconds(self.seconds)}"
         say(f"time      {time}")
         rows = [
             (s.step, f"{s.units:,}", f"{s.done:,}", size(s.memory), _seconds(s.seconds))

@@ -111,7 +111,11 @@ def _spec(
     from poolvox.shared.ingest import guess
 
     found = guess(raw, "organoid3d" if "voxel_size" in given else "ops")
-    base = {"files": found.files, "channels": found.channels, "exclude": found.exclude}
+    base: dict[str, Any] = {
+        "files": found.files,
+        "channels": found.channels,
+        "exclude": found.exclude,
+    }
     if found.axes:
         base["axes"] = found.axes
     if not pixel_size and {"y", "x"} <= set(found.spacing):

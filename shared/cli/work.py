@@ -92,25 +92,26 @@ def write_run_report(job: Job, summary: RunSummary | None = None) -> bool:
     """
     from poolvox.shared.report import read_overview, write_report
 
-    sections, whole = _sections(job)
+    overview = read_overview(job.output, summary)
+    sections, whole = _sections(job, complete=overview.verdict == "complete")
     write_report(
         job.output / REPORT_NAME,
         title=f"{job.output.name}: {job.pipeline.name}",
         sections=sections,
-        overview=read_overview(job.output, summary),
+        overview=overview,
     )
     return whole
 
 
 def report_summary(summary: RunSummary) -> None:
     """Say how a run ended, what failed, and where everything lies."""
-    from poolvox.shared.engine.progress import describe_seconds
+    from poolvox.shared.report.overview import describe_time
 
     parts = [f"{len(summary.done):,} done", f"{len(summary.reused):,} reused"]
     parts += [f"{len(summary.failed):,} failed"] if summary.failed else []
     parts += [f"{len(summary.skipped):,} skipped"] if summary.skipped else []
     total = len(summary.done) + len(summary.reused) + len(summary.failed) + len(summary.skipped)
-    say(f"{count(total, 'unit')}: {', '.join(parts)}, in {describe_seconds(summary.seconds)}")
+    say(f"{count(total, 'unit')}: {', '.join(parts)}, in {describe_time(summary.seconds)}")
     if summary.failed:
         say("failed:\n" + named(list(summary.failed.items())))
     if summary.skipped:
@@ -168,21 +169,30 @@ def _write_config(job: Job) -> None:
     os.replace(part, job.output / CONFIG_NAME)
 
 
-def _sections(job: Job) -> tuple[list[Section], bool]:
+def _sections(job: Job, *, complete: bool) -> tuple[list[Section], bool]:
+    """Ask the pipeline; what is not there yet is no bug while units are left or failed."""
     from poolvox.shared.report import Section
 
     try:
         return list(job.pipeline.sections(job.config)), True
-    except PoolvoxError as error:
-        complain(f"the report has no results: {error}")
-        return [Section("Results", text=f"They could not be shown: {error}")], False
+    except (PoolvoxError, FileNotFoundError) as error:
+        if complete:
+            return _admit_in_report(job, error), False
+        text = f"They are shown once the run is further. What is not there yet: {error}"
+        return [Section("Results", text=text)], True
     except Exception as error:
-        log = job.output / REPORT_LOG
-        with contextlib.suppress(OSError):
-            log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_text(traceback.format_exc(), encoding="utf-8")
-        reason = f"{type(error).__name__}: {error}"
-        sys.stderr.write(traceback.format_exc())
-        complain(f"the results could not be put into the report, see {show_path(log)}")
-        text = f"They could not be shown, which is a bug: {reason}. The traceback is {REPORT_LOG}."
-        return [Section("Results", text=text)], False
+        return _admit_in_report(job, error), False
+
+
+def _admit_in_report(job: Job, error: Exception) -> list[Section]:
+    from poolvox.shared.report import Section
+
+    log = job.output / REPORT_LOG
+    with contextlib.suppress(OSError):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+    reason = f"{type(error).__name__}: {error}"
+    sys.stderr.write(traceback.format_exc())
+    complain(f"the results could not be put into the report, see {show_path(log)}")
+    text = f"They could not be shown, which is a bug: {reason}. The traceback is {REPORT_LOG}."
+    return [Section("Results", text=text)]

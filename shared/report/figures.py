@@ -67,6 +67,10 @@ def show_montage(
     """Show (Y, X) images side by side, each with its own contrast; see `show_image`."""
     if not images:
         raise ValueError("a montage needs at least one image")
+    for image in images:
+        if image.ndim != 2:
+            shape = f"got shape {image.shape}"
+            raise ValueError(f"a picture is (Y, X), {shape}: take a plane or project")
     across = min(columns or min(4, len(images)), len(images))
     rows = math.ceil(len(images) / across)
     side = (6.4 if across == 1 else 8.0) / across
@@ -161,7 +165,7 @@ def show_points(
         ax = axes[0, 0]
         for name, (across, up) in points.items():
             step = max(1, math.ceil(np.size(across) / _MAX_POINTS))
-            pair = (np.asarray(side)[::step] for side in (across, up))
+            pair = (np.ravel(side)[::step] for side in (across, up))
             ax.plot(*pair, "o", markersize=2.5, alpha=0.6, markeredgewidth=0, label=name)
         ax.set_xlabel(_with_unit(x, x_unit))
         ax.set_ylabel(_with_unit(y, y_unit))
@@ -183,16 +187,23 @@ def show_plate(values: Mapping[str, float], caption: str, *, label: str, unit: s
     grid = np.full((rows, columns), np.nan)
     for well, place in places.items():
         grid[place] = values[well]
-    height = 0.9 + 6.0 * rows / columns
+    height = 0.6 + 4.9 * rows / columns
     with drawing(height=min(height, 6.0)) as (fig, axes):
         ax = axes[0, 0]
+        ax.set_facecolor("#f3f3f3")  # wells without a value
         picture = ax.imshow(np.ma.masked_invalid(grid), cmap=SEQUENTIAL)
         ax.set_xticks(range(columns), [str(n + 1) for n in range(columns)])
         ax.set_yticks(range(rows), [_row_name(n) for n in range(rows)])
         ax.tick_params(length=0, labelsize=8 if columns <= 12 else 6, top=True, labeltop=True)
         ax.tick_params(bottom=False, labelbottom=False)
         ax.grid(visible=False)
-        fig.colorbar(picture, ax=ax, label=_with_unit(label, unit), shrink=0.8)
+        ax.set_xticks(np.arange(0.5, columns - 1), minor=True)
+        ax.set_yticks(np.arange(0.5, rows - 1), minor=True)
+        ax.grid(which="minor", color="white", linewidth=1.5)
+        ax.tick_params(which="minor", length=0, top=False)
+        ax.spines[:].set_visible(False)
+        scale = fig.colorbar(picture, ax=ax, label=_with_unit(label, unit), shrink=0.9, aspect=15)
+        scale.outline.set_visible(False)
         if columns <= 12:
             _write_numbers(ax, grid)
         return to_picture(fig, caption)
@@ -204,8 +215,6 @@ def _draw_image(
     labels: NDArray[Any] | None,
     spacing: tuple[float, float] | None,
 ) -> None:
-    if image.ndim != 2:
-        raise ValueError(f"a picture is (Y, X), got shape {image.shape}: take a plane or project")
     if labels is not None and labels.shape != image.shape:
         raise ValueError(f"labels of shape {labels.shape} do not fit an image of {image.shape}")
     step = max(1, math.ceil(max(image.shape) / _MAX_SIDE))
@@ -260,7 +269,10 @@ def _draw_scale(ax: Any, shape: tuple[int, ...], micrometres: float) -> None:
     right, bottom = shape[1] * 0.96, shape[0] * 0.94
     left = right - length / micrometres
     shadow = {"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.5}
-    ax.plot([left, right], [bottom, bottom], color="white", linewidth=3, solid_capstyle="butt")
+    for color, width in (("black", 5.0), ("white", 3.0)):
+        ax.plot(
+            [left, right], [bottom, bottom], color=color, linewidth=width, solid_capstyle="butt"
+        )
     text = f"{length:g} µm"
     middle = (left + right) / 2
     ax.text(

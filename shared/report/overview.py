@@ -16,7 +16,7 @@ from poolvox.shared.engine.options import RunSummary
 from poolvox.shared.engine.progress import describe_seconds
 from poolvox.shared.engine.status import Status, read_status
 
-__all__ = ["CONFIG_NAME", "Overview", "read_overview"]
+__all__ = ["CONFIG_NAME", "Overview", "describe_time", "read_overview"]
 
 CONFIG_NAME = "config.yaml"
 RUN_NAME = "run.json"
@@ -97,6 +97,17 @@ def read_overview(output: Path, summary: RunSummary | None = None) -> Overview:
     )
 
 
+def describe_time(seconds: float) -> str:
+    """Say how long something took; short times with a decimal.
+
+    Examples
+    --------
+    >>> describe_time(0.42), describe_time(42.3)
+    ('0.4 s', '42 s')
+    """
+    return f"{seconds:.1f} s" if seconds < 10 else describe_seconds(seconds)
+
+
 def _verdict(status: Status, summary: RunSummary | None) -> tuple[str, str]:
     total = sum(step.total for step in status.steps.values())
     if summary is not None and summary.stopped:
@@ -104,7 +115,7 @@ def _verdict(status: Status, summary: RunSummary | None) -> tuple[str, str]:
     if status.failed:
         return (
             "failed",
-            f"{_count(len(status.failed), 'unit')} of {total} failed; the rest is done.",
+            f"{_count(len(status.failed), 'unit')} of {total:,} failed.",
         )
     if not status.complete:
         done = sum(step.done for step in status.steps.values())
@@ -126,7 +137,7 @@ def _numbers(status: Status, runs: list[dict[str, Any]]) -> Facts:
     if status.skipped:
         numbers.append(("skipped", f"{len(status.skipped):,}"))
     if runs and "seconds" in runs[-1]:
-        numbers.append(("last run took", describe_seconds(runs[-1]["seconds"])))
+        numbers.append(("last run took", describe_time(runs[-1]["seconds"])))
     return tuple(numbers)
 
 
@@ -181,7 +192,7 @@ def _steps(
     for name, counts in status.steps.items():
         left = counts.pending + counts.stale + counts.running
         reused = max(0, counts.done - steps[name].ran)
-        time = describe_seconds(steps[name].seconds)
+        time = describe_time(steps[name].seconds)
         rows.append((name, steps[name].ran, reused, counts.failed, counts.skipped, left, time))
     columns = ["step", "ran now", "reused", "failed", "skipped", "to do", "time of all units"]
     return pd.DataFrame(rows, columns=columns)
@@ -196,7 +207,7 @@ def _runs(runs: list[dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for run in reversed(runs):
         units = run.get("units", {})
-        took = describe_seconds(run["seconds"]) if "seconds" in run else "cut off"
+        took = describe_time(run["seconds"]) if "seconds" in run else "cut off"
         counts = (units.get(name, "") for name in ("done", "reused", "failed", "skipped"))
         rows.append((run.get("run"), _when(run.get("started")), took, *counts, run.get("poolvox")))
     names = ["run", "started", "took", "ran", "reused", "failed", "skipped", "poolvox"]
@@ -208,7 +219,7 @@ def _warnings(status: Status, records: Mapping[str, Record]) -> tuple[str, ...]:
     counts: Counter[str] = Counter()
     for key, record in records.items():
         told = record.result.get(WARNINGS, ()) if key not in status.orphans else ()
-        counts.update(dict.fromkeys([told] if isinstance(told, str) else map(str, told)))
+        counts.update(dict.fromkeys([told] if isinstance(told, str) else map(str, told), 1))
     lines = [f"{text} ({_count(n, 'unit')})" if n > 1 else text for text, n in counts.items()]
     if status.orphans:
         lines.append(

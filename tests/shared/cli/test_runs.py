@@ -1,0 +1,159 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .tiny import TinyPipeline
+
+
+def cut_short(path: Path):
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def test_check_says_what_a_run_will_cost_and_writes_nothing(config, poolvox):
+    code, out, _ = poolvox("check", config)
+    assert code == 0
+    assert "6 files" in out
+    assert "6 tiles" in out
+    assert "ready to run" in out
+    assert not Path("out").exists()
+
+
+def test_run_writes_everything_and_says_where(config, poolvox):
+    code, out, _ = poolvox("run", config)
+    assert code == 0
+    assert "7 units: 7 done, 0 reused" in out
+    assert "written to out: config.yaml, parts/, report.html, run.json, tables/" in out
+    assert f"report: {Path('out/report.html')}" in out
+    resolved = yaml.safe_load(Path("out/config.yaml").read_text())
+    assert resolved["threshold"] == 500.0
+    assert Path(resolved["folder"]).is_absolute()
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert "Bright pixels &lt;b&gt;per tile&lt;/b&gt;" in page
+
+
+def test_a_second_run_does_nothing_again(config, poolvox):
+    poolvox("run", config)
+    code, out, _ = poolvox("run", config)
+    assert code == 0
+    assert "0 done, 7 reused" in out
+    assert Path("out/report.html").exists()
+
+
+def test_what_a_run_resolved_runs_to_the_same(config, poolvox):
+    poolvox("run", config)
+    code, out, _ = poolvox("run", "out/config.yaml")
+    assert code == 0
+    assert "0 done, 7 reused" in out
+
+
+def test_a_broken_tile_costs_itself_and_is_named(config, poolvox):
+    cut_short(config.parent / "raw" / "A2_1.tif")
+    code, out, _ = poolvox("check", config)
+    assert code == 1
+    assert "P1-A2-1" in out
+    code, out, _ = poolvox("run", config)
+    assert code == 1
+    assert "6 done, 0 reused, 1 failed" in out
+    assert "count/P1-A2-1" in out
+    code, out, _ = poolvox("status", "out")
+    assert code == 1
+    assert "count/P1-A2-1" in out
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert "What failed, and why" in page
+    assert "count/P1-A2-1" in page
+
+
+def test_nothing_can_run_when_all_tiles_are_broken(config, poolvox):
+    for path in (config.parent / "raw").iterdir():
+        cut_short(path)
+    code, out, err = poolvox("check", config)
+    assert code == 2
+    assert "tif" in out + err
+
+
+def test_only_and_exclude_and_steps(config, poolvox):
+    code, out, _ = poolvox("run", config, "--steps", "count", "--only", "A1,B1", "--json", "-q")
+    assert code == 0
+    done = json.loads(out)["done"]
+    assert done == [f"count/P1-{well}-{tile}" for well in ("A1", "B1") for tile in (1, 2)]
+    code, out, _ = poolvox("run", config, "--exclude", "well=A2,tile=2", "--json")
+    assert json.loads(out)["done"] == ["count/P1-A2-1", "gather/plate"]
+    code, _, err = poolvox("run", config, "--steps", "cont")
+    assert code == 2
+    assert "did you mean 'count'" in err
+
+
+def test_a_value_of_the_command_line_comes_before_the_file(config, poolvox):
+    poolvox("run", config)
+    code, out, _ = poolvox("run", config, "--set", "threshold=2000", "--json")
+    assert code == 0
+    assert len(json.loads(out)["done"]) == 7
+    code, _, err = poolvox("run", config, "--set", "treshold=2000")
+    assert code == 2
+    assert "--set treshold=2000: treshold: there is no such key; did you mean threshold?" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pipeline: tinny\noutput: out\n", "bad.yaml:1: pipeline: there is no pipeline 'tinny'"),
+        ("output: out\n", "name the kind of experiment; there are broken, tiny"),
+        ("pipeline: broken\noutput: out\n", "No module named 'absent'"),
+        ("pipeline: tiny\noutput: out\nfolder: .\nraw: 3\n", "bad.yaml:4: raw: got the number 3"),
+        ("", "the file is empty"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_wrong_configuration_is_one_message(tmp_path, poolvox, command, text, said):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    code, out, err = poolvox(command, path)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_a_bug_shows_its_traceback_and_where_to_report_it(config, poolvox):
+    code, _, err = poolvox("run", config, "--set", "crash=true")
+    assert code == 3
+    assert "RuntimeError: planted: the plan has a bug" in err
+    assert "poolvox --version" in err
+    assert "CONTRIBUTING" in err
+
+
+def test_a_bug_in_the_sections_does_not_cost_the_report(config, poolvox, monkeypatch):
+    def sections(self, config):
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(TinyPipeline, "sections", sections)
+    code, _, err = poolvox("run", config)
+    assert code == 3
+    assert "ZeroDivisionError" in err
+    assert "which is a bug: ZeroDivisionError" in Path("out/report.html").read_text("utf-8")
+    assert "planted" in Path("out/journal/logs/report.log").read_text()
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(config, poolvox, monkeypatch):
+    from poolvox.shared.engine import runners
+
+    real = runners.Threads.outcomes
+    calls = []
+
+    def outcomes(self, seconds):
+        calls.append(seconds)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, seconds)
+
+    monkeypatch.setattr(runners.Threads, "outcomes", outcomes)
+    code, _, err = poolvox("run", config, "--workers", "1")
+    assert code == 130
+    assert "the same command goes on" in err
+    code, out, _ = poolvox("run", config, "--json")
+    assert code == 0
+    summary = json.loads(out)
+    assert summary["reused"]
+    assert len(summary["done"]) + len(summary["reused"]) == 7
