@@ -91,7 +91,7 @@ def align_tile(
     >>> align_tile(images, nuclear=0, bases=[1, 2, 3, 4]).trusted
     True
     """
-    check_images(images)
+    check_images(images, needed=(*bases, *(() if nuclear is None else (nuclear,))))
     settings = settings or AlignSettings()
     planes = Planes(images, tuple(bases), nuclear)
     matches = match_cycles(planes, settings.detail, settings.max_shift)

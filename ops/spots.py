@@ -28,7 +28,8 @@ __all__ = ["Bases", "SpotSettings", "check_images", "combine_bases", "find_spots
 Images = NDArray[np.uint16]
 Floats = NDArray[np.float32]
 
-# Spots brighter than this many standard deviations of the noise of a plane count as this bright.
+# Pixels count no more than this many standard deviations of the noise of their plane, or than its
+# brightest 0.05 %, whichever is more: a speck of dust is not to outweigh all reads.
 CEILING = 100.0
 # A tile's noise is measured in blocks of this many pixels; it is never below this share of the
 # median block.
@@ -68,29 +69,29 @@ class Bases:
     noise: Floats
 
 
-def check_images(images: NDArray[Any], channels: int | None = None) -> None:
+def check_images(images: NDArray[Any], *, needed: Sequence[int] = ()) -> None:
     """Refuse what is no stack of sequencing images.
 
     Parameters
     ----------
     images : (cycle, channel, Y, X) array
-    channels : how many there should be
+    needed : indices of channels that there must be
     """
     if images.ndim != 4:
         raise InputError(
             f"a tile is (cycle, channel, Y, X), got an array of shape {images.shape}: "
             "stack the cycles and channels of one tile"
         )
-    if channels is not None and images.shape[1] != channels:
+    if images.shape[1] <= max(needed, default=0):
         raise InputError(
-            f"the images have {images.shape[1]} channels, the configuration names {channels}: "
-            "correct `channels`, in the order of the file"
+            f"the images have {images.shape[1]} channels, the configuration names at least "
+            f"{max(needed) + 1}: correct `channels`, in the order of the file"
         )
     if images.dtype != np.uint16:
         raise InputError(f"images are uint16 as cameras write them, got {images.dtype}: convert")
     if not images.any():
         raise InputError(
-            "all images of the tile are zero: nothing was recorded, or a file is empty"
+            "all images of the tile are zero: nothing was recorded, or files are empty"
         )
 
 
@@ -127,7 +128,7 @@ def combine_bases(
             planes,
             [transforms[cycle][channels[k]] for k in seen],
             weights=1 / levels[seen, 1],
-            ceilings=levels[seen, 0] + CEILING * levels[seen, 1],
+            ceilings=np.maximum(levels[seen, 0] + CEILING * levels[seen, 1], levels[seen, 2]),
         )
         total = part if total is None else np.add(total, part, out=total)
         used += len(seen)

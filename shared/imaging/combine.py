@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -11,29 +11,42 @@ from numpy.typing import NDArray
 
 from poolvox.shared.imaging.warp import Transform
 
-__all__ = ["noise_level", "weighted_sum"]
+__all__ = ["PlaneLevel", "noise_level", "weighted_sum"]
 
 # Every so many rows are looked at when the level and the noise of a plane are measured.
 ROW_STEP = 16
+# Share of the pixels that count as the brightest.
+BRIGHT_SHARE = 5e-4
 
 
-def noise_level(plane: NDArray[np.unsignedinteger[Any]]) -> tuple[float, float]:
-    """Median of a plane, and the standard deviation of its pixel noise.
+class PlaneLevel(NamedTuple):
+    """Median of a plane, standard deviation of its pixel noise, and how bright its brightest 0.05 %
+    are."""
+
+    level: float
+    noise: float
+    top: float
+
+
+def noise_level(plane: NDArray[np.unsignedinteger[Any]]) -> PlaneLevel:
+    """Level, noise and brightness of a plane, on every 16th row.
 
     The noise is that of differences between pixels two apart, so that structure wider than a few
-    pixels does not count. Both are medians over every 16th row.
+    pixels does not count.
     """
     middle, difference = _histograms(plane[::ROW_STEP])
-    return _median(middle), 1.4826 * _median(difference) / np.sqrt(2)
+    noise = 1.4826 * _quantile(difference, 0.5) / np.sqrt(2)
+    return PlaneLevel(_quantile(middle, 0.5), float(noise), _quantile(middle, 1 - BRIGHT_SHARE))
 
 
-def _median(histogram: NDArray[np.int64]) -> float:
-    """Median of whole numbers from their histogram, interpolated within the bin."""
+def _quantile(histogram: NDArray[np.int64], share: float) -> float:
+    """Quantile of whole numbers from their histogram, interpolated within the bin."""
     total = np.cumsum(histogram)
-    half = total[-1] / 2
-    bin_ = int(np.searchsorted(total, half))
-    below = total[bin_ - 1] if bin_ else 0
-    return float(bin_ + (half - below) / max(histogram[bin_], 1) - 0.5) if bin_ else 0.0
+    wanted = total[-1] * share
+    found = int(np.searchsorted(total, wanted))
+    if found == 0:
+        return 0.0
+    return float(found + (wanted - total[found - 1]) / max(histogram[found], 1) - 0.5)
 
 
 def weighted_sum(
