@@ -16,7 +16,7 @@ from typing import Literal
 from poolvox.shared.errors import InputError
 from poolvox.shared.ingest.files import walk
 from poolvox.shared.ingest.instruments import INSTRUMENTS, Instrument
-from poolvox.shared.ingest.names import NameGroup, group_names
+from poolvox.shared.ingest.names import NameGroup, group_names, is_derived
 from poolvox.shared.ingest.pattern import Pattern, natural, normalise, well_name
 from poolvox.shared.ingest.readers import Header, describe, is_image
 from poolvox.shared.ingest.vendors import READERS, Acquisition
@@ -98,7 +98,8 @@ def guess(folder: Path | str, pipeline: str) -> Guess:
     ]
     vendor = instrument.name if instrument else ""
     roles = ["stacks"] if pipeline == "organoid3d" else ["sbs", "phenotype"]
-    named = [replace(g, role=role) for g, role in zip(guesses, roles, strict=False)]
+    images_only = [g for g in guesses if not is_derived(g.files)] or guesses[:1]
+    named = [replace(g, role=role) for g, role in zip(images_only, roles, strict=False)]
     left = len(guesses) - len(named)
     more = (
         (f"{left} further kinds of files, e.g. {guesses[-1].files}, are left out",) if left else ()
@@ -266,7 +267,13 @@ def _main_first(groups: Iterable[NameGroup], pipeline: str) -> list[NameGroup]:
     """Put the sequencing images, which alone have cycles, before all others."""
     cycles = pipeline == "ops"
     return sorted(
-        groups, key=lambda g: (not (cycles and "cycle" in g.fields), -len(g.names), g.pattern)
+        groups,
+        key=lambda g: (
+            is_derived(g.pattern),
+            not (cycles and "cycle" in g.fields),
+            -len(g.names),
+            g.pattern,
+        ),
     )
 
 
@@ -274,6 +281,12 @@ def _from_group(base: Path, group: NameGroup, pipeline: str, told: Acquisition) 
     pattern = Pattern(group.pattern)
     values = [v for n in group.names if (v := _match(pattern, n)) is not None]
     notes = [*group.notes, *told.notes]
+    if _never_together(values):
+        # Two names of channels that no place has both of: lines, or stages, in colours of theirs.
+        text = pattern.text.replace("{channel}", "{_}")
+        notes.append("no place has two of the channels in the names: they are ignored, check it")
+        bare = replace(group, pattern=text, notes=tuple(notes))
+        return _from_group(base, bare, pipeline, replace(told, notes=()))
     header = _sample(base, group.names, notes)
     spacing = dict(header.spacing) if header else {}
     if told.pixel_size:
@@ -287,7 +300,11 @@ def _from_group(base: Path, group: NameGroup, pipeline: str, told: Acquisition) 
     for each in values:
         for name, value in each.items():
             distinct[name].add(normalise(name, value))
-    places = {tuple(each.get(k, "") for k in _PLACE) for each in values}
+    places = {_place(each) for each in values}
+    wells, tiles = _wells(values), len(places)
+    if header is not None and len(header.scenes) > 1:
+        tiles *= len(header.scenes)
+        wells = wells or tuple(dict.fromkeys(s.place[0] for s in header.scenes if s.place[0]))
     return Guess(
         role="",
         files=group.pattern,
@@ -295,8 +312,8 @@ def _from_group(base: Path, group: NameGroup, pipeline: str, told: Acquisition) 
         axes=axes,
         spacing=spacing,
         cycles=tuple(sorted(distinct["cycle"], key=natural)),
-        wells=_wells(values),
-        tiles=len(places),
+        wells=wells,
+        tiles=tiles,
         planes=len(distinct["z"]) or (header.scenes[0].sizes.get("z", 1) if header else 1),
         count=len(group.names),
         notes=tuple(dict.fromkeys(notes)),
@@ -304,6 +321,18 @@ def _from_group(base: Path, group: NameGroup, pipeline: str, told: Acquisition) 
 
 
 _PLACE = ("plate", "well", "row", "col", "tile", "organoid")
+
+
+def _never_together(values: Sequence[Mapping[str, str]]) -> bool:
+    channels: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+    for each in values:
+        channels[_place(each)].add(each.get("channel", ""))
+    several = len({name for names in channels.values() for name in names}) > 1
+    return several and all(len(names) == 1 for names in channels.values())
+
+
+def _place(values: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(values.get(name, "") for name in _PLACE)
 
 
 def _match(pattern: Pattern, name: str) -> dict[str, str] | None:
@@ -344,9 +373,10 @@ def _channels(
     there = sorted({v["channel"] for v in values if "channel" in v}, key=natural)
     if there:
         names = [_told(value, told.channels) for value in there]
+        axes = _pages_axes(header, pipeline, notes)
         if len(set(names)) == len(names) and names != there:
-            return dict(zip(names, there, strict=True)), None
-        return tuple(there), None
+            return dict(zip(names, there, strict=True)), axes
+        return tuple(there), axes
     if header is None:
         return "auto", None
     sizes = header.scenes[0].sizes
@@ -356,7 +386,18 @@ def _channels(
     names = list(told.channels.values())
     if len(names) == count and len(set(names)) == count:
         return tuple(names), None
-    return _unnamed(sizes, count, pipeline, notes)
+    return _unnamed(header, count, pipeline, notes)
+
+
+def _pages_axes(header: Header | None, pipeline: str, notes: list[str]) -> str | None:
+    """Say what the pages of a file of one channel are."""
+    pages = header.scenes[0].sizes.get("i", 1) if header else 1
+    if pages > 1 and pipeline == "organoid3d":
+        notes.append(f"the {pages} pages of a file are taken for z planes: correct axes if not")
+        return "zyx"
+    if pages > 1:
+        notes.append(f"it is unclear what the {pages} pages of a file are: give axes")
+    return None
 
 
 def _told(value: str, names: Mapping[str, str]) -> str:
@@ -366,15 +407,15 @@ def _told(value: str, names: Mapping[str, str]) -> str:
 
 
 def _unnamed(
-    sizes: Mapping[str, int], count: int, pipeline: str, notes: list[str]
+    header: Header, count: int, pipeline: str, notes: list[str]
 ) -> tuple[tuple[str, ...] | Literal["auto"], str | None]:
     """Give channels without names placeholders, which the notes ask to replace."""
+    sizes = header.scenes[0].sizes
     pages = sizes.get("i", 1)
     if sizes.get("s", 1) > 1:
         count = sizes["s"]
     elif pages > 1 and pipeline == "organoid3d":
-        notes.append(f"the {pages} pages of a file are taken for z planes: correct axes if not")
-        return ("channel1",), "zyx"
+        return ("channel1",), _pages_axes(header, pipeline, notes)
     elif 1 < pages <= MOST_CHANNELS:
         notes.append(f"the {pages} pages of a file are taken for channels: give axes if not")
         count = pages

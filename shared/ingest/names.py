@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from poolvox.shared.ingest.pattern import normalise
+from poolvox.shared.ingest.pattern import natural, normalise
 
-__all__ = ["NameGroup", "group_names"]
+__all__ = ["NameGroup", "group_names", "is_derived"]
 
 _WELL = r"(?:(?<![A-Za-z0-9])|(?<=[Ww]ell))[A-P](?:0?[1-9]|1[0-9]|2[0-4])(?![A-Za-z0-9])"
 _DYE = (
@@ -44,6 +44,19 @@ _BY_PIPELINE: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # Fields that are left out of the pattern where they have one value only.
 _OPTIONAL = frozenset({"cycle", "channel", "z", "plate"})
+
+
+# Words of files that were made from images.
+_DERIVED = re.compile(r"(?:label|mask|segmentation|outline|illum|flatfield|darkfield|prediction)")
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
+_WORDS_ONLY = re.compile(r"(?:[^\W_]|-)+")
+# From so many files without a common form on, each is a place of its own.
+MANY = 3
+
+# Names with their values, by the text and kinds that they share.
+_Groups = defaultdict[tuple[str, ...], list[tuple[str, list[str]]]]
+# A form of names, the number of values before one of its words, and the word.
+_Worded = tuple[tuple[str, ...], int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +93,74 @@ class _Assigned:
 
 
 def group_names(names: Iterable[str], pipeline: str) -> list[NameGroup]:
-    """Group names that differ only in their numbers, wells and dyes; largest group first."""
-    groups: defaultdict[tuple[str, ...], list[tuple[str, list[str]]]] = defaultdict(list)
+    """Group names that differ only in numbers, wells, dyes; images before labels, many first."""
+    groups: _Groups = defaultdict(list)
     for name in names:
         skeleton, values = _cut(name)
         groups[skeleton].append((name, values))
+    groups, alone = _without_singles(_join_channels(groups))
     found = [_group(skeleton, members, pipeline) for skeleton, members in groups.items()]
-    return sorted(found, key=lambda group: (-len(group.names), group.pattern))
+    found += [_own_places(folder, ending, each, pipeline) for (folder, ending), each in alone]
+    return sorted(found, key=lambda g: (is_derived(g.pattern), -len(g.names), g.pattern))
+
+
+def is_derived(name: str) -> bool:
+    """Tell by its words whether a file was made from images: labels, masks, corrections."""
+    return _DERIVED.search(name.lower()) is not None
+
+
+def _join_channels(groups: _Groups) -> _Groups:
+    """Join groups that differ in one word of the file's name: the words are channels."""
+    shared: defaultdict[tuple[str, ...], list[_Worded]] = defaultdict(list)
+    for skeleton in groups:
+        if "dye" not in skeleton[1::2] and not is_derived("".join(skeleton[::2])):
+            for key, worded in _words_of(skeleton):
+                shared[key].append(worded)
+    joined: _Groups = defaultdict(list, groups)
+    for key, parts in shared.items():
+        values = [sorted(v for _, v in joined.get(skeleton, [])) for skeleton, _, _ in parts]
+        if len(parts) > 1 and values[0] and values[0][0] and all(v == values[0] for v in values):
+            for skeleton, place, word in parts:
+                for name, own in joined.pop(skeleton):
+                    joined[key].append((name, [*own[:place], word, *own[place:]]))
+    return joined
+
+
+def _words_of(skeleton: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], _Worded]]:
+    """Cut each word of the file's name out in turn, but not its ending."""
+    for place in range(0, len(skeleton), 2):
+        text = skeleton[place]
+        if any("/" in later for later in skeleton[place + 2 :: 2]):
+            continue
+        for word in _LETTERS.finditer(text, text.rfind("/") + 1):
+            head, tail = text[: word.start()], text[word.end() :]
+            if tail or place < len(skeleton) - 1:
+                key = (*skeleton[:place], head, "word", tail, *skeleton[place + 1 :])
+                yield key, (skeleton, place // 2, word.group())
+
+
+def _without_singles(
+    groups: _Groups,
+) -> tuple[_Groups, list[tuple[tuple[str, str], list[str]]]]:
+    """Take out files that are alike in nothing but their folder: each is a place of its own."""
+    singles: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for members in groups.values():
+        name, _ = members[0]
+        folder, slash, last = name.rpartition("/")
+        stem, dot, ending = last.rpartition(".")
+        if len(members) == 1 and _WORDS_ONLY.fullmatch(stem) and not is_derived(last):
+            singles[folder + slash, dot + ending].append(name)
+    alone = [(key, sorted(each)) for key, each in singles.items() if len(each) >= MANY]
+    taken = {name for _, each in alone for name in each}
+    left = {key: each for key, each in groups.items() if each[0][0] not in taken}
+    return defaultdict(list, left), alone
+
+
+def _own_places(folder: str, ending: str, names: list[str], pipeline: str) -> NameGroup:
+    place = "organoid" if pipeline == "organoid3d" else "tile"
+    note = f"the files have names of their own: each is taken for {'an' * (place[0] == 'o') or 'a'}"
+    pattern = f"{_escape(folder)}{{{place}}}{_escape(ending)}"
+    return NameGroup(pattern, tuple(names), frozenset({place}), (f"{note} {place}",))
 
 
 def _cut(name: str) -> tuple[tuple[str, ...], list[str]]:
@@ -117,6 +191,8 @@ def _group(
     for slot in slots:
         _assign(slot, assigned, pipeline)
     _assign_rest(slots, assigned, pipeline)
+    if pipeline == "organoid3d":
+        _times_are_places(slots, assigned)
     pieces = [_escape(texts[0])]
     for slot, text in zip(slots, texts[1:], strict=True):
         pieces += [slot.text or _escape(slot.values[0]), _escape(text)]
@@ -170,8 +246,11 @@ def _assign(slot: _Slot, assigned: _Assigned, pipeline: str) -> None:
             return
     if slot.kind == "well":
         wanted: tuple[str, ...] = ("well",)
-    elif slot.kind == "dye":
+    elif slot.kind in ("dye", "word"):
         wanted = ("channel",)
+        if slot.kind == "word":
+            shown = ", ".join(sorted(set(slot.values)))
+            assigned.notes.append(f"the words {shown} are taken for channels: check it")
     else:
         words = {**_WORDS, **_BY_PIPELINE.get(pipeline, {})}
         wanted = words.get(slot.word, ())
@@ -183,19 +262,45 @@ def _assign(slot: _Slot, assigned: _Assigned, pipeline: str) -> None:
 
 
 def _assign_rest(slots: list[_Slot], assigned: _Assigned, pipeline: str) -> None:
-    """Give the one open number to the tile or organoid; leave others open, and say so."""
+    """Give the tile or organoid the open number that tells most; say of others what is unclear."""
     place = "organoid" if pipeline == "organoid3d" else "tile"
-    for slot in slots:
-        if slot.text or slot.constant:
-            continue
-        shown = ", ".join(sorted(set(slot.values))[:4])
-        if not {"tile", "organoid"} & set(assigned.slots) and slot.kind == "number":
-            slot.field, slot.text = place, f"{{{place}}}"
-            assigned.slots[place] = slot
-            assigned.notes.append(f"the numbers {shown} are taken for the {place}: check it")
-        else:
-            slot.text = "{_}"
-            assigned.notes.append(f"it is unclear what {shown} in the names are: they are ignored")
+    still = [slot for slot in slots if not slot.text and not slot.constant]
+    for slot in [slot for slot in still if _follows(slot, assigned)]:
+        # The number of a channel beside its name, say: it adds nothing.
+        slot.text = "{_}"
+        still.remove(slot)
+    numbers = [slot for slot in still if slot.kind == "number"]
+    if numbers and not {"tile", "organoid"} & set(assigned.slots):
+        best = max(numbers, key=lambda slot: len(set(slot.values)))
+        best.field, best.text = place, f"{{{place}}}"
+        assigned.slots[place] = best
+        still.remove(best)
+        shown = ", ".join(sorted(set(best.values), key=natural)[:4])
+        assigned.notes.append(f"the numbers {shown} are taken for the {place}: check it")
+    for slot in still:
+        slot.text = "{_}"
+        shown = ", ".join(sorted(set(slot.values), key=natural)[:4])
+        assigned.notes.append(f"it is unclear what {shown} in the names are: they are ignored")
+
+
+def _follows(slot: _Slot, assigned: _Assigned) -> bool:
+    """Whether each value stands beside one and the same value of a field, and the reverse."""
+    for other in assigned.slots.values():
+        pairs = set(zip(slot.values, other.values, strict=True))
+        if len(pairs) == len(set(slot.values)) == len(set(other.values)):
+            return True
+    return False
+
+
+def _times_are_places(slots: list[_Slot], assigned: _Assigned) -> None:
+    """Take time points of stacks for stacks of their own where nothing else tells them apart."""
+    if "cycle" not in assigned.slots or {"tile", "organoid"} & set(assigned.slots):
+        return
+    slot = assigned.slots.pop("cycle")
+    assigned.slots["organoid"] = slot
+    for each in slots:
+        each.text = "{organoid}" if each.text == "{cycle}" else each.text
+    assigned.notes.append("the time points are taken for stacks of their own: check it")
 
 
 def _escape(text: str) -> str:

@@ -286,6 +286,47 @@ def test_phenotype_images_beside_the_cycles_are_a_group_of_their_own(tmp_path):
         assert scan(RawSpec(**block[role]), tmp_path).problems.empty
 
 
+def test_labels_beside_the_images_are_not_taken_for_them(tmp_path):
+    lay(tmp_path, *each("labels/A1_<o>.tif", o=[1, 2]), *each("images/A1_<o>.tif", o=[1, 2]))
+    found = guess(tmp_path, "ops")
+    assert found.files == "images/{well}_{tile}.tif"
+    assert not found.others
+    assert any("labels/{well}_{tile}.tif, are left out" in note for note in found.notes)
+
+
+def test_words_that_differ_are_channels_and_time_points_are_stacks(tmp_path):
+    stack = np.stack([PIXELS] * 9)
+    lay(tmp_path, *each("T<t>_<c>.tif", t=["0301", "0303"], c=["nuclei", "membrane"]),
+        *each("T<t>_nuclei_labels.tif", t=["0301", "0303"]), data=stack, metadata=None)  # fmt: skip
+    found = guess(tmp_path, "organoid3d")
+    assert (found.files, found.axes) == ("T{organoid}_{channel}.tif", "zyx")
+    assert found.channels == ("membrane", "nuclei")
+    spec = RawSpec(**yaml.safe_load(raw_block(found))["raw"]["stacks"])
+    assert scan(spec, tmp_path).shape == (2, 9, 6, 8)
+
+
+def test_the_number_of_a_channel_beside_its_name_is_ignored(tmp_path):
+    names = [f"B{w}_01_{k}_{t}_{dye}_001.tif" for w in (7, 8) for t in (1, 2)
+             for k, dye in ((1, "DAPI"), (2, "GFP"), (3, "RFP"))]  # fmt: skip
+    lay(tmp_path, *names)
+    found = guess(tmp_path, "ops")
+    assert found.files == "{well}_01_{_}_{tile}_{channel}_001.tif"
+
+
+def test_colours_that_no_place_has_both_of_are_no_channels(tmp_path):
+    lay(tmp_path, "EGFP_d0_5.tif", "EGFP_d4_16.tif", "mCherry_d0_39.tif", "mCherry_d4_112.tif")
+    found = guess(tmp_path, "organoid3d")
+    assert found.files == "{_}_d{_}_{organoid}.tif"
+    assert any("no place has two" in note for note in found.notes)
+    assert found.tiles == 4
+
+
+def test_files_with_names_of_their_own_are_tiles(tmp_path):
+    lay(tmp_path, "images/afa272dc01.tif", "images/ec48x143.tif", "images/zebra.tif")
+    found = guess(tmp_path, "ops")
+    assert (found.files, found.tiles) == ("images/{tile}.tif", 3)
+
+
 def test_what_is_unclear_is_said(tmp_path):
     lay(tmp_path, *each("A1_<a>_<b>.tif", a=[1, 2], b=[5, 6]))
     found = guess(tmp_path, "ops")
