@@ -26,6 +26,8 @@ SHRINK_NUCLEI = 4
 SHRINK_READS = 2
 # Blocks per side on which drift is measured again, each on its own.
 BLOCKS = 3
+# A block has less to show than the whole image, and less room to be wrong.
+BLOCK_SNR = 5.0
 # Rotation and scale are applied where they exceed their error this often, and move the corners of
 # the image by this many pixels.
 SIGNIFICANCE = 5.0
@@ -114,7 +116,7 @@ def _all_bases(cycle: Images, bases: tuple[int, ...], factor: int) -> Plane:
     """All base images in units of their noise, so that a read shows whatever its base."""
     total: Plane | None = None
     for channel in bases:
-        level, noise = noise_level(cycle[channel])
+        level, noise, _ = noise_level(cycle[channel])
         part = shrink(cycle[channel], factor)
         part = np.minimum((part - level) / max(noise, 1e-6), BRIGHTEST).astype(np.float32)
         total = part if total is None else total + part
@@ -158,7 +160,7 @@ def _blocks(
         here = reference[low[0] : high[0], low[1] : high[1]]
         there = image[low[0] + jump[0] : high[0] + jump[0], low[1] + jump[1] : high[1] + jump[1]]
         rest = measure_shift(here, there, smooth=smooth, max_shift=min(sides) / 4)
-        if rest.trusted:
+        if rest.snr >= BLOCK_SNR:
             centre = (low + high - 1) / 2
             points.append(centre)
             moved.append(centre + jump + (rest.y, rest.x))

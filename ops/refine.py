@@ -26,7 +26,7 @@ READS = 400
 READ_SNR = 8.0
 ALONE = 5.0
 # A read takes part in a plane where its light there is this often the error of that.
-PLANE_SNR = 8.0
+PLANE_SNR = 6.0
 # A plane is moved on the evidence of at least this many reads, in rounds of Newton's method.
 LEAST_READS = 10
 ROUNDS = 3
@@ -65,29 +65,43 @@ def refine_planes(
                 continue
             offsets = _offsets(images[t, c], coarse[t][c], points, sigma, noise)
             moves[t, c], residual[t, c], evidence[t, c] = _judged(points, offsets)
-    # The reads tell how planes lie to each other, not to the nuclei: the first cycle stays put.
-    seen = evidence[0, list(bases)] >= LEAST_READS
-    gauge = moves[0, list(bases)][seen].mean(axis=0) if seen.any() else np.zeros(2)
+    moves = _completed(moves, evidence >= LEAST_READS, bases)
     for t in range(shape[0]):
-        for c in bases:
-            if evidence[t, c] >= LEAST_READS:
-                y, x = moves[t, c] - gauge
-                transforms[t][c] = Transform((float(y), float(x))).after(coarse[t][c])
-        drift = _drift(moves, evidence, t, bases)
-        for c in set(range(shape[1])) - set(bases):
-            transforms[t][c] = Transform(drift).after(coarse[t][c])
+        for c in range(shape[1]):
+            y, x = moves[t, c]
+            transforms[t][c] = Transform((float(y), float(x))).after(coarse[t][c])
     return Refined(transforms, residual, evidence)
 
 
-def _drift(
-    moves: Points, evidence: NDArray[np.int64], cycle: int, bases: tuple[int, ...]
-) -> tuple[float, float]:
-    """What the base images of a cycle moved beyond those of the first; the others moved along."""
-    both = [c for c in bases if min(evidence[0, c], evidence[cycle, c]) >= LEAST_READS]
-    if not both:
-        return 0.0, 0.0
-    y, x = np.median(moves[cycle, both] - moves[0, both], axis=0)
-    return float(y), float(x)
+def _completed(moves: Points, seen: NDArray[np.bool_], bases: tuple[int, ...]) -> Points:
+    """Moves of all planes from those that were measured.
+
+    A plane without enough reads of its own drifts as the others of its cycle, and is off as its
+    channel is in other cycles. Reads tell how planes lie to each other, not to the nuclei: on the
+    average of its base images, the first cycle stays put.
+    """
+    known = np.where(seen[:, :, None], moves, np.nan)[:, list(bases)]
+    if not seen.any():
+        return np.zeros_like(moves)
+    colour, drift = np.zeros(known.shape[1:]), np.zeros((len(known), 2))
+    for _ in range(ROUNDS):
+        drift = _median(known - colour, axis=1)
+        colour = _median(known - drift[:, None], axis=0)
+    filled = np.where(np.isnan(known), drift[:, None] + colour, known)
+    gauge = filled[0].mean(axis=0)
+    whole = np.repeat(drift[:, None] - drift[0], moves.shape[1], axis=1)
+    whole[:, list(bases)] = filled - gauge
+    return whole
+
+
+def _median(values: Points, axis: int) -> Points:
+    """Median of what is known; 0 where nothing is."""
+    known = np.isfinite(values)
+    order = np.sort(np.where(known, values, np.inf), axis=axis)
+    count = known.sum(axis=axis)
+    middle = [np.maximum(count - 1, 0) // 2, count // 2]
+    pair = [np.take_along_axis(order, np.expand_dims(m, axis), axis) for m in middle]
+    return np.where(count > 0, np.nan_to_num(0.5 * (pair[0] + pair[1]).squeeze(axis)), 0.0)
 
 
 def _bright_reads(

@@ -52,7 +52,7 @@ def test_drift_and_chromatic_shift_come_back(tile):
     assert alignment.trusted
     assert alignment.reason == ""
     assert alignment.transforms[0][0] == Transform()
-    assert (alignment.table["residual"] < 0.4).all()
+    assert alignment.table["residual"].max() < 0.4
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_aligned_stack_shows_the_same_nuclei(tile):
     images, _ = tile
     stack = aligned(images, align_tile(images, bases=BASES, nuclear=0).transforms)
     assert stack.dtype == images.dtype
-    inner = stack[:, 0, 32:-32, 32:-32].reshape(len(stack), -1)
+    inner = stack[:, 0, 32:-32, 32:-32].reshape(len(stack), -1).clip(0, 5000)
     assert np.corrcoef(inner)[0].min() > 0.97
 
 
