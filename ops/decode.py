@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from poolvox.ops.decoys import Decoys
 from poolvox.ops.library import Library
 from poolvox.ops.search import search_words
-from poolvox.ops.words import BASES, WordIndex, decode_words, pack
+from poolvox.ops.words import BASES, WordIndex, decode_words, encode, pack
 from poolvox.shared.errors import InputError
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "ReadCalls",
     "base_probabilities",
     "decode_reads",
+    "find_strangers",
     "fit_error_model",
     "q_values",
     "reads_frame",
@@ -40,6 +41,8 @@ START_INDEL, INDEL_BOUNDS = 2e-3, (1e-6, 0.05)
 START_MAPPED, MAPPED_BOUNDS = 0.6, (0.01, 0.99)
 # A read is called only when its best word is more likely than all else together.
 MIN_POSTERIOR = 0.5
+# A sequence outside the library is a stranger when this many reads, and this share, show it.
+STRANGER_READS, STRANGER_SHARE = 8, 0.004
 # Quality of a base as a phred score is at most this.
 MAX_QUALITY = 60
 
@@ -50,37 +53,87 @@ Light = NDArray[np.float32]
 class Codebook:
     """Words of library and decoys, indexed for search.
 
-    Words 0 to `targets` - 1 are the library's, the rest are decoys. `ratio` is the number of
-    decoys per library word.
+    Words 0 to `targets` - 1 are the library's, then come `decoys` decoys, then strangers: frequent
+    sequences of neither, such as a vector without insert, with their shares of the reads. A read
+    that shows a stranger shows "none of these".
     """
 
     words: NDArray[np.object_]
     targets: int
+    decoys: int
+    strangers: pd.DataFrame
     cycles: int
     ends: NDArray[np.int8]
     index: WordIndex
     indels: bool
 
     @classmethod
-    def make(cls, library: Library, decoys: Decoys | None = None) -> Codebook:
-        """Index a library, with decoys if there are any."""
-        codes, ends = library.codes, library.next_base
-        if decoys is not None and len(decoys):
-            codes = np.concatenate([codes, decoys.codes])
-            # Decoys end with the bases that library words end with.
-            ends = np.concatenate([ends, np.resize(library.next_base, len(decoys))])
+    def make(
+        cls,
+        library: Library,
+        decoys: Decoys | None = None,
+        strangers: pd.DataFrame | None = None,
+    ) -> Codebook:
+        """Index a library, with decoys, and with strangers from `find_strangers`."""
+        spare = np.zeros((0, library.cycles), np.uint8)
+        others = spare if decoys is None else decoys.codes
+        odd = _no_strangers() if strangers is None else strangers
+        foreign = encode(odd["sequence"].tolist()).reshape(-1, library.cycles) if len(odd) else spare
+        # A decoy that is a stranger would count its reads as errors.
+        others = others[~np.isin(pack(others), pack(foreign))]
+        codes = np.concatenate([library.codes, others, foreign])
+        # Decoys end with the bases that library words end with.
+        ends = np.resize(library.next_base, len(library) + len(others))
+        ends = np.concatenate([ends, np.full(len(foreign), -1, np.int8)])
         index = WordIndex(pack(codes), library.cycles)
         return cls(
-            decode_words(codes), len(library), library.cycles, ends, index, library.contiguous
+            decode_words(codes), len(library), len(others), odd, library.cycles, ends, index,
+            library.contiguous,
         )
 
     def __len__(self) -> int:
-        return len(self.words)
+        return self.targets + self.decoys
 
     @property
     def ratio(self) -> float:
         """Decoys per library word."""
-        return (len(self.words) - self.targets) / max(self.targets, 1)
+        return self.decoys / max(self.targets, 1)
+
+    def lift(self, mapped: float) -> NDArray[np.float64]:
+        """Log-prior of each word over that of a library word."""
+        share = self.strangers["share"].to_numpy(float)
+        extra = np.log(share) - np.log(mapped / max(len(self), 1))
+        return np.concatenate([np.zeros(len(self)), extra])
+
+
+def _no_strangers() -> pd.DataFrame:
+    return pd.DataFrame({"sequence": np.array([], object), "reads": [], "share": []})
+
+
+def find_strangers(loglik: Light, library: Library) -> pd.DataFrame:
+    """Sequences outside the library that far too many reads show.
+
+    A neighbour of a library word counts only when it is more frequent than that word; else it is
+    that word with a wrong base.
+
+    Returns
+    -------
+    sequence, reads, share; most frequent first
+    """
+    called = loglik.argmax(axis=2).astype(np.uint8)
+    words, place, counts = np.unique(pack(called), return_index=True, return_counts=True)
+    least = max(STRANGER_READS, STRANGER_SHARE * len(called))
+    index = WordIndex(pack(library.codes), library.cycles)
+    frequent = np.flatnonzero((counts >= least) & (index.find(words) < 0))
+    own = np.bincount(np.maximum(index.find(words), 0), counts * (index.find(words) >= 0), len(library))
+    rows = []
+    for i in frequent[np.argsort(-counts[frequent], kind="stable")]:
+        near = np.count_nonzero(library.codes != called[place[i]], axis=1) <= 1
+        if not near.any() or counts[i] > own[near].max():
+            rows.append((decode_words(called[place[i]][None])[0], int(counts[i]), counts[i] / len(called)))
+    if not rows:
+        return _no_strangers()
+    return pd.DataFrame(rows, columns=["sequence", "reads", "share"])
 
 
 @dataclass(frozen=True)
@@ -169,7 +222,7 @@ def decode_reads(loglik: Light, codebook: Codebook, model: ErrorModel) -> ReadCa
         rates = [-np.inf, -np.inf]
     index = codebook.index
     found, odds, rest, shift, limits = search_words(
-        np.log(probability), float(prior), float(rates[0]), float(rates[1]), codebook.ends,
+        np.log(probability), float(prior), codebook.lift(model.mapped), float(rates[0]), float(rates[1]), codebook.ends,
         index.filter, index.exact, index.keys, index.values,
     )
     return _judge(found, odds, rest, shift, limits, codebook)
@@ -183,9 +236,10 @@ def _judge(
     limits: Light,
     codebook: Codebook,
 ) -> ReadCalls:
+    found, odds = _fold_strangers(found, odds, rest, codebook)
     best = odds[:, 0].astype(float)
     total = odds.sum(axis=1, dtype=float) + rest
-    is_decoy = found >= codebook.targets
+    is_decoy = found >= codebook.targets  # after folding, only decoys are left there
     decoy = is_decoy[:, 0]
     same = np.where(is_decoy == decoy[:, None], odds, 0).sum(axis=1, dtype=float) + rest / 2
     # Real reads show library words only, so each is as likely again as with decoys in the race.
@@ -200,6 +254,21 @@ def _judge(
         shift=shift,
         limits=limits,
     )
+
+
+def _fold_strangers(
+    found: NDArray[np.int32], odds: Light, rest: Light, codebook: Codebook
+) -> tuple[NDArray[np.int32], Light]:
+    """Count strangers to "none of these", which all odds are relative to, and close the gaps."""
+    strange = found >= len(codebook)
+    if not strange.any():
+        return found, odds
+    none = 1 + np.where(strange, odds, 0).sum(axis=1, dtype=float)
+    rest /= none.astype(np.float32)
+    odds = np.where(strange, -1, odds / none[:, None]).astype(np.float32)
+    order = np.argsort(-odds, axis=1, kind="stable")
+    found = np.take_along_axis(np.where(strange, -1, found), order, axis=1).astype(np.int32)
+    return found, np.maximum(np.take_along_axis(odds, order, axis=1), 0).astype(np.float32)
 
 
 def fit_error_model(

@@ -82,11 +82,11 @@ def _hold(found, mass, part, kind, count, index, value):  # type: ignore[no-unty
 
 @njit(cache=True)
 def _enumerate(  # type: ignore[no-untyped-def]
-    table, offset, ends, last, kind, limit, filter_, exact, keys, values, found, mass, part, count
+    table, offset, lift, ends, last, kind, limit, filter_, exact, keys, values, found, mass, part, count
 ):
     """Look up all words of `table` whose log-weight is at least `limit`.
 
-    `ends`: the base behind each word, `last`: how likely the last cycle has it (deletions only).
+    `lift`: added to the log-weight of each word. `ends`: the base behind each word, `last`: how likely the last cycle has it (deletions only).
     """
     cycles = table.shape[0]
     cost = np.empty(3 * cycles)
@@ -112,7 +112,7 @@ def _enumerate(  # type: ignore[no-untyped-def]
                 entered = False
                 index = lookup(words[depth], filter_, exact, keys, values)
                 if index >= 0:
-                    weight = top + offset - spent[depth]
+                    weight = top + offset - spent[depth] + lift[index]
                     if kind == 2:
                         end = ends[index]
                         weight += last[end] if end >= 0 else np.log(0.25)
@@ -159,14 +159,14 @@ def _shifted(table, place, deletion, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def search_words(  # type: ignore[no-untyped-def]
-    tables, prior, insertion, deletion, ends, filter_, exact, keys, values
+    tables, prior, lift, insertion, deletion, ends, filter_, exact, keys, values
 ):
     """Find the candidates of every read.
 
     Parameters
     ----------
     tables : (read, cycle, 4) log-probability of each base
-    prior : log-prior of a word over the prior of "none of these"
+    prior : log-prior of a word over the prior of "none of these"; `lift` (word,) is added to it
     insertion, deletion : log-probability of each at one place of a read; -inf for never
     ends : (word,) int8 base behind the word, -1 unknown
     filter_, exact, keys, values : of the index of words
@@ -202,7 +202,7 @@ def search_words(  # type: ignore[no-untyped-def]
                 high = max(high, tables[i, t, b])
             top += high
         count, budget = _enumerate(
-            table, offset, ends, table[cycles - 1], 0, limit,
+            table, offset, lift, ends, table[cycles - 1], 0, limit,
             filter_, exact, keys, values, hold_found, hold_mass, hold_part, 0,
         )
         limits[i] = top + offset - budget
@@ -214,7 +214,7 @@ def search_words(  # type: ignore[no-untyped-def]
                 _shifted(table, place, kind == 2, moved)
                 extra = offset + rate + (np.log(0.25) if kind == 1 else 0.0)
                 count, _ = _enumerate(
-                    moved, extra, ends, table[cycles - 1], kind, limit,
+                    moved, extra, lift, ends, table[cycles - 1], kind, limit,
                     filter_, exact, keys, values, hold_found, hold_mass, hold_part, count,
                 )
         for k in range(min(count, CANDIDATES)):
