@@ -5,7 +5,6 @@ What cannot be known is not invented: it is a note that says what is unclear.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from poolvox.shared.ingest.pattern import Pattern, natural, normalise, well_name
 from poolvox.shared.ingest.readers import Header, describe, is_image
 from poolvox.shared.ingest.vendors import READERS, Acquisition
 
-__all__ = ["Guess", "guess", "raw_block"]
+__all__ = ["Guess", "guess"]
 
 # Files whose headers are read: the first, one of the middle, the last.
 SAMPLES = 3
@@ -106,56 +105,6 @@ def guess(folder: Path | str, pipeline: str) -> Guess:
     )
     first = named[0]
     return replace(first, vendor=vendor, notes=first.notes + more, others=tuple(named[1:]))
-
-
-def raw_block(guess: Guess) -> str:
-    """Write the `raw:` lines of a configuration in YAML, with what is unclear as comments."""
-    lines = ["raw:"]
-    for each in (guess, *guess.others):
-        lines.append(f"  {each.role}:" + (f"  # {each.vendor}" if each.vendor else ""))
-        lines += [f"    # {note}" for note in each.notes]
-        lines.append(f"    files: {json.dumps(each.files, ensure_ascii=False)}  # {_counts(each)}")
-        lines.append(f"    channels: {_flow(each.channels)}")
-        lines.append(_spacing_line(each))
-        if each.axes:
-            lines.append(f"    axes: {each.axes}")
-        if each.exclude:
-            lines.append(f"    exclude: {_flow(each.exclude)}")
-    return "\n".join(lines) + "\n"
-
-
-def _counts(guess: Guess) -> str:
-    parts = [f"{guess.count} files", f"{len(guess.wells)} wells", f"{guess.tiles} tiles"]
-    parts += [f"cycles {', '.join(guess.cycles)}"] if guess.cycles else []
-    parts += [f"{guess.planes} planes"] if guess.planes > 1 else []
-    return ", ".join(parts)
-
-
-def _spacing_line(guess: Guess) -> str:
-    y, x, z = (guess.spacing.get(axis) for axis in "yxz")
-    if guess.role == "stacks":
-        if y is None or x is None or z is None:
-            shown = ", ".join("?" if size is None else f"{size:g}" for size in (z, y, x))
-            return f"    # voxel_size: [{shown}]  # micrometres: z, y, x; fill in"
-        return f"    voxel_size: [{z:g}, {y:g}, {x:g}]  # micrometres: z, y, x"
-    if y is None or x is None:
-        return "    # pixel_size: ?  # micrometres; fill in"
-    value = f"{y:g}" if y == x else f"[{y:g}, {x:g}]"
-    return f"    pixel_size: {value}  # micrometres"
-
-
-def _flow(value: Sequence[str] | Mapping[str, str] | str) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_scalar(k)}: {_scalar(v)}" for k, v in value.items()) + "}"
-    return "[" + ", ".join(_scalar(item) for item in value) + "]"
-
-
-def _scalar(text: str) -> str:
-    plain = text.replace("_", "").replace("-", "").isalnum() and text[0].isalpha()
-    reserved = text.lower() in {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}
-    return text if plain and not reserved else json.dumps(text, ensure_ascii=False)
 
 
 def _excluded(name: str) -> bool:

@@ -82,19 +82,27 @@ def is_image(name: str) -> bool:
 
 
 def describe(path: Path) -> Header:
-    """Read the header of a file: TIFF, ND2 by its suffix, or the folder of an OME-Zarr."""
-    if path.is_dir():
-        return _describe_zarr(path)
-    if path.suffix.lower() == ".nd2":
-        from poolvox.shared.ingest.nikon import describe_nd2
+    """Read the header of a file: TIFF, ND2 by its suffix, or the folder of an OME-Zarr.
 
-        return describe_nd2(path)
+    Raises `InputError` with the reason, whatever is wrong with the file.
+    """
     try:
+        if path.is_dir():
+            return _describe_zarr(path)
+        if path.suffix.lower() == ".nd2":
+            from poolvox.shared.ingest.nikon import describe_nd2
+
+            return describe_nd2(path)
         return describe_tiff(read_directory(path), path.name)
+    except PoolvoxError as error:
+        raise error if isinstance(error, InputError) else InputError(str(error)) from None
     except PermissionError:
         raise InputError("no permission to read the file: change its mode or owner") from None
     except OSError as error:
         raise InputError(f"the file cannot be opened: {error.strerror or error}") from None
+    except Exception as error:
+        # A damaged header may break a parser in any way; it costs this file alone.
+        raise InputError(f"the header is damaged ({error!r})") from error
 
 
 def read_planes(path: Path, kind: str, scene: Scene, planes: Iterable[int]) -> list[NDArray[Any]]:
@@ -343,5 +351,8 @@ def _read_zarr(path: Path, scene: Scene, planes: Iterable[int]) -> list[NDArray[
     well, tile = scene.place
     image = open_image(path) if well is None or tile is None else open_plate(path)[well][tile]
     data = image.image().data
-    lead = scene.lead
-    return [np.asarray(data[np.unravel_index(plane, lead) if lead else ...]) for plane in planes]
+    lead, wanted = scene.lead, list(planes)
+    if wanted == list(range(math.prod(lead))):
+        # At once: a shard may hold many planes, and would be decoded for each of them.
+        return list(np.asarray(data).reshape(-1, *scene.shape[len(lead) :]))
+    return [np.asarray(data[np.unravel_index(plane, lead) if lead else ...]) for plane in wanted]

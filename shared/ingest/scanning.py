@@ -90,9 +90,6 @@ def _read_header(found: Found) -> _Read:
         return _Read(found, None, "truncated", str(error))
     except InputError as error:
         return _Read(found, None, "unreadable", str(error))
-    except Exception as error:
-        # A damaged header may break a parser in any way; it costs this file alone.
-        return _Read(found, None, "unreadable", f"the header is damaged ({error!r})")
 
 
 def _pieces(

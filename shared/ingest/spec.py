@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from poolvox.shared.config import Model
+from poolvox.shared.config import ConfigPattern, Model
 from poolvox.shared.errors import ConfigError
 from poolvox.shared.ingest.pattern import Pattern
 
@@ -44,7 +44,7 @@ class RawSpec(Model):
     exclude : name patterns (with `*`) of files to leave out
     """
 
-    files: str | tuple[str, ...]
+    files: ConfigPattern | tuple[ConfigPattern, ...]
     channels: Literal["auto"] | tuple[Name, ...] | dict[str, Name] = "auto"
     pixel_size: Length | tuple[Length, Length] | None = None
     voxel_size: tuple[Length, Length, Length] | None = None

@@ -212,14 +212,16 @@ class _Reader:
         if not starts:
             raise InputError("the TIFF directory points to no pixels: the file is damaged")
         dtype = _dtype(tags, self.order)
+        planar = samples > 1 and one(_PLANAR, 1) == 2
         if not counts:
             counts = (height * width * samples * dtype.itemsize,)
         return Page(
             height=height,
             width=width,
             samples=samples,
-            planar=samples > 1 and one(_PLANAR, 1) == 2,
-            rgb=one(_PHOTOMETRIC, 1) in (2, 6) and samples >= 3,
+            planar=planar,
+            # Writers call three separate planes RGB by default; colour cameras interleave them.
+            rgb=one(_PHOTOMETRIC, 1) in (2, 6) and samples >= 3 and not planar,
             compressed=one(_COMPRESSION, 1) != 1,
             dtype=dtype,
             start=int(starts[0]),

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.ingest import RawSpec, scan
@@ -60,9 +62,17 @@ KINDS = [
         (2, 6, *IMAGE),
         {"channels": ["a", "b"], "axes": "czyx"},
     ),
+    (
+        "given_as_said",
+        {"imagej": True, "metadata": {"axes": "TZCYX"}},
+        "TZCYX",
+        (2, 3, 4, *IMAGE),
+        {"axes": "tzcyx"},
+    ),
     ("z_last", {}, "YXZ", (*IMAGE, 6), {"channels": ["a"], "axes": "yxz"}),
     ("c_last", {}, "YXC", (*IMAGE, 5), {"axes": "yxc"}),
     ("not_rgb", {"planarconfig": "contig"}, "YXC", (*IMAGE, 4), {}),
+    ("called_rgb", {"photometric": "rgb", "planarconfig": "separate"}, "CYX", (3, *IMAGE), {}),
     ("planar", {"planarconfig": "separate"}, "CYX", (4, *IMAGE), {}),
     (
         "tiled",
@@ -219,6 +229,7 @@ UNCLEAR = [
     ("two meanings", (5, *IMAGE), {}, "could be cycles, channels, z planes: say which with axes"),
     ("count differs", (10, *IMAGE), {"channels": list("abcde")}, "10 pages.*5 channels"),
     ("both fit", (5, *IMAGE), {"channels": list("abcde"), "cycles": [1, 2, 3, 4, 5]}, "axes"),
+    ("twice as long", (5, 5, *IMAGE), {"channels": list("abcde")}, "5 x 5 pages.*axes"),
     ("does not divide", (7, *IMAGE), {"channels": ["a", "b"], "axes": "zcyx"}, "do not divide"),
     ("too few axes", (6, *IMAGE), {"axes": "yx"}, "do not divide"),
     ("transposed", (4, 3, *IMAGE), {"axes": "yxz"}, "4 axes"),
@@ -343,6 +354,26 @@ def test_lengths(value, unit, length):
 def test_xml_with_a_document_type_is_refused(text):
     with pytest.raises(InputError, match="document type"):
         parse_xml(text)
+
+
+@given(data=st.data())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_file_is_read_or_refused_but_breaks_nothing(tmp_path, data):
+    kind = data.draw(st.sampled_from(["ome", "imagej", "bigtiff"]))
+    path = tmp_path / "1.tif"
+    options = {kind: True} | ({} if kind == "imagej" else {"photometric": "minisblack"})
+    tifffile.imwrite(path, np.ones((4, *IMAGE), np.uint16), **options)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, 2 * len(content)))])
+    try:
+        manifest = scan(RawSpec(files="{tile}.tif", axes="zyx"), tmp_path)
+        assert manifest.bytes > 0
+        if manifest.bytes < 2**20:
+            manifest.read(manifest.tiles[0])
+    except InputError:
+        return
 
 
 def test_ome_zarr_images_and_plates_are_read(tmp_path):
