@@ -139,10 +139,10 @@ def _refuse(error: Exception) -> int:
     """Say what is wrong with a command line, as click does, but with our exit code."""
     usage = getattr(error, "ctx", None)
     message = getattr(error, "format_message", lambda: str(error))()
-    if usage is not None:
-        sys.stderr.write(usage.get_usage() + "\n")
     # `poolvox` alone shows its help that way, which is no complaint.
     if message:
+        if usage is not None:
+            sys.stderr.write(usage.get_usage().strip() + "\n")
         complain(f"{message} See `{usage.command_path} --help`." if usage else message)
     return WRONG_INPUT
 

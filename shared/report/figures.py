@@ -27,6 +27,8 @@ __all__ = [
 
 # Pixels that a picture shows along its longer side; more would only make the report heavy.
 _MAX_SIDE = 1000
+# Pixels along a side up to which an outline of one pixel can be seen.
+_THIN_SIDE = 400
 _LOW, _HIGH = 1.0, 99.8  # percentiles that become black and white
 _OUTLINE = (230, 159, 0)  # orange of the palette: visible on black, grey and white
 _WELL = re.compile(r"([A-Za-z]{1,2})0*(\d{1,3})")
@@ -222,7 +224,7 @@ def _draw_image(
     shown = np.repeat(grey[..., np.newaxis], 3, axis=2)
     if labels is not None:
         small = labels[step // 2 :: step, step // 2 :: step][: grey.shape[0], : grey.shape[1]]
-        shown[: small.shape[0], : small.shape[1]][_outlines(small)] = _OUTLINE
+        shown[: small.shape[0], : small.shape[1]][_thick(_outlines(small), small)] = _OUTLINE
     ax.imshow(shown, interpolation="antialiased", aspect="auto" if spacing is None else "equal")
     ax.set_aspect(spacing[0] / spacing[1] if spacing else "equal")
     if spacing:
@@ -258,6 +260,15 @@ def _outlines(labels: NDArray[Any]) -> NDArray[np.bool_]:
         edge[one] |= differs
         edge[other] |= differs
     edge &= labels != 0
+    return edge
+
+
+def _thick(edge: NDArray[np.bool_], labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Widen outlines inwards where the page will show the image smaller than it is."""
+    from scipy import ndimage
+
+    for _ in range(max(labels.shape) // _THIN_SIDE):
+        edge = ndimage.binary_dilation(edge) & (labels != 0)
     return edge
 
 

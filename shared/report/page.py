@@ -23,6 +23,9 @@ __all__ = ["write_report"]
 # Rows of a table that the page shows; a reader who needs more needs the table.
 MAX_ROWS = 30
 
+# Letters of a text that is not broken into lines, such as the name of a unit.
+SHORT_TEXT = 28
+
 # Pixels of a picture per pixel of the page, so that it is sharp on fine screens and in print.
 _PIXEL_RATIO = 1.5
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -101,16 +104,18 @@ def _rows(table: Table) -> dict[str, Any]:
     cells = [[_cell(value) for value in column] for column in columns]
     return {
         "names": [str(name) for name in shown.columns],
-        "numeric": [_is_numeric(column) for column in columns],
+        "kinds": [_kind(column, texts) for column, texts in zip(columns, cells)],
         "rows": list(zip(*cells)),
         "left": len(frame) - len(shown),
         "total": len(frame),
     }
 
 
-def _is_numeric(column: pd.Series[Any]) -> bool:
-    is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    return bool(is_number)
+def _kind(column: pd.Series[Any], texts: Sequence[str]) -> str:
+    """Tell how a column is set: numbers to the right, and short texts in one line."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return "number"
+    return "short" if max(map(len, texts), default=0) <= SHORT_TEXT else ""
 
 
 def _cell(value: Any) -> str:

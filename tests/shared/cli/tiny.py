@@ -26,7 +26,6 @@ class TinyConfig(RunConfig):
     raw: RawSpec
     threshold: float = 500.0
     crash: bool = False
-    interrupt: str = ""
 
 
 class TinyPipeline:
@@ -105,9 +104,7 @@ def write_raw(folder: Path, rng: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["well", "tile", "count"])
 
 
-def count_tile(manifest, key: TileKey, threshold: float, part: Path, interrupt: str) -> dict:
-    if interrupt == str(key) and not (part.parent.parent / "resumed").exists():
-        raise KeyboardInterrupt
+def count_tile(manifest, key: TileKey, threshold: float, part: Path) -> dict:
     count = int((manifest.read(key) > threshold).sum())
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_text(str(count))
@@ -129,7 +126,7 @@ def _count_unit(config: TinyConfig, manifest, key: TileKey) -> Unit:
     return Unit(
         f"count/{key}",
         "count",
-        partial(count_tile, manifest, key, config.threshold, part, config.interrupt),
+        partial(count_tile, manifest, key, config.threshold, part),
         params={"threshold": config.threshold},
         inputs=manifest.files_of(key),
         outputs=(part,),
