@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.ops.words import BASES, encode, nearest_distance, pack
-from poolvox.shared.config import Model
+from poolvox.shared.config import ConfigPath, Model
 from poolvox.shared.errors import InputError
 
 __all__ = ["Library", "LibraryReport", "LibrarySpec", "load_library", "make_library"]
@@ -40,7 +40,7 @@ class LibrarySpec(Model):
     it the first cycles are taken. `controls` is looked for in the names of guides and genes.
     """
 
-    file: Path
+    file: ConfigPath
     barcode: str | tuple[str, str] = "barcode"
     guide: str | None = None
     gene: str | None = None

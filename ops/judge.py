@@ -1,0 +1,105 @@
+"""The demo of a pooled screen: what is simulated, and how the result is held against the truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from poolvox.ops.config import OpsConfig
+from poolvox.ops.simulate import ScreenParams, simulate_screen
+from poolvox.shared.engine.pipeline import Check
+from poolvox.shared.store import read_table
+
+__all__ = ["judge_run", "match_cells", "score_cells", "simulate_demo"]
+
+# Pixels within which a cell that was found is a cell that was simulated.
+SAME_CELL = 5.0
+PLACE = ["well", "tile"]
+
+
+def simulate_demo(out: Path, *, seed: int) -> Path:
+    """Write a screen of two wells and six tiles whose reads map as in real data."""
+    params = ScreenParams(seed=seed, wells=("A1", "B2"), tiles=3)
+    layout = replace(params.layout, reads=4.0, untransduced=0.2)
+    return simulate_screen(out, replace(params, layout=layout))
+
+
+def judge_run(config: OpsConfig) -> list[Check]:
+    """Compare the cells of a run with the truth that lies beside its library."""
+    truth = config.library.file.parent / "truth"
+    cells = read_table(config.output / "tables" / "cells.parquet")
+    reads = read_table(config.output / "tables" / "reads.parquet")
+    matched = match_cells(cells, pd.read_parquet(truth / "cells.parquet"))
+    score = score_cells(matched)
+    inside = reads[reads["Metadata_Label"] > 0]
+    mapped = (inside["Read_Barcode"] != "").mean()
+    decoys = inside["Read_Decoy"] & (inside["Read_Posterior"] > 0.5)
+    return [
+        Check("cells found", (matched["Metadata_Label"] > 0).mean(), 0.9),
+        Check("F1 of cell calls", score["f1"], 0.9),
+        Check("called cells that are right", score["precision"], 0.97),
+        Check("reads in cells that map", float(mapped), 0.6),
+        Check("reads in cells not mapped to decoys", 1 - float(decoys.mean()), 0.98),
+    ]
+
+
+def match_cells(cells: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Give every simulated cell the one that was found in its place.
+
+    Parameters
+    ----------
+    cells : a run's cells, with keys, positions, `Metadata_Barcode`
+    truth : simulated cells: well, tile, y, x, barcode, barcode_2
+
+    Returns
+    -------
+    The truth with the columns of the found cell (label 0 and empty barcode where there is none),
+    and a row for each found cell that is nowhere in the truth.
+    """
+    parts = []
+    found_tiles = dict(list(cells.groupby(["Metadata_Well", "Metadata_Tile"])))
+    for place, there in truth.groupby(PLACE):
+        found = found_tiles.get((str(place[0]), str(place[1])))
+        parts.append(_match_tile(there.reset_index(drop=True), found))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _match_tile(truth: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame:
+    names = ["Metadata_Label", "Metadata_Barcode"]
+    if found is None or not len(found):
+        return truth.assign(Metadata_Label=0, Metadata_Barcode="")
+    tree = cKDTree(found[["Metadata_Y", "Metadata_X"]].to_numpy())
+    far, row = tree.query(truth[["y", "x"]].to_numpy(), distance_upper_bound=SAME_CELL)
+    # Of two simulated cells in one place the nearer has it.
+    order = np.argsort(far, kind="stable")
+    first = np.zeros(len(truth), bool)
+    first[order[np.unique(row[order], return_index=True)[1]]] = True
+    held = np.isfinite(far) & first
+    table = truth.assign(Metadata_Label=0, Metadata_Barcode="")
+    for name in names:
+        table.loc[held, name] = found[name].to_numpy()[row[held]]
+    lone = found.iloc[np.setdiff1d(np.arange(len(found)), row[held])]
+    more = lone[names].assign(barcode="", barcode_2="")
+    return pd.concat([table, more], ignore_index=True)
+
+
+def score_cells(matched: pd.DataFrame) -> dict[str, float]:
+    """Precision, recall and F1 of calls; of a cell with two barcodes either is right.
+
+    A cell that carries a barcode and is not called right is missed, one that is called wrong counts
+    against the precision as well.
+    """
+    called = matched["Metadata_Barcode"] != ""
+    right = called & (
+        (matched["Metadata_Barcode"] == matched["barcode"])
+        | (matched["Metadata_Barcode"] == matched["barcode_2"])
+    )
+    carrying = int((matched["barcode"] != "").sum())
+    precision = right.sum() / max(called.sum(), 1)
+    recall = right.sum() / max(carrying, 1)
+    f1 = 2 * right.sum() / max(called.sum() + carrying, 1)
+    return {"precision": float(precision), "recall": float(recall), "f1": float(f1)}

@@ -1,0 +1,84 @@
+"""What the units of a run hand to each other: the reads of a tile, before they are called."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolvox.ops.cells import Neighbours
+from poolvox.shared.errors import InputError
+
+__all__ = ["TileReads", "load_reads", "save_reads"]
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TileReads:
+    """The reads of a tile with their light, and the cells near them.
+
+    Parameters
+    ----------
+    y, x : (read,) pixels of the first cycle
+    peak, snr : (read,) height in the sum of all planes, and over the noise
+    intensity, noise : (read, cycle, channel) counts of the camera
+    near, distance : (read, 4) labels of the nearest cells, 0 for none, and pixels to them
+    cells : (cell,) labels
+    centres : (cell, 2) y, x of the nucleus
+    room : (cell, bin) see `Neighbours`
+    area : (1,) square pixels of the tile
+    """
+
+    y: Floats
+    x: Floats
+    peak: Floats
+    snr: Floats
+    intensity: Floats
+    noise: Floats
+    near: NDArray[np.int32]
+    distance: Floats
+    cells: NDArray[np.int32]
+    centres: NDArray[np.float64]
+    room: NDArray[np.float64]
+    area: NDArray[np.float64]
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """The cells near each read, as the caller takes them."""
+        return Neighbours(self.near, self.distance, self.cells, self.room, float(self.area[0]))
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """(read,) cell in which each read lies, 0 outside."""
+        inside: NDArray[np.int32] = np.where(self.distance[:, 0] == 0, self.near[:, 0], 0)
+        return inside
+
+    @property
+    def relative_noise(self) -> Floats:
+        """(read, channel) noise over that of the median read, for the corrections."""
+        level = np.nanmean(self.noise, axis=1) if len(self.noise) else self.noise[:, 0]
+        typical = np.nanmedian(level, axis=0) if len(level) else 1.0
+        scaled: Floats = np.nan_to_num(level / typical, nan=1.0).astype(np.float32)
+        return scaled
+
+
+def save_reads(reads: TileReads, path: Path) -> None:
+    """Write the reads; whoever looks sees all of them or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        np.savez(file, **{field.name: getattr(reads, field.name) for field in fields(reads)})
+    os.replace(partial, path)
+
+
+def load_reads(path: Path) -> TileReads:
+    """Read what `save_reads` wrote."""
+    try:
+        with np.load(path) as stored:
+            return TileReads(**{name: stored[name] for name in stored.files})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}): remove it and run again") from error

@@ -1,0 +1,202 @@
+"""The `ops` pipeline: what the command runs for a pooled screen.
+
+Steps: `images` (one unit per tile: align, find reads, segment), `signal` (the plate, then each
+well: corrections from the light), `decode` (one unit per tile: reads and cells) and `calls` (the
+plate: q-values and tables).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from poolvox.ops.config import OpsConfig, base_channels, nuclear_channel
+from poolvox.ops.steps import (
+    Folder,
+    Optics,
+    call_plate,
+    decode_tile,
+    estimate_signal,
+    image_tile,
+)
+from poolvox.shared.engine.pipeline import Check
+from poolvox.shared.engine.plan import Unit
+from poolvox.shared.errors import ConfigError, InputError
+from poolvox.shared.ingest import Manifest, TileKey, scan
+from poolvox.shared.report.section import Section
+from poolvox.shared.store.plate import parse_well
+
+__all__ = ["OpsPipeline", "pipeline"]
+
+# Bytes of a unit beside its images: code, library and tables.
+OVERHEAD = 350 * 2**20
+# Images of a tile that are in memory at once, over the size of the file: the pixels themselves,
+# the aligned stack that is stored, and one plane of work.
+COPIES = 2.4
+
+
+class OpsPipeline:
+    """Pooled screens, as `poolvox.shared.engine.pipeline.Pipeline` describes it."""
+
+    name = "ops"
+    steps = ("images", "signal", "decode", "calls")
+    config_model = OpsConfig
+
+    def plan(self, config: OpsConfig) -> list[Unit]:
+        """Lay out the units of all tiles, wells and the plate."""
+        manifest = scan(config.raw.sbs, Path("/"), config.plate)
+        optics = _optics(config, manifest)
+        if not config.library.file.is_file():
+            raise InputError(f"library {config.library.file} is not there: correct `library.file`")
+        wells: dict[tuple[str, str], list[TileKey]] = defaultdict(list)
+        plates: dict[str, list[TileKey]] = defaultdict(list)
+        for tile in manifest.tiles:
+            wells[tile.plate, tile.well].append(tile)
+            plates[tile.plate].append(tile)
+        if len(plates) > 1:
+            raise InputError(
+                f"the files are of {len(plates)} plates ({', '.join(plates)}): run each plate on "
+                "its own, with its name in place of {plate} in `files`"
+            )
+        layout = _Layout(config, manifest, optics)
+        units = [layout.images(tile) for tile in manifest.tiles]
+        units.append(layout.signal("plate", manifest.tiles))
+        for (plate, well), tiles in wells.items():
+            units.append(layout.signal(f"{plate}-{well}", tiles, well=well))
+        units += [layout.decode(tile) for tile in manifest.tiles]
+        units.append(layout.calls(manifest.tiles))
+        return units
+
+    def sections(self, config: OpsConfig) -> list[Section]:
+        """Tell the report what happened, from the files of the run."""
+        from poolvox.ops.sections import make_sections
+
+        return make_sections(config)
+
+    def template(self, folder: Path) -> str:
+        """Write a commented configuration for the raw files in `folder`."""
+        from poolvox.ops.template import write_template
+
+        return write_template(folder)
+
+    def simulate(self, out: Path, *, seed: int) -> Path:
+        """Write a small screen that looks like real data."""
+        from poolvox.ops.judge import simulate_demo
+
+        return simulate_demo(out, seed=seed)
+
+    def judge(self, config: OpsConfig) -> list[Check]:
+        """Compare a finished run of a simulated screen with its truth."""
+        from poolvox.ops.judge import judge_run
+
+        return judge_run(config)
+
+
+class _Layout:
+    """Makes the units of one plan."""
+
+    def __init__(self, config: OpsConfig, manifest: Manifest, optics: Optics) -> None:
+        self.config, self.manifest, self.optics = config, manifest, optics
+        self.folder = Folder(config.output)
+        self.cycles = max(len(manifest.cycles), 1)
+        self.decode_params: dict[str, Any] = {
+            "library": config.library.model_dump(mode="json", exclude={"file"}),
+            "method": config.decode.method,
+            "seed": config.decode.seed,
+            "chemistry": optics.chemistry.table,
+        }
+
+    def images(self, tile: TileKey) -> Unit:
+        """What is done to the pixels of a tile."""
+        row, column = parse_well(tile.well)
+        name = str(tile)
+        params = self.config.model_dump(mode="json", include={"align", "segment", "store"})
+        params |= {"channels": self.optics.channels, "bases": self.optics.bases}
+        return Unit(
+            key=f"images/{name}",
+            step="images",
+            call=partial(
+                image_tile, self.folder, self.manifest.only(tile), tile, self.config, self.optics
+            ),
+            params=params | {"nuclear": self.optics.nuclear, "spacing": self.optics.spacing},
+            inputs=self.manifest.files_of(tile),
+            outputs=(
+                self.folder.plate / row / str(column) / tile.field,
+                self.folder.reads(name),
+                self.folder.planes(name),
+            ),
+            memory=int(COPIES * self.manifest.tile_bytes) + OVERHEAD,
+            where=_where(tile),
+        )
+
+    def signal(self, place: str, tiles: list[TileKey], *, well: str | None = None) -> Unit:
+        """Corrections of the plate or a well; they rest on the tiles that are there."""
+        names = [str(tile) for tile in tiles]
+        needs = [f"images/{name}" for name in names]
+        return Unit(
+            key=f"signal/{place}",
+            step="signal",
+            call=partial(estimate_signal, self.folder, names, place, self.config, self.optics),
+            params=self.decode_params,
+            inputs=(self.config.library.file,),
+            needs=(*needs, "signal/plate") if well else tuple(needs),
+            outputs=(self.folder.signal(place),),
+            memory=OVERHEAD,
+            where={"well": well} if well else {},
+            tolerant=True,
+        )
+
+    def decode(self, tile: TileKey) -> Unit:
+        """Reads and cells of a tile."""
+        name = str(tile)
+        return Unit(
+            key=f"decode/{name}",
+            step="decode",
+            call=partial(decode_tile, self.folder, tile, self.config, self.optics.spacing),
+            params=self.decode_params | {"spacing": self.optics.spacing},
+            inputs=(self.config.library.file,),
+            needs=(f"images/{name}", f"signal/{tile.plate}-{tile.well}"),
+            outputs=(self.folder.called(name, "reads"), self.folder.called(name, "cells")),
+            memory=OVERHEAD,
+            where=_where(tile),
+        )
+
+    def calls(self, tiles: list[TileKey]) -> Unit:
+        """The tables of the plate."""
+        return Unit(
+            key="calls/plate",
+            step="calls",
+            call=partial(call_plate, self.folder, tiles, self.config, self.cycles),
+            params=self.decode_params | {"fdr": self.config.decode.fdr},
+            inputs=(self.config.library.file,),
+            needs=tuple(f"decode/{tile}" for tile in tiles),
+            outputs=(self.folder.table("reads"), self.folder.table("cells")),
+            memory=OVERHEAD + 4 * 2**20 * len(tiles),
+            tolerant=True,
+        )
+
+
+def _where(tile: TileKey) -> dict[str, str]:
+    return {"plate": tile.plate, "well": tile.well, "tile": tile.tile}
+
+
+def _optics(config: OpsConfig, manifest: Manifest) -> Optics:
+    """How the channels are used; refuses what cannot be worked on, before any work."""
+    if "t" not in manifest.axes and not config.raw.sbs.cycles:
+        raise InputError(
+            "the sequencing images have no cycles: put {cycle} where the files' names have it, or "
+            "say with `axes` which axis of the files is t"
+        )
+    spacing = (manifest.spacing.get("y"), manifest.spacing.get("x"))
+    if spacing[0] is None or spacing[1] is None:
+        raise ConfigError(
+            "the files do not say how large a pixel is: give raw.sbs.pixel_size in micrometres"
+        )
+    bases, chemistry = base_channels(config, manifest.channels)
+    nuclear = nuclear_channel(config.segment, manifest.channels)
+    return Optics(manifest.channels, bases, nuclear, chemistry, (spacing[0], spacing[1]))
+
+
+pipeline = OpsPipeline()

@@ -1,0 +1,68 @@
+"""A commented configuration for a folder of raw files, for `poolvox init ops`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from poolvox.shared.ingest import guess, raw_block
+from poolvox.shared.ingest.guessing import Guess
+
+__all__ = ["write_template"]
+
+LIBRARY_NAMES = ("*librar*.csv", "*librar*.tsv", "*barcode*.csv", "*.csv", "*.tsv")
+
+TAIL = """\
+library:
+  file: {library}
+  barcode: barcode          # column of the barcodes; two columns, [first, second], where guides carry two
+  guide: sgRNA              # column of the guides' names
+  gene: gene_symbol
+  controls: nontargeting    # what the names of control guides or genes hold
+  # cycles: [1, 2, 3, 5]    # positions of the barcode that were imaged, where not the first ones
+chemistry: four-colour      # four-colour, three-colour(dark: G), two-colour, or {{A: [red], C: [red, green], …}}
+align:
+  max_shift: 100            # pixels; no cycle drifts further
+  max_residual: 0.75        # pixels; tiles that are further off are flagged
+segment:
+  channel: auto             # the nuclear stain; auto looks for DAPI, Hoechst …; none: reads only
+  # diameter: 13            # of a nucleus, micrometres; measured where it is not given
+  # grow: 5                 # cells reach this far beyond the nucleus, micrometres
+decode:
+  method: posterior         # or classic: largest base, exact match, most frequent barcode
+  fdr: 0.01                 # share of wrong ones among called cells that is accepted
+  seed: 0
+store:
+  ngff: "0.5"               # "0.4" for viewers that do not know 0.5
+  images: aligned           # none: keep only labels and tables
+"""
+
+
+def write_template(folder: Path) -> str:
+    """Look at the files in `folder` and write a configuration that runs, or says what is unclear."""
+    found = guess(folder, "ops")
+    name = folder.resolve().name
+    head = [
+        f"# Written by poolvox init from {found.count} files; look it through before the run.",
+        "pipeline: ops",
+        f"output: {json.dumps(name + '_run')}",
+        "plate: P1",
+    ]
+    block = raw_block(_below(found, folder))
+    library, note = _library(folder)
+    return "\n".join([*head, block.rstrip("\n"), *note, TAIL.format(library=json.dumps(library))])
+
+
+def _below(found: Guess, folder: Path) -> Guess:
+    """The guess of the sequencing images alone, its pattern with the folder before it."""
+    from dataclasses import replace
+
+    return replace(found, files=str(folder / found.files), others=())
+
+
+def _library(folder: Path) -> tuple[str, list[str]]:
+    for place in (folder, folder.parent):
+        for pattern in LIBRARY_NAMES:
+            for path in sorted(place.glob(pattern)):
+                return str(path), []
+    return "library.csv", ["# no library was found beside the images: name its file"]
