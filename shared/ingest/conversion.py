@@ -70,14 +70,9 @@ def convert(
     root, spec, notes = _source(raw, spec)
     manifest = scan(spec, root, plate)
     _require_spacing(manifest)
+    _require_one_plate(manifest)
     target = Path(out)
-    _prepare(target, root, overwrite=overwrite)
-    plates = sorted({key.plate for key in manifest.tiles})
-    if len(plates) > 1:
-        raise InputError(
-            f"the files are of {len(plates)} plates ({', '.join(plates[:4])}): convert each by "
-            "itself, with the plate's name in the pattern"
-        )
+    _prepare(target, manifest, overwrite=overwrite)
     single = len(manifest.tiles) == 1 and not _has_place(spec)
     write = _write_image if single else _write_plate
     written, failed = write(manifest, target, ngff, progress or _silent)
@@ -150,6 +145,19 @@ def _has_place(spec: RawSpec) -> bool:
     return bool({"well", "row", "tile", "organoid"} & set(spec.patterns[0].fields))
 
 
+def _require_one_plate(manifest: Manifest) -> None:
+    """Make sure that there is something to write, and that each tile gets its own name."""
+    if len(manifest.bad) == len(manifest.tiles):
+        raise InputError(f"no tile can be converted; e.g. {next(iter(manifest.bad.values()))}")
+    plates = sorted({key.plate for key in manifest.tiles})
+    if len(plates) > 1:
+        raise InputError(
+            f"the files are of {len(plates)} plates ({', '.join(plates[:4])}): convert each by "
+            "itself, with the plate's name in the pattern"
+        )
+    _wells(manifest.tiles)
+
+
 def _require_spacing(manifest: Manifest) -> None:
     unknown = [axis for axis, size in manifest.spacing.items() if size is None]
     if unknown:
@@ -160,15 +168,20 @@ def _require_spacing(manifest: Manifest) -> None:
         )
 
 
-def _prepare(target: Path, root: Path, *, overwrite: bool) -> None:
+def _prepare(target: Path, manifest: Manifest, *, overwrite: bool) -> None:
     """Make sure that nothing but an older store is replaced, and no raw file is in it."""
     if not target.exists():
         return
     if not overwrite:
         raise StoreError(f"{target} is there already: choose another name, or overwrite it")
-    inside = root.resolve().is_relative_to(target.resolve())
-    if inside or not any((target / marker).exists() for marker in _MARKERS):
-        raise StoreError(f"{target} is not an OME-Zarr store of its own: it is not overwritten")
+    if not any((target / marker).exists() for marker in _MARKERS):
+        raise StoreError(f"{target} is not an OME-Zarr store: it is not overwritten")
+    whole = target.resolve()
+    paths = {path for key in manifest.tiles for path in manifest.files_of(key)}
+    # Of files one per folder is enough to see; a store is a folder itself.
+    places = {path if path.is_dir() else path.parent for path in paths}
+    if any(place.resolve().is_relative_to(whole) for place in places):
+        raise StoreError(f"{target} holds the raw files themselves: it is not overwritten")
     shutil.rmtree(target)
 
 

@@ -1,5 +1,6 @@
 """Raw files become a plate; a broken one costs its own tile."""
 
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -127,12 +128,30 @@ def test_what_is_there_is_not_overwritten_unasked(folder, tmp_path):
     assert (other / "chapter").exists()
 
 
+def test_a_store_is_never_removed_to_make_room_for_itself(folder, tmp_path):
+    raw, _ = folder
+    out = tmp_path / "out.zarr"
+    convert(raw, out)
+    shutil.copytree(raw, out / "raw")
+    spec = RawSpec(files="c{cycle}/W-{well}_T-{tile}.tif")
+    for source, given in ((out, None), (out / "raw", spec)):
+        with pytest.raises(StoreError, match="holds the raw files"):
+            convert(source, out, spec=given, overwrite=True)
+    assert open_plate(out)["A1"]["1"].shape == (2, 2, 20, 24)
+
+
 def test_nothing_is_removed_before_the_raw_files_are_known_to_be_good(folder, tmp_path):
     raw, _ = folder
     out = tmp_path / "out.zarr"
     convert(raw, out)
     with pytest.raises(InputError):
         convert(raw, out, spec=RawSpec(files="no{well}.tif"), overwrite=True)
+    for path in raw.glob("c*/*.tif"):
+        if path.parent.name[1] == path.stem[-1]:
+            path.unlink()
+    with pytest.raises(InputError, match=r"no tile can be converted; e\.g\. no file for cycle"):
+        convert(raw, out, spec=RawSpec(files="c{cycle}/W-{well}_T-{tile}.tif", cycles=[1, 2]),
+                overwrite=True)  # fmt: skip
     assert open_plate(out).wells == ["A1", "B2"]
 
 
