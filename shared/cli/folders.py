@@ -53,7 +53,8 @@ def status(output: Output, as_json: Json = False) -> int:
 
 def report(output: Output) -> int:
     """Write the report of a run again, from what lies in its folder."""
-    from poolvox.shared.cli.work import CONFIG_NAME, REPORT_NAME, open_job, write_run_report
+    from poolvox.shared.cli.work import REPORT_NAME, open_job, write_run_report
+    from poolvox.shared.report.overview import CONFIG_NAME
 
     folder = _folder(output)
     if not (folder / CONFIG_NAME).exists():

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Job", "open_job", "perform", "report_summary", "write_run_report"]
 
 REPORT_NAME = "report.html"
-CONFIG_NAME = "config.yaml"
 REPORT_LOG = "journal/logs/report.log"
 
 
@@ -162,6 +161,7 @@ def _write_config(job: Job) -> None:
 
     from poolvox import __version__
     from poolvox.shared.config import dump_config
+    from poolvox.shared.report.overview import CONFIG_NAME
 
     head = f"# The configuration of this run with all defaults, as poolvox {__version__} took it.\n"
     part = job.output / f".{CONFIG_NAME}.part"

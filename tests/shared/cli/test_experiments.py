@@ -63,7 +63,7 @@ def test_init_writes_a_configuration_that_runs(config, poolvox):
     code, out, _ = poolvox("init", "tiny", "raw", "-o", "new.yaml")
     assert code == 0
     assert "poolvox check new.yaml" in out
-    assert "folder: raw" in Path("new.yaml").read_text()
+    assert "files: 'raw/{well}" in Path("new.yaml").read_text()
     assert poolvox("check", "new.yaml")[0] == 0
     code, _, err = poolvox("init", "tiny", "raw", "-o", "new.yaml")
     assert code == 2

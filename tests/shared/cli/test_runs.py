@@ -28,7 +28,7 @@ def test_run_writes_everything_and_says_where(config, poolvox):
     assert f"report: {Path('out/report.html')}" in out
     resolved = yaml.safe_load(Path("out/config.yaml").read_text())
     assert resolved["threshold"] == 500.0
-    assert Path(resolved["folder"]).is_absolute()
+    assert Path(resolved["raw"]["files"]).is_absolute()
     page = Path("out/report.html").read_text(encoding="utf-8")
     assert "Bright pixels &lt;b&gt;per tile&lt;/b&gt;" in page
 
@@ -101,7 +101,7 @@ def test_a_value_of_the_command_line_comes_before_the_file(config, poolvox):
         ("pipeline: tinny\noutput: out\n", "bad.yaml:1: pipeline: there is no pipeline 'tinny'"),
         ("output: out\n", "name the kind of experiment; there are broken, tiny"),
         ("pipeline: broken\noutput: out\n", "No module named 'absent'"),
-        ("pipeline: tiny\noutput: out\nfolder: .\nraw: 3\n", "bad.yaml:4: raw: got the number 3"),
+        ("pipeline: tiny\noutput: out\nraw: 3\n", "bad.yaml:3: raw: got the number 3"),
         ("", "the file is empty"),
     ],
 )

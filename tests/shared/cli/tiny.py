@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from poolvox.shared.config import ConfigPath, RunConfig
+from poolvox.shared.config import RunConfig
 from poolvox.shared.engine import Unit
 from poolvox.shared.engine.pipeline import Check
 from poolvox.shared.ingest import RawSpec, TileKey, scan
@@ -22,7 +22,6 @@ TILES = [(well, tile) for well in ("A1", "A2", "B1") for tile in (1, 2)]
 
 
 class TinyConfig(RunConfig):
-    folder: ConfigPath
     raw: RawSpec
     threshold: float = 500.0
     crash: bool = False
@@ -36,7 +35,7 @@ class TinyPipeline:
     def plan(self, config: TinyConfig) -> list[Unit]:
         if config.crash:
             raise RuntimeError("planted: the plan has a bug")
-        manifest = scan(config.raw, config.folder, config.plate)
+        manifest = scan(config.raw, config.output.parent, config.plate)
         counts = [_count_unit(config, manifest, key) for key in manifest.tiles]
         table = config.output / "tables" / "counts.parquet"
         parts = [unit.outputs[0] for unit in counts]
@@ -51,7 +50,7 @@ class TinyPipeline:
         return [*counts, gather]
 
     def problems(self, config: TinyConfig) -> list[tuple[str, str]]:
-        manifest = scan(config.raw, config.folder, config.plate)
+        manifest = scan(config.raw, config.output.parent, config.plate)
         return [(str(key), reason) for key, reason in manifest.bad.items()]
 
     def sections(self, config: TinyConfig) -> list[Section]:
@@ -74,7 +73,7 @@ class TinyPipeline:
     def template(self, folder: Path) -> str:
         return (
             "pipeline: tiny\noutput: out  # the folder of the run\n"
-            f"folder: {folder}\nraw: {{files: '{{well}}_{{tile}}.tif', pixel_size: 1.0}}\n"
+            f"raw: {{files: '{folder}/{{well}}_{{tile}}.tif', pixel_size: 1.0}}\n"
         )
 
     def simulate(self, out: Path, *, seed: int) -> Path:
@@ -87,7 +86,7 @@ class TinyPipeline:
 
     def judge(self, config: TinyConfig) -> list[Check]:
         table = read_table(config.output / "tables" / "counts.parquet")
-        truth = pd.read_csv(config.folder.parent / "truth.csv")
+        truth = pd.read_csv(config.output.parent / "truth.csv")
         found = table["Count"].to_numpy() == truth["count"].to_numpy()
         return [Check("tiles counted right", float(found.mean()), 1.0)]
 
