@@ -156,8 +156,19 @@ def _evidence(gain, other, m, amount):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def cell_evidence(  # type: ignore[no-untyped-def]
-    start, entry_read, density, words, ratios, barcode, total, own,
-    amounts, expected, prior_none, prior_one, prior_two,
+    start,
+    entry_read,
+    density,
+    words,
+    ratios,
+    barcode,
+    total,
+    own,
+    amounts,
+    expected,
+    prior_none,
+    prior_one,
+    prior_two,
 ):
     """Posterior of what each cell carries: nothing, one of its barcodes, or two of them.
 

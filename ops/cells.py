@@ -32,7 +32,7 @@ TIE = 1.5
 REACH = 8.0
 MOST = 4
 # Every this many pixels the distance to the cells is looked at, to know how much room there is.
-PROBE_STEP = 4
+PROBE_STEP = 8
 # Rounds of sharing out reads and weighing cells.
 ROUNDS = 6
 # Reads of a cell over the mean, as equally likely values: quantiles of a gamma distribution with
@@ -101,9 +101,7 @@ def near_cells(
     if labels.ndim != 2:
         raise InputError(f"cell labels must be an image of (y, x), got shape {labels.shape}")
     image = np.ascontiguousarray(labels, np.int32)
-    cells, distance = nearest_labels(
-        image, np.asarray(y, float), np.asarray(x, float), REACH, MOST
-    )
+    cells, distance = nearest_labels(image, np.asarray(y, float), np.asarray(x, float), REACH, MOST)
     present = np.unique(image)
     present = present[present > 0]
     offset = PROBE_STEP // 2
@@ -125,7 +123,7 @@ def _bins() -> int:
 
 def _bin(distance: NDArray[np.floating]) -> NDArray[np.int64]:
     """0 inside, then one per pixel of distance."""
-    return np.minimum(np.ceil(distance), _bins() - 1).astype(np.int64)
+    return np.asarray(np.minimum(np.ceil(distance), _bins() - 1), np.int64)
 
 
 @dataclass(frozen=True)
@@ -177,13 +175,28 @@ def call_cells(
     for round_ in range(ROUNDS):
         density = found.density[table.bin]
         total, own = read_totals(
-            table.start, table.read, density, table.words, table.ratios, barcode, rate,
-            found.stray, found.ambient,
+            table.start,
+            table.read,
+            density,
+            table.words,
+            table.ratios,
+            barcode,
+            rate,
+            found.stray,
+            found.ambient,
         )
         words = max(len(codebook), 2)
         single, pair, rate = cell_evidence(
-            table.start, table.read, density, table.words, table.ratios, barcode, total, own,
-            AMOUNTS, neighbours.room @ found.density,
+            table.start,
+            table.read,
+            density,
+            table.words,
+            table.ratios,
+            barcode,
+            total,
+            own,
+            AMOUNTS,
+            neighbours.room @ found.density,
             np.log(found.untransduced),
             np.log((1 - found.untransduced) * (1 - found.doublets) / words),
             np.log((1 - found.untransduced) * found.doublets * 2 / (words * (words - 1))),
@@ -228,7 +241,10 @@ def _start(table: _Table, neighbours: Neighbours, calls: ReadCalls) -> CellModel
     density = falling * reads / max(float(falling @ room), 1e-9)
     stray = START_STRAY * len(calls) / neighbours.area
     return CellModel(
-        np.maximum(density, LEAST_DENSITY), START_NONE, START_TWO, max(stray, LEAST_DENSITY),
+        np.maximum(density, LEAST_DENSITY),
+        START_NONE,
+        START_TWO,
+        max(stray, LEAST_DENSITY),
         max(stray, LEAST_DENSITY) / 2 * 1e-3,
     )
 

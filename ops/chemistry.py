@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from poolvox.ops.words import BASES
 from poolvox.shared.errors import ConfigError
 
-__all__ = ["ChemistrySpec", "Chemistry", "resolve_chemistry"]
+__all__ = ["Chemistry", "ChemistrySpec", "resolve_chemistry"]
 
 ChemistrySpec = str | Mapping[str, Sequence[str]]
 
 # Two colours as the common kits have them: A in both channels, C and T in one, G in none.
 TWO_COLOUR = {"A": (0, 1), "C": (0,), "G": (), "T": (1,)}
-NAMED = "four-colour, three-colour(dark: G), two-colour, or a table such as {A: [red], C: [red, green]}"
+NAMED = (
+    "four-colour, three-colour(dark: G), two-colour, or a table such as {A: [red], C: [red, green]}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,9 @@ def _require_count(names: tuple[str, ...], count: int, spec: str) -> None:
 def _custom(spec: Mapping[str, Sequence[str]], names: tuple[str, ...]) -> dict[str, list[float]]:
     given = {str(base).upper(): tuple(on) for base, on in spec.items()}
     if set(given) != set(BASES):
-        raise ConfigError(f"the chemistry table names {', '.join(given)}: it must name A, C, G and T")
+        raise ConfigError(
+            f"the chemistry table names {', '.join(given)}: it must name A, C, G and T"
+        )
     unknown = sorted({name for on in given.values() for name in on} - set(names))
     if unknown:
         raise ConfigError(
@@ -137,4 +141,6 @@ def _check(chemistry: Chemistry) -> None:
             )
     for name, column in zip(chemistry.channels, chemistry.code.T):
         if not column.any():
-            raise ConfigError(f"no base lights up channel {name}: leave it out of the base channels")
+            raise ConfigError(
+                f"no base lights up channel {name}: leave it out of the base channels"
+            )

@@ -133,7 +133,9 @@ def classic_reads(
     ratio = np.log(2 + ordered[..., -2]) / np.log(2 + ordered[..., -1])
     quality = np.clip(2 * (1 - ratio), 0, 1)
     sequence = decode_words(called)
-    barcode = sequence if library is None else np.where(np.isin(sequence, library.words), sequence, "")
+    barcode = (
+        sequence if library is None else np.where(np.isin(sequence, library.words), sequence, "")
+    )
     columns = {f"Read_Quality_{t + 1}": quality[:, t] for t in range(quality.shape[1])}
     return pd.DataFrame({"Read_Sequence": sequence, "Read_Barcode": barcode, **columns})
 

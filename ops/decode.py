@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from poolvox.ops.decoys import Decoys
-from poolvox.ops.library import Library
+from poolvox.ops.codebook import Codebook, find_strangers
 from poolvox.ops.search import search_words
-from poolvox.ops.words import BASES, WordIndex, decode_words, encode, pack
+from poolvox.ops.words import BASES, decode_words
 from poolvox.shared.errors import InputError
 
 __all__ = [
@@ -41,99 +40,10 @@ START_INDEL, INDEL_BOUNDS = 2e-3, (1e-6, 0.05)
 START_MAPPED, MAPPED_BOUNDS = 0.6, (0.01, 0.99)
 # A read is called only when its best word is more likely than all else together.
 MIN_POSTERIOR = 0.5
-# A sequence outside the library is a stranger when this many reads, and this share, show it.
-STRANGER_READS, STRANGER_SHARE = 8, 0.004
 # Quality of a base as a phred score is at most this.
 MAX_QUALITY = 60
 
 Light = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Codebook:
-    """Words of library and decoys, indexed for search.
-
-    Words 0 to `targets` - 1 are the library's, then come `decoys` decoys, then strangers: frequent
-    sequences of neither, such as a vector without insert, with their shares of the reads. A read
-    that shows a stranger shows "none of these".
-    """
-
-    words: NDArray[np.object_]
-    targets: int
-    decoys: int
-    strangers: pd.DataFrame
-    cycles: int
-    ends: NDArray[np.int8]
-    index: WordIndex
-    indels: bool
-
-    @classmethod
-    def make(
-        cls,
-        library: Library,
-        decoys: Decoys | None = None,
-        strangers: pd.DataFrame | None = None,
-    ) -> Codebook:
-        """Index a library, with decoys, and with strangers from `find_strangers`."""
-        spare = np.zeros((0, library.cycles), np.uint8)
-        others = spare if decoys is None else decoys.codes
-        odd = _no_strangers() if strangers is None else strangers
-        foreign = encode(odd["sequence"].tolist()).reshape(-1, library.cycles) if len(odd) else spare
-        # A decoy that is a stranger would count its reads as errors.
-        others = others[~np.isin(pack(others), pack(foreign))]
-        codes = np.concatenate([library.codes, others, foreign])
-        # Decoys end with the bases that library words end with.
-        ends = np.resize(library.next_base, len(library) + len(others))
-        ends = np.concatenate([ends, np.full(len(foreign), -1, np.int8)])
-        index = WordIndex(pack(codes), library.cycles)
-        return cls(
-            decode_words(codes), len(library), len(others), odd, library.cycles, ends, index,
-            library.contiguous,
-        )
-
-    def __len__(self) -> int:
-        return self.targets + self.decoys
-
-    @property
-    def ratio(self) -> float:
-        """Decoys per library word."""
-        return self.decoys / max(self.targets, 1)
-
-    def lift(self, mapped: float) -> NDArray[np.float64]:
-        """Log-prior of each word over that of a library word."""
-        share = self.strangers["share"].to_numpy(float)
-        extra = np.log(share) - np.log(mapped / max(len(self), 1))
-        return np.concatenate([np.zeros(len(self)), extra])
-
-
-def _no_strangers() -> pd.DataFrame:
-    return pd.DataFrame({"sequence": np.array([], object), "reads": [], "share": []})
-
-
-def find_strangers(loglik: Light, library: Library) -> pd.DataFrame:
-    """Sequences outside the library that far too many reads show.
-
-    A neighbour of a library word counts only when it is more frequent than that word; else it is
-    that word with a wrong base.
-
-    Returns
-    -------
-    sequence, reads, share; most frequent first
-    """
-    called = loglik.argmax(axis=2).astype(np.uint8)
-    words, place, counts = np.unique(pack(called), return_index=True, return_counts=True)
-    least = max(STRANGER_READS, STRANGER_SHARE * len(called))
-    index = WordIndex(pack(library.codes), library.cycles)
-    frequent = np.flatnonzero((counts >= least) & (index.find(words) < 0))
-    own = np.bincount(np.maximum(index.find(words), 0), counts * (index.find(words) >= 0), len(library))
-    rows = []
-    for i in frequent[np.argsort(-counts[frequent], kind="stable")]:
-        near = np.count_nonzero(library.codes != called[place[i]], axis=1) <= 1
-        if not near.any() or counts[i] > own[near].max():
-            rows.append((decode_words(called[place[i]][None])[0], int(counts[i]), counts[i] / len(called)))
-    if not rows:
-        return _no_strangers()
-    return pd.DataFrame(rows, columns=["sequence", "reads", "share"])
 
 
 @dataclass(frozen=True)
@@ -212,8 +122,8 @@ def decode_reads(loglik: Light, codebook: Codebook, model: ErrorModel) -> ReadCa
     """
     if loglik.shape[1] != codebook.cycles:
         raise InputError(
-            f"reads have {loglik.shape[1]} cycles, the library is cut to {codebook.cycles}: make it "
-            "with the same cycles"
+            f"reads have {loglik.shape[1]} cycles, the library is cut to {codebook.cycles}: make "
+            "it with the same cycles"
         )
     probability = base_probabilities(loglik, model)
     prior = np.log(model.mapped) - np.log1p(-model.mapped) - np.log(max(len(codebook), 1))
@@ -222,8 +132,16 @@ def decode_reads(loglik: Light, codebook: Codebook, model: ErrorModel) -> ReadCa
         rates = [-np.inf, -np.inf]
     index = codebook.index
     found, odds, rest, shift, limits = search_words(
-        np.log(probability), float(prior), codebook.lift(model.mapped), float(rates[0]), float(rates[1]), codebook.ends,
-        index.filter, index.exact, index.keys, index.values,
+        np.log(probability),
+        float(prior),
+        codebook.lift(model.mapped),
+        float(rates[0]),
+        float(rates[1]),
+        codebook.ends,
+        index.filter,
+        index.exact,
+        index.keys,
+        index.values,
     )
     return _judge(found, odds, rest, shift, limits, codebook)
 
@@ -271,9 +189,7 @@ def _fold_strangers(
     return found, np.maximum(np.take_along_axis(odds, order, axis=1), 0).astype(np.float32)
 
 
-def fit_error_model(
-    loglik: Light, codebook: Codebook, *, rng: np.random.Generator
-) -> ErrorModel:
+def fit_error_model(loglik: Light, codebook: Codebook, *, rng: np.random.Generator) -> ErrorModel:
     """Find the rates of errors from a sample of reads, blind to which words are decoys."""
     if len(loglik) > FIT_READS:
         loglik = loglik[np.sort(rng.choice(len(loglik), FIT_READS, replace=False))]
@@ -370,7 +286,7 @@ def reads_frame(
         "Read_Second": names[calls.candidates[:, 1]],
         "Read_Mismatches": np.where(best >= 0, differ, np.nan).astype(np.float32),
     }
-    columns = {f"Read_Quality_{t + 1}": quality[:, t].astype(np.float32) for t in range(bases.shape[1])}
+    columns = {
+        f"Read_Quality_{t + 1}": quality[:, t].astype(np.float32) for t in range(bases.shape[1])
+    }
     return pd.DataFrame(table | columns)
-
-

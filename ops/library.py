@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,8 @@ class LibrarySpec(Model):
     """The `library` block of a configuration.
 
     `barcode` names one column, or two when each guide carries two barcodes; `cycles` lists the
-    positions of the barcode (from 1) that were imaged, in order, one list per barcode column. Without
-    it the first cycles are taken. `controls` is looked for in the names of guides and genes.
+    positions of the barcode (from 1) that were imaged, in order, one list per barcode column.
+    Without it the first cycles are taken. `controls` is looked for in the names of guides and genes.
     """
 
     file: ConfigPath
@@ -74,7 +75,9 @@ class LibraryReport:
         head = f"{self.rows} rows, {self.words} different words, least distance {self.min_distance}"
         lines = [head]
         for kind, group in self.problems.groupby("kind", sort=True):
-            shown = ", ".join(f"row {r.row} ({r.detail})" for r in group.head(NAMED_ROWS).itertuples())
+            shown = ", ".join(
+                f"row {r.row} ({r.detail})" for r in group.head(NAMED_ROWS).itertuples()
+            )
             more = f" and {len(group) - NAMED_ROWS} more" if len(group) > NAMED_ROWS else ""
             lines.append(f"{kind}: {len(group)} - {shown}{more}")
         return "\n".join(lines)
@@ -135,8 +138,9 @@ def load_library(spec: LibrarySpec, cycles: int, *, root: Path | None = None) ->
         raise InputError(f"library {path} does not exist: correct `library.file`")
     try:
         # The separator is told from the first lines: comma, tab or semicolon.
-        frame = pd.read_csv(path, sep=None, engine="python", dtype=str, keep_default_na=False,
-                            encoding="utf-8-sig")
+        frame = pd.read_csv(
+            path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
     except (ValueError, OSError, UnicodeDecodeError) as error:
         raise InputError(f"library {path} cannot be read as CSV or TSV: {error}") from error
     return make_library(frame, spec, cycles)
@@ -186,14 +190,30 @@ def _positions(spec: LibrarySpec, cycles: int) -> list[tuple[int, ...]]:
                 "each barcode that were read"
             )
         return [tuple(range(cycles))]
-    lists = [tuple(part) for part in given] if pair else [tuple(given)]  # type: ignore[arg-type]
+    lists = _lists(given)
+    if len(lists) != len(spec.columns):
+        raise InputError(
+            f"`library.cycles` has {len(lists)} lists for {len(spec.columns)} barcode columns: "
+            "give one list of positions for each column"
+        )
     flat = [p for part in lists for p in part]
-    if len(flat) != cycles or any(p < 1 for p in flat) or any(list(p) != sorted(set(p)) for p in lists):
+    if (
+        len(flat) != cycles
+        or any(p < 1 for p in flat)
+        or any(list(p) != sorted(set(p)) for p in lists)
+    ):
         raise InputError(
             f"`library.cycles` is {given} and the images have {cycles} cycles: it must list one "
             "position (from 1, rising) for each imaged cycle"
         )
     return [tuple(p - 1 for p in part) for part in lists]
+
+
+def _lists(
+    given: tuple[int, ...] | tuple[tuple[int, ...], tuple[int, ...]],
+) -> list[tuple[int, ...]]:
+    flat = tuple(p for p in given if isinstance(p, int))
+    return [flat] if flat else [p for p in given if not isinstance(p, int)]
 
 
 def _clean(
@@ -219,7 +239,9 @@ def _clean(
         _note(problems, table, raw, short, "length", f"shorter than {max(part) + 1} cycles")
         usable &= ~(empty | illegal | short)
         table[f"text_{i}"] = text
-        table[f"cut_{i}"] = ["".join(t[p] for p in part) if ok else "" for t, ok in zip(text, usable)]
+        table[f"cut_{i}"] = [
+            "".join(t[p] for p in part) if ok else "" for t, ok in zip(text, usable)
+        ]
     lengths = table.loc[usable, "text_0"].str.len()
     odd = usable & (table["text_0"].str.len() != (lengths.mode().iloc[0] if len(lengths) else 0))
     _note(problems, table, table["text_0"], odd, "lengths differ", "not as long as the others")
@@ -240,7 +262,9 @@ def _note(
     detail: str | pd.Series[str],
 ) -> None:
     if where.any():
-        found = pd.DataFrame({"row": table["row"], "barcode": barcodes, "kind": kind, "detail": detail})
+        found = pd.DataFrame(
+            {"row": table["row"], "barcode": barcodes, "kind": kind, "detail": detail}
+        )
         problems.append(found[where])
 
 
@@ -258,11 +282,17 @@ def _refuse_unusable(
     reason = str(worst.index[0]) if len(worst) else "empty"
     cycles = sum(map(len, positions))
     advice = {
-        "length": f"barcodes are shorter than the {cycles} cycles: give `library.cycles`, or fewer cycles",
-        "letters": "barcodes have letters other than A, C, G, T: is `library.barcode` the right column?",
+        "length": (
+            f"barcodes are shorter than the {cycles} cycles: give `library.cycles`, or fewer cycles"
+        ),
+        "letters": (
+            "barcodes have letters other than A, C, G, T: is `library.barcode` the right column?"
+        ),
         "empty": "there are no barcodes: is `library.barcode` the right column?",
     }[reason]
-    raise InputError(f"only {usable.sum()} of {len(table)} rows of the library can be used; {advice}")
+    raise InputError(
+        f"only {usable.sum()} of {len(table)} rows of the library can be used; {advice}"
+    )
 
 
 def _assemble(
@@ -294,8 +324,9 @@ def _assemble(
     flat = (table["guide"] + "\n" + table["gene"]).str.lower().str.replace(r"[-_ ]", "", regex=True)
     control = flat.str.contains(pattern, regex=False) if pattern else pd.Series(False, table.index)
     ends = np.cumsum([0, *map(len, positions)])
-    report = LibraryReport(len(table), len(unique), int(distance.min()) if len(unique) > 1 else 0,
-                           _gather(problems))
+    report = LibraryReport(
+        len(table), len(unique), int(distance.min()) if len(unique) > 1 else 0, _gather(problems)
+    )
     return Library(
         codes=unique,
         next_base=_next_base(table, first, positions),
@@ -304,11 +335,13 @@ def _assemble(
         genes=genes,
         ambiguous=shared,
         controls=control.groupby(table["word"]).all().to_numpy(bool),
-        entries=table[["row", "text_0", "guide", "gene", "word"]].rename(columns={"text_0": "barcode"}),
+        entries=table[["row", "text_0", "guide", "gene", "word"]].rename(
+            columns={"text_0": "barcode"}
+        ),
         report=report,
-        parts=tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:])),
-        contiguous=len(positions) == 1 and positions[0] == tuple(
-            range(positions[0][0], positions[0][0] + len(positions[0]))),
+        parts=tuple(slice(int(a), int(b)) for a, b in pairwise(ends)),
+        contiguous=len(positions) == 1
+        and positions[0] == tuple(range(positions[0][0], positions[0][0] + len(positions[0]))),
     )
 
 

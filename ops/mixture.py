@@ -21,7 +21,7 @@ MAX_LOG_RATIO = 4.0
 # Weight of the population's brightness against that of the read itself, in cycles.
 PRIOR_CYCLES = 0.5
 # Rounds in which the brightness of a read and its bases are found from each other.
-ROUNDS = 2
+ROUNDS = 1
 
 
 @njit(cache=True, fastmath=True)
@@ -84,9 +84,7 @@ def _read(x, noise, states, lit, relative2, spread, mean, log_scale, loglik, log
             loglik[t, :] = 0.0
             log_amp[t, :] = log_scale
             continue
-        _cycle(
-            x[t], noise[t], states[t], lit, relative2, spread, log_scale, loglik[t], log_amp[t]
-        )
+        _cycle(x[t], noise[t], states[t], lit, relative2, spread, log_scale, loglik[t], log_amp[t])
         top = loglik[t].max()
         norm = 0.0
         for b in range(4):

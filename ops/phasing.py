@@ -133,7 +133,7 @@ def _solve(lag: Floats, lead: Floats) -> tuple[float, float]:
     values = np.concatenate([lag[0, 1:], lead[0, :-1]])
 
     def miss(rates: Floats) -> Floats:
-        leak = leak_matrix(cycles, *rates, np.zeros((2, cycles)))
+        leak = leak_matrix(cycles, float(rates[0]), float(rates[1]), np.zeros((2, cycles)))
         model = np.concatenate([np.diagonal(leak, -1), np.diagonal(leak, 1)])
         return np.asarray(weights * (model - values))
 

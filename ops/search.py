@@ -82,11 +82,26 @@ def _hold(found, mass, part, kind, count, index, value):  # type: ignore[no-unty
 
 @njit(cache=True)
 def _enumerate(  # type: ignore[no-untyped-def]
-    table, offset, lift, ends, last, kind, limit, filter_, exact, keys, values, found, mass, part, count
+    table,
+    offset,
+    lift,
+    ends,
+    last,
+    kind,
+    limit,
+    filter_,
+    exact,
+    keys,
+    values,
+    found,
+    mass,
+    part,
+    count,
 ):
     """Look up all words of `table` whose log-weight is at least `limit`.
 
-    `lift`: added to the log-weight of each word. `ends`: the base behind each word, `last`: how likely the last cycle has it (deletions only).
+    `lift` is added to the log-weight of each word; `ends` is the base behind each word, and `last`
+    how likely the last cycle has each base (for deletions only).
     """
     cycles = table.shape[0]
     cost = np.empty(3 * cycles)
@@ -202,8 +217,21 @@ def search_words(  # type: ignore[no-untyped-def]
                 high = max(high, tables[i, t, b])
             top += high
         count, budget = _enumerate(
-            table, offset, lift, ends, table[cycles - 1], 0, limit,
-            filter_, exact, keys, values, hold_found, hold_mass, hold_part, 0,
+            table,
+            offset,
+            lift,
+            ends,
+            table[cycles - 1],
+            0,
+            limit,
+            filter_,
+            exact,
+            keys,
+            values,
+            hold_found,
+            hold_mass,
+            hold_part,
+            0,
         )
         limits[i] = top + offset - budget
         for kind in range(1, 3):
@@ -214,8 +242,21 @@ def search_words(  # type: ignore[no-untyped-def]
                 _shifted(table, place, kind == 2, moved)
                 extra = offset + rate + (np.log(0.25) if kind == 1 else 0.0)
                 count, _ = _enumerate(
-                    moved, extra, lift, ends, table[cycles - 1], kind, limit,
-                    filter_, exact, keys, values, hold_found, hold_mass, hold_part, count,
+                    moved,
+                    extra,
+                    lift,
+                    ends,
+                    table[cycles - 1],
+                    kind,
+                    limit,
+                    filter_,
+                    exact,
+                    keys,
+                    values,
+                    hold_found,
+                    hold_mass,
+                    hold_part,
+                    count,
                 )
         for k in range(min(count, CANDIDATES)):
             best = -1

@@ -44,7 +44,9 @@ def decode_words(codes: NDArray[np.integer]) -> NDArray[np.object_]:
     if codes.shape[1] == 0:
         return np.full(len(codes), "", object)
     letters = np.frombuffer(BASES.encode(), np.uint8)[codes]
-    return np.ascontiguousarray(letters).view(f"S{codes.shape[1]}").ravel().astype(str).astype(object)
+    return (
+        np.ascontiguousarray(letters).view(f"S{codes.shape[1]}").ravel().astype(str).astype(object)
+    )
 
 
 def pack(codes: Codes) -> Words:
@@ -64,6 +66,7 @@ class WordIndex:
     """
 
     def __init__(self, words: Words, length: int) -> None:
+        """Fill filter and table."""
         size = 1 << max(4, int(np.ceil(np.log2(2 * max(len(words), 1)))))
         bits = 2 * min(length, EXACT_FILTER_LENGTH)
         self.exact = length <= EXACT_FILTER_LENGTH
@@ -89,7 +92,13 @@ def nearest_distance(codes: Codes, others: Codes | None = None) -> NDArray[np.in
     target = codes if others is None else others
     index = WordIndex(pack(target), codes.shape[1])
     distances: NDArray[np.int64] = _nearest(
-        pack(codes), codes.shape[1], others is None, index.filter, index.exact, index.keys, index.values
+        pack(codes),
+        codes.shape[1],
+        others is None,
+        index.filter,
+        index.exact,
+        index.keys,
+        index.values,
     )
     return distances
 
