@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
@@ -23,6 +22,9 @@ from poolvox.shared.ingest.layout import Layout
 from poolvox.shared.ingest.pattern import natural
 from poolvox.shared.ingest.readers import Header, read_planes
 from poolvox.shared.ingest.spec import AXES, RawSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Manifest", "Piece", "Problem", "TileKey"]
 
@@ -149,6 +151,8 @@ class Manifest:
     @cached_property
     def problems(self) -> pd.DataFrame:
         """One row per problem, in the order of the tiles."""
+        import pandas as pd
+
         columns = [
             "kind",
             "plate",
@@ -166,6 +170,8 @@ class Manifest:
     @cached_property
     def files(self) -> pd.DataFrame:
         """One row per file and tile: place, path and size in bytes."""
+        import pandas as pd
+
         columns = ["plate", "well", "tile", "organoid", "cycle", "channel", "z", "path", "bytes"]
         rows = [
             (*_four(key), p.cycle, p.channel, p.z, p.path, p.header.size if p.header else 0)

@@ -13,15 +13,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError, PoolvoxError
 from poolvox.shared.ingest.omexml import micrometres, ome_images, parse_xml, strip_namespace
 from poolvox.shared.ingest.tiff import Page, TiffDirectory, read_directory
+
+if TYPE_CHECKING:
+    import tifffile
 
 __all__ = ["Header", "Scene", "describe", "is_image", "read_planes"]
 
@@ -276,6 +278,8 @@ def _metaxpress(text: str) -> dict[str, float]:
 
 
 def _read_tiff(path: Path, scene: Scene, planes: Iterable[int]) -> list[NDArray[Any]]:
+    import tifffile
+
     wanted = [scene.pages[plane] if scene.pages else plane for plane in planes]
     # With its metadata tifffile would open the other files of an OME set as well.
     with tifffile.TiffFile(path, is_ome=False, is_imagej=False) as tif:

@@ -230,6 +230,12 @@ UNCLEAR = [
     ("count differs", (10, *IMAGE), {"channels": list("abcde")}, "10 pages.*5 channels"),
     ("both fit", (5, *IMAGE), {"channels": list("abcde"), "cycles": [1, 2, 3, 4, 5]}, "axes"),
     ("twice as long", (5, 5, *IMAGE), {"channels": list("abcde")}, "5 x 5 pages.*axes"),
+    (
+        "two of one length",
+        (5, 5, *IMAGE),
+        {"channels": list("abcde"), "voxel_size": [2, 1, 1]},
+        "5 x 5 pages.*axes",
+    ),
     ("does not divide", (7, *IMAGE), {"channels": ["a", "b"], "axes": "zcyx"}, "do not divide"),
     ("too few axes", (6, *IMAGE), {"axes": "yx"}, "do not divide"),
     ("transposed", (4, 3, *IMAGE), {"axes": "yxz"}, "4 axes"),
