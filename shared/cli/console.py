@@ -6,13 +6,22 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Json", "Quiet", "complain", "count", "say", "say_json", "show_path", "table"]
-
-from typing import Annotated
+__all__ = [
+    "Json",
+    "Quiet",
+    "complain",
+    "count",
+    "named",
+    "say",
+    "say_json",
+    "show_path",
+    "size",
+    "table",
+]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only failures and the result.")]
 Json = Annotated[bool, typer.Option("--json", help="Write the result as JSON.")]

@@ -41,8 +41,8 @@ def load_pipeline(name: str) -> Pipeline:
     if name not in known:
         near = get_close_matches(name, known, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        listed = ", ".join(known) or "none: poolvox is not installed properly"
-        raise ConfigError(f"there is no pipeline {name!r}{hint} Installed are: {listed}")
+        listed = ", ".join(known) or "none, so poolvox is not installed properly"
+        raise ConfigError(f"there is no pipeline {name!r}; installed are {listed}{hint}")
     try:
         return cast("Pipeline", known[name]())
     except Exception as error:

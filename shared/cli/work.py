@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from poolvox.shared.engine.pipeline import Pipeline
     from poolvox.shared.report import Section
 
-__all__ = ["Job", "open_job", "perform", "report_summary", "write_run_report"]
+__all__ = ["Job", "open_job", "perform", "report_summary", "summary_facts", "write_run_report"]
 
 REPORT_NAME = "report.html"
 REPORT_LOG = "journal/logs/report.log"
