@@ -145,7 +145,9 @@ def _thresholded(
 @kernel
 def _costes(a: Floats, b: Floats, slope: float, offset: float, out: Floats) -> None:
     """Voxels leave the background one by one as the pair of thresholds comes down the line."""
-    level = np.minimum(a, (b - offset) / slope)
+    # The second channel on the scale of the first: equal values meet one threshold exactly.
+    matched = (b - offset) / slope
+    level = np.minimum(a, matched)
     order = np.argsort(level)
     da, db = a - a.mean(), b - b.mean()
     sa, sb, saa, sbb, sab = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -160,12 +162,11 @@ def _costes(a: Floats, b: Floats, slope: float, offset: float, out: Floats) -> N
             if spread > 0 and n * sab - sa * sb <= 0:
                 cut = n
     ta = level[order[cut]]
-    tb = slope * ta + offset
     own = np.zeros(4)
     for i in range(len(a)):
         above = level[i] >= ta
-        own[0] += a[i] if above or a[i] >= ta else 0.0
-        own[1] += b[i] if above or b[i] >= tb else 0.0
+        own[0] += a[i] if a[i] >= ta else 0.0
+        own[1] += b[i] if matched[i] >= ta else 0.0
         own[2] += a[i] if above else 0.0
         own[3] += b[i] if above else 0.0
     if own[0] > 0:

@@ -51,7 +51,7 @@ def describe_radial(ndim: int, options: RadialOptions) -> tuple[Feature, ...]:
             "",
             (
                 "standard deviation over mean of the mean intensities of the shell's "
-                f"{SECTORS} {sectors} round the centre; {where}"
+                f"{SECTORS} {sectors} round the centre, a voxel between some of them being divided; {where}"
             ),
             "",
             "[0, inf)",
@@ -99,9 +99,16 @@ def innermost(place: Floats, border: Floats) -> int:
 
 
 @kernel
-def _sector(z: float, y: float, x: float, flat: int) -> int:
-    last = abs(y) > abs(x) if flat else z > 0
-    return 4 * (1 if y > 0 else 0) + 2 * (1 if x > 0 else 0) + (1 if last else 0)
+def _share(z: float, y: float, x: float, flat: int, sector: int) -> float:
+    """How much of a voxel belongs to a sector; one on a border between some is divided."""
+    share = 1.0
+    third = abs(y) - abs(x) if flat else z
+    for bit, side in ((1, third), (2, x), (4, y)):
+        if side == 0:
+            share /= 2
+        elif (side > 0) != (sector & bit > 0):
+            return 0.0
+    return share
 
 
 @kernel
@@ -120,9 +127,10 @@ def _shells(
             z, y, x = place[i, 0] - centre[0], place[i, 1] - centre[1], place[i, 2] - centre[2]
             reach = np.sqrt(z * z + y * y + x * x)
             shell = min(int(shells * reach / (reach + border[first + i])), shells - 1)
-            sector = _sector(z, y, x, layout.flat)
-            sums[shell, sector] += values[first + i]
-            counts[shell, sector] += 1
+            for sector in range(SECTORS):
+                share = _share(z, y, x, layout.flat, sector)
+                sums[shell, sector] += share * values[first + i]
+                counts[shell, sector] += share
         _summarise(sums, counts, out[k])
 
 

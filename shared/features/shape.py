@@ -155,7 +155,10 @@ def _axes(ndim: int) -> tuple[Feature, ...]:
             Feature(
                 "Orientation_degree",
                 "degree",
-                "angle of the major axis to the x axis, towards y; NaN when round",
+                (
+                    "angle of the major axis to the x axis, towards y, NaN when round; "
+                    "CellProfiler's is from the y axis: 90 minus this"
+                ),
                 "",
                 "(-90, 90]",
             ),

@@ -22,7 +22,7 @@ __all__ = ["border_measure", "directions", "euler_number", "patterns"]
 CORNERS = tuple(product((0, 1), repeat=3))
 
 
-def directions(ndim: int) -> list[tuple[int, int, int]]:
+def directions(ndim: int) -> list[tuple[int, ...]]:
     """Half of the neighbours of a voxel, one of each opposite pair: 4 in a plane, 13 in space."""
     steps = [d for d in product((-1, 0, 1), repeat=3) if d > (0, 0, 0)]
     return [d for d in steps if ndim == 3 or d[0] == 0]
@@ -42,17 +42,20 @@ def border_measure(objects: Objects, counted: Floats) -> Floats:
     scale = objects.layout.spacing
     lengths = np.linalg.norm(np.array(steps) * scale, axis=1)
     weights = _direction_weights(np.array(steps) * scale / lengths[:, None], objects.ndim)
-    crossings = counted @ np.array([_crossings(step) for step in steps]).T
     factor = 2.0 if objects.ndim == 3 else np.pi / 2
-    return np.asarray(crossings @ (weights / lengths) * factor * objects.voxel_size)
+    total = np.zeros(len(objects))
+    # One direction after the other: a matrix product rounds differently with the number of rows.
+    for step, share in zip(steps, weights / lengths):
+        total += (counted * _crossings(step)).sum(axis=1) * share
+    return total * (factor * objects.voxel_size)
 
 
 def euler_number(counted: Floats) -> Floats:
     """(K,) components minus tunnels plus cavities, voxels that share a corner being connected."""
-    return np.round(counted @ _euler_table())
+    return np.round((counted * _euler_table()).sum(axis=1))
 
 
-def _crossings(step: tuple[int, int, int]) -> Floats:
+def _crossings(step: tuple[int, ...]) -> Floats:
     """Crossings of the border along `step` per pattern; a pair is seen in several patterns."""
     seen = 2.0 ** (3 - sum(map(abs, step)))
     table = np.zeros(256)
