@@ -22,9 +22,13 @@ NUCLEAR = ("dapi", "hoechst", "nuclei", "nuclear", "draq5", "h33342")
 
 
 class RawImages(Model):
-    """The raw images: those of the sequencing cycles."""
+    """The raw images: those of the sequencing cycles, and of the phenotype where there are any.
+
+    The phenotype images are not joined to the cells yet; the report says so.
+    """
 
     sbs: RawSpec
+    phenotype: RawSpec | None = None
 
 
 class SegmentConfig(Model):

@@ -69,6 +69,11 @@ class OpsPipeline:
         units.append(layout.calls(manifest.tiles))
         return units
 
+    def problems(self, config: OpsConfig) -> list[tuple[str, str]]:
+        """Tiles with bad files, and why."""
+        manifest = scan(config.raw.sbs, Path("/"), config.plate)
+        return [(str(tile), reason) for tile, reason in manifest.bad.items()]
+
     def sections(self, config: OpsConfig) -> list[Section]:
         """Tell the report what happened, from the files of the run."""
         from poolvox.ops.sections import make_sections

@@ -1,7 +1,270 @@
 """The chapters of a report on a pooled screen."""
 
-from poolvox.shared.report.section import Section
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from poolvox.ops.config import OpsConfig
+from poolvox.ops.signal import Corrections
+from poolvox.ops.steps import Folder, load_signal
+from poolvox.shared.report.figures import (
+    show_curves,
+    show_histogram,
+    show_montage,
+    show_plate,
+)
+from poolvox.shared.report.section import Figure, Section, Table
+from poolvox.shared.store import open_plate, read_table
+
+__all__ = ["make_sections"]
+
+# Side of the part of a tile that is shown, in pixels.
+SHOWN = 256
+# False discovery rates at which what is called is counted.
+RATES = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2])
+KEYS = ["Metadata_Well", "Metadata_Tile"]
 
 
-def make_sections(config):
-    return []
+def make_sections(config: OpsConfig) -> list[Section]:
+    """Tell what a run found, from its files; chapters without files are left out."""
+    folder = Folder(config.output)
+    makers = (_images, _alignment, _signal, _reads, _cells, _left_out)
+    return [section for maker in makers for section in maker(config, folder)]
+
+
+def _images(config: OpsConfig, folder: Folder) -> Iterator[Section]:
+    if config.store.images == "none" or not (folder.plate.exists()):
+        return
+    plate = open_plate(folder.plate)
+    fields = [plate[well][tile] for well in plate.wells for tile in plate[well].tiles]
+    field = next((field for field in fields if field.exists and field.complete), None)
+    if field is None:
+        return
+    image = field.image()
+    window = {axis: _middle(image.sizes[axis]) for axis in "yx"}
+    shown = image.isel(window).isel(t=[0, -1]).to_numpy()
+    names = [str(name) for name in image["c"].to_numpy()]
+    labels = field.labels("cells").isel(window).to_numpy()
+    planes = [shown[t, c] for t in (0, -1) for c in range(len(names))]
+    titles = [f"{when}, {name}" for when in ("first cycle", "last cycle") for name in names]
+    caption = (
+        f"The middle of tile {field.path.name} of well {field.path.parent.parent.name}"
+        f"{field.path.parent.name}, aligned; outlines are cells."
+    )
+    figure = show_montage(
+        planes,
+        caption,
+        titles=titles,
+        labels=[labels] * len(planes),
+        spacing=(field.spacing["y"], field.spacing["x"]),
+        columns=len(names),
+    )
+    yield Section("Sequencing images", figures=(figure,))
+
+
+def _alignment(config: OpsConfig, folder: Folder) -> Iterator[Section]:
+    paths = sorted((folder.root / "parts" / "images").glob("*.parquet"))
+    if not paths:
+        return
+    planes = pd.concat([read_table(path) for path in paths], ignore_index=True)
+    seen = planes[np.isfinite(planes["Align_Residual"])]
+    by_cycle = seen.groupby("Align_Cycle")["Align_Residual"]
+    drift = np.hypot(planes["Align_ShiftY"], planes["Align_ShiftX"])
+    curves = {
+        "median": (by_cycle.median().index, by_cycle.median()),
+        "95th percentile": (by_cycle.quantile(0.95).index, by_cycle.quantile(0.95)),
+    }
+    bad = planes[~planes["Align_Trusted"].astype(bool)]
+    tables = []
+    if len(bad):
+        columns = [*KEYS, "Align_Cycle", "Align_Channel", "Align_Residual", "Align_Reason"]
+        tables.append(Table(bad[columns], "Planes that are not trusted"))
+    yield Section(
+        "Alignment",
+        "Every plane is aligned to the first cycle. What is left is measured on reads and nuclei "
+        "that took no part in finding the transform.",
+        facts=(
+            ("planes", f"{len(planes):,}"),
+            ("residual of 95 % of planes", f"{seen['Align_Residual'].quantile(0.95):.2f} pixels"),
+            ("largest drift", f"{drift.max():.1f} pixels"),
+            ("planes not trusted", f"{len(bad):,}"),
+        ),
+        tables=tuple(tables),
+        figures=(
+            show_curves(
+                curves, "What is left after alignment.", x="cycle", y="residual", y_unit="pixels"
+            ),
+        ),
+    )
+
+
+def _signal(config: OpsConfig, folder: Folder) -> Iterator[Section]:
+    path = folder.signal("plate")
+    if not path.exists():
+        return
+    corrections, model = load_signal(path)
+    cycles = np.arange(1, corrections.cycles + 1)
+    gains = {
+        channel: (cycles, corrections.gain[:, k] / corrections.gain[0, k])
+        for k, channel in enumerate(corrections.channels)
+    }
+    bases = {base: (cycles, corrections.composition[:, k]) for k, base in enumerate("ACGT")}
+    yield Section(
+        "Signal",
+        "Found from the light of the reads alone, without a look at the library.",
+        facts=(
+            ("reads in the estimate", f"{corrections.reads:,}"),
+            ("phasing per cycle", f"{corrections.phasing:.2%}"),
+            ("pre-phasing per cycle", f"{corrections.prephasing:.2%}"),
+            ("wrong bases per read and cycle", f"{model.substitution.mean():.2%}"),
+        ),
+        tables=(_crosstalk(corrections),),
+        figures=(
+            show_curves(
+                gains, "Brightness of each channel over the first cycle.", x="cycle", y="brightness"
+            ),
+            show_curves(bases, "Share of each base.", x="cycle", y="share of reads"),
+        ),
+    )
+
+
+def _crosstalk(corrections: Corrections) -> Table:
+    states = corrections.states.mean(axis=0)
+    relative = states / np.maximum(states.max(axis=1, keepdims=True), 1e-9)
+    frame = pd.DataFrame(relative, columns=list(corrections.channels)).round(3)
+    frame.insert(0, "base", list("ACGT"))
+    return Table(
+        frame, "Crosstalk: light of each base over that in its brightest channel, all cycles"
+    )
+
+
+def _reads(config: OpsConfig, folder: Folder) -> Iterator[Section]:
+    path = folder.table("reads")
+    if not path.exists():
+        return
+    columns = ["Metadata_Label", "Read_Barcode", "Read_QValue", "Read_Decoy", "Read_Posterior"]
+    reads = read_table(path, [*columns, "Read_SNR"])
+    inside = reads[reads["Metadata_Label"] > 0]
+    mapped = inside["Read_Barcode"] != ""
+    decoys = inside["Read_Decoy"] & (inside["Read_Posterior"] > 0.5)
+    share = {
+        "library": (RATES * 100, _below(inside["Read_QValue"], ~inside["Read_Decoy"])),
+        "decoys": (RATES * 100, _below(inside["Read_QValue"], inside["Read_Decoy"])),
+    }
+    yield Section(
+        "Reads",
+        "Decoys are as many words as the library has, of the same composition and distance, that "
+        "no cell carries: what maps to them by chance tells how many library reads do.",
+        facts=(
+            ("reads", f"{len(reads):,}"),
+            ("reads in cells", f"{len(inside):,} ({_part(len(inside), len(reads))})"),
+            ("reads in cells that map", _part(int(mapped.sum()), len(inside))),
+            ("reads in cells that map to decoys", _part(int(decoys.sum()), len(inside))),
+        ),
+        figures=(
+            show_curves(
+                share,
+                "Share of the reads in cells that map, by the rate of false ones accepted.",
+                x="false discovery rate",
+                x_unit="%",
+                y="share of reads",
+            ),
+            show_histogram(
+                {"mapped": inside.loc[mapped, "Read_SNR"], "not": inside.loc[~mapped, "Read_SNR"]},
+                "Brightness of the reads in cells.",
+                label="signal-to-noise ratio in the sum of all planes",
+            ),
+        ),
+    )
+
+
+def _cells(config: OpsConfig, folder: Folder) -> Iterator[Section]:
+    path = folder.table("cells")
+    if not path.exists():
+        return
+    names = ["Metadata_Well", "Metadata_Guide", "Metadata_Barcode", "Call_QValue", "Call_Doublet"]
+    cells = read_table(path, [*names, "Call_Reads", "Call_Decoy"])
+    if not len(cells):
+        yield Section("Cells", "No cell was found.")
+        return
+    called = cells["Metadata_Barcode"] != ""
+    guides = cells.loc[called, "Metadata_Guide"].value_counts()
+    wells = cells.assign(called=called).groupby("Metadata_Well")["called"].mean()
+    target = ~cells["Call_Decoy"].astype(bool)
+    rates = {"cells": (RATES * 100, _below(cells["Call_QValue"], target))}
+    figures: list[Figure] = [
+        show_curves(
+            rates,
+            "Share of the cells that are called, by the rate of wrong calls accepted.",
+            x="false discovery rate",
+            x_unit="%",
+            y="share of cells",
+        ),
+        show_histogram(cells["Call_Reads"], "Reads of the best barcode.", label="reads per cell"),
+        show_plate(
+            {str(w): float(v) for w, v in wells.items()},
+            "Share of the cells that are called.",
+            label="called",
+        ),
+    ]
+    if len(guides):
+        figures.append(show_histogram(guides, "Cells of each guide.", label="cells per guide"))
+    yield Section(
+        "Cells",
+        f"Called at a false discovery rate of {config.decode.fdr:.1%}.",
+        facts=(
+            ("cells", f"{len(cells):,}"),
+            ("called", f"{int(called.sum()):,} ({_part(int(called.sum()), len(cells))})"),
+            ("guides seen", f"{len(guides):,}"),
+            ("median cells per guide", f"{guides.median():.0f}" if len(guides) else "none"),
+            (
+                "called cells that likely carry two barcodes",
+                _part(int((cells.loc[called, "Call_Doublet"] > 0.5).sum()), int(called.sum())),
+            ),
+        ),
+        tables=(Table(_well_table(cells, called), "Wells"),),
+        figures=tuple(figures),
+    )
+
+
+def _left_out(config: OpsConfig, folder: Folder) -> Iterator[Section]:
+    if config.raw.phenotype is not None:
+        yield Section(
+            "Phenotype",
+            "The configuration names phenotype images. This version does not join them to the "
+            "cells yet, so they were not looked at.",
+        )
+
+
+def _well_table(cells: pd.DataFrame, called: pd.Series[bool]) -> pd.DataFrame:
+    groups = cells.assign(called=called).groupby("Metadata_Well", sort=False)
+    table = pd.DataFrame(
+        {
+            "cells": groups.size(),
+            "called": groups["called"].sum(),
+            "share called": groups["called"].mean().round(3),
+            "guides": cells[called].groupby("Metadata_Well")["Metadata_Guide"].nunique(),
+        }
+    )
+    return table.rename_axis("well").reset_index()
+
+
+def _below(q: pd.Series[float], kept: pd.Series[bool]) -> NDArray[np.float64]:
+    """Share of all rows that are kept and have a q-value of at most each rate."""
+    values = np.sort(q[kept].to_numpy(float))
+    values = values[np.isfinite(values)]
+    share: NDArray[np.float64] = np.searchsorted(values, RATES, side="right") / max(len(q), 1)
+    return share
+
+
+def _part(count: int, total: int) -> str:
+    return f"{count / total:.1%}" if total else "none"
+
+
+def _middle(size: int) -> slice:
+    start = max((size - SHOWN) // 2, 0)
+    return slice(start, min(start + SHOWN, size))

@@ -30,7 +30,7 @@ from poolvox.ops.decode import (
     reads_frame,
 )
 from poolvox.ops.decoys import make_decoys
-from poolvox.ops.library import Library, load_library
+from poolvox.ops.library import Library, LibrarySpec, load_library
 from poolvox.ops.parts import TileReads, load_reads, save_reads
 from poolvox.ops.segment import SegmentSettings, segment_cells, segment_nuclei
 from poolvox.ops.signal import Corrections, apply_corrections, estimate_corrections
@@ -114,8 +114,12 @@ def image_tile(
     bases = sample_bases(images, alignment.transforms, spots, optics.bases)
     near = near_cells(cells, spots["y"].to_numpy(), spots["x"].to_numpy())
     objects = find_objects(nuclei, spacing=1.0)
+    y, x, peak, snr = (spots[name].to_numpy(np.float32) for name in ("y", "x", "peak", "snr"))
     reads = TileReads(
-        *(spots[name].to_numpy(np.float32) for name in ("y", "x", "peak", "snr")),
+        y=y,
+        x=x,
+        peak=peak,
+        snr=snr,
         intensity=bases.intensity,
         noise=bases.noise,
         near=near.cells,
@@ -229,8 +233,7 @@ def call_plate(
 
 @lru_cache(maxsize=4)
 def _codebook(library: str, cycles: int, seed: int) -> tuple[Library, Codebook]:
-    spec = OpsConfig.model_fields["library"].annotation.model_validate_json(library)
-    found = load_library(spec, cycles)
+    found = load_library(LibrarySpec.model_validate_json(library), cycles)
     decoys = make_decoys(found, np.random.default_rng([seed, 0]))
     return found, Codebook.make(found, decoys)
 
@@ -278,7 +281,7 @@ def _reach(nuclei: NDArray[np.int32], config: OpsConfig, optics: Optics) -> floa
 
 
 def _write_planes(folder: Folder, tile: TileKey, alignment: Alignment) -> None:
-    names = {name: f"Align_{name.title().replace('_', '')}" for name in alignment.table}
+    names = {n: "Align_" + str(n).title().replace("_", "") for n in alignment.table}
     write_table(_keyed(alignment.table.rename(columns=names), tile), folder.planes(str(tile)))
 
 
@@ -315,7 +318,7 @@ def _sample(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
     """Light and relative noise of reads from tiles spread evenly over those that are there."""
     there = [tile for tile in tiles if folder.reads(tile).exists()]
-    steps = np.linspace(0, len(there) - 1, min(SAMPLE_TILES, len(there))) if there else []
+    steps = np.linspace(0, max(len(there) - 1, 0), min(SAMPLE_TILES, len(there)))
     lights, noises = [], []
     for k in np.unique(np.round(steps).astype(int)):
         reads = load_reads(folder.reads(there[k]))

@@ -15,12 +15,12 @@ LIBRARY_NAMES = ("*librar*.csv", "*librar*.tsv", "*barcode*.csv", "*.csv", "*.ts
 TAIL = """\
 library:
   file: {library}
-  barcode: barcode          # column of the barcodes; two columns, [first, second], where guides carry two
+  barcode: barcode          # its column; [first, second] where guides carry two barcodes
   guide: sgRNA              # column of the guides' names
   gene: gene_symbol
   controls: nontargeting    # what the names of control guides or genes hold
-  # cycles: [1, 2, 3, 5]    # positions of the barcode that were imaged, where not the first ones
-chemistry: four-colour      # four-colour, three-colour(dark: G), two-colour, or {{A: [red], C: [red, green], …}}
+  # cycles: [1, 2, 3, 5]    # bases of the barcode that were imaged, if not the first ones
+chemistry: four-colour      # or three-colour(dark: G), two-colour, {{A: [red], C: [red, green] …}}
 align:
   max_shift: 100            # pixels; no cycle drifts further
   max_residual: 0.75        # pixels; tiles that are further off are flagged
@@ -39,7 +39,7 @@ store:
 
 
 def write_template(folder: Path) -> str:
-    """Look at the files in `folder` and write a configuration that runs, or says what is unclear."""
+    """Write a configuration for the files in `folder` that runs, or says what is unclear."""
     found = guess(folder, "ops")
     name = folder.resolve().name
     head = [

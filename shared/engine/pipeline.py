@@ -46,6 +46,9 @@ class Pipeline(Protocol):
         their reason.
         """
 
+    def problems(self, config: Any) -> list[tuple[str, str]]:
+        """Name the places that will fail, with the reason, from the files' names and headers."""
+
     def sections(self, config: Any) -> list[Section]:
         """Tell the report what happened, from the files of the run alone."""
 

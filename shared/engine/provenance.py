@@ -134,7 +134,7 @@ def versions() -> dict[str, str]:
 
 def host() -> dict[str, Any]:
     """What kind of machine this is, not which."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     return {
         "system": platform.system(),

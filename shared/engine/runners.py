@@ -197,7 +197,7 @@ def _lost(key: str, worker: _Process) -> Outcome:
 
 def _loaded_limits() -> Callable[[], None]:
     """Remember the thread numbers of the libraries, to be restored by the call of the result."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     restore: Callable[[], None] = threadpool_limits(limits=None).restore_original_limits
     return restore

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import zarr
-from numcodecs import Blosc  # type: ignore[import-untyped]
+from numcodecs import Blosc
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import BloscCodec
 
