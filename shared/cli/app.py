@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from poolvox.shared.cli import experiments, folders, images, runs
+from poolvox.shared.cli import experiments, folders, images, objects, runs
 from poolvox.shared.cli.console import complain, say
 from poolvox.shared.errors import PoolvoxError
 
@@ -51,6 +51,7 @@ for _command in (
     folders.verify,
     images.convert,
     images.validate,
+    objects.evaluate,
 ):
     app.command()(_command)
 
