@@ -64,7 +64,7 @@ def describe_curvature(ndim: int, options: CurvatureOptions) -> tuple[Feature, .
                 f"for a ball, 0 for a ring {on}"
             ),
             "",
-            "(-inf, 2 times parts]",
+            "(-inf, inf)",
         ),
         Feature(
             "ShapeIndex",

@@ -51,7 +51,8 @@ def describe_radial(ndim: int, options: RadialOptions) -> tuple[Feature, ...]:
             "",
             (
                 "standard deviation over mean of the mean intensities of the shell's "
-                f"{SECTORS} {sectors} round the centre, a voxel between some of them being divided; {where}"
+                f"{SECTORS} {sectors} round the centre, a voxel between some of them being "
+                f"divided; {where}"
             ),
             "",
             "[0, inf)",

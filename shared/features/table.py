@@ -157,7 +157,9 @@ def _named(
         )
     columns: dict[str, Floats] = {}
     for feature in features:
-        values = np.asarray(found[feature.name], dtype=np.float64).reshape(len(objects), -1)
+        values = np.asarray(found[feature.name], dtype=np.float64).reshape(
+            len(objects), max(1, len(feature.parameters))
+        )
         names = feature.columns(tuple(signal.name for signal in signals))
         for name, column in zip(names, values.T, strict=True):
             columns[f"{compartment}_{group.name}_{name}"] = np.ascontiguousarray(column)

@@ -81,31 +81,25 @@ FORMULAS = {
 def describe_texture(ndim: int, options: TextureOptions) -> tuple[Feature, ...]:
     """What the group returns for `ndim` axes."""
     ibsi = "doi:10.1148/radiol.2020191145"
-    pairs = (
-        f"p: symmetric co-occurrence of {options.levels} grey levels"
-        + (
-            " between least and greatest value of the object"
-            if options.bin_width is None
-            else f" of width {options.bin_width:g} from the least value of the object"
-        )
-        + (
-            "; both voxels in the object; mean or range (greatest - least) over "
-            f"{4 if ndim == 2 else 13} directions, steps of the given distance rounded "
-            "to the grid, equal ones once"
-        )
+    grey = (
+        "between least and greatest value of the object"
+        if options.bin_width is None
+        else f"of width {options.bin_width:g} from the least value of the object"
     )
-    scales = tuple(f"{d:g}um_{kind}" for d in options.distances_um for kind in ("mean", "range"))
-    features = [
-        Feature(
-            name,
-            FORMULAS[name][0],
-            f"{FORMULAS[name][1]}; {pairs}",
-            ibsi,
-            FORMULAS[name][2],
-            scales,
-        )
-        for name in MEASURES
-    ]
+    pairs = (
+        f"p: symmetric co-occurrence of {options.levels} grey levels {grey}, both voxels in the "
+        f"object, over {4 if ndim == 2 else 13} directions, steps of the given distance rounded "
+        "to the grid, equal ones once"
+    )
+    scales = tuple(f"{d:g}um" for d in options.distances_um)
+    features = []
+    for name in MEASURES:
+        unit, formula, range_ = FORMULAS[name]
+        width = "[0, 2]" if name == "Correlation" else "[0, inf)"
+        mean = f"{formula}; mean over directions. {pairs}"
+        spread = f"{formula}; greatest minus least over directions. {pairs}"
+        features.append(Feature(name, unit, mean, ibsi, range_, scales))
+        features.append(Feature(f"{name}Range", unit, spread, ibsi, width, scales))
     sigmas = tuple(f"{s:g}um" for s in options.sigmas_um)
     features.append(
         Feature(
@@ -151,7 +145,8 @@ def measure_texture(objects: Objects, signal: Signal, options: TextureOptions) -
         levels=options.levels,
         bin_width=options.bin_width,
     )
-    found = {name: table[..., i].reshape(len(objects), -1) for i, name in enumerate(MEASURES)}
+    found = {name: table[:, :, 0, i] for i, name in enumerate(MEASURES)}
+    found |= {f"{name}Range": table[:, :, 1, i] for i, name in enumerate(MEASURES)}
     halves = tuple(gaussian_kernels(s, objects.layout.spacing) for s in options.sigmas_um)
     weights = tuple(inside_weights(objects, half) for half in halves)
     energies = np.full((len(objects), len(halves)), np.nan)

@@ -93,7 +93,7 @@ def test_large_offset_costs_no_digits():
     noise = np.random.default_rng(0).standard_normal(mask.shape)
     low, high = (one(mask, noise + base, "intensity", 1) for base in (0, 1e7))
     for name in ("Std_i", "Skewness_i", "Kurtosis_i", "EdgeStd_i", "MAD_i"):
-        assert high[name] == pytest.approx(low[name], rel=1e-6)
+        assert high[name] == pytest.approx(low[name], rel=1e-5)
 
 
 def test_steps_of_co_occurrence_are_physical():
@@ -114,10 +114,10 @@ def test_stripes_show_in_the_range_over_directions():
     options = TextureOptions(distances_um=(1.0,), levels=2)
     row = one(mask, stripes, "texture", 0.5, options)
     # Two pixels on, every level is the other one; along the stripes none is.
-    assert row["Contrast_i_1um_range"] == pytest.approx(1)
+    assert row["ContrastRange_i_1um"] == pytest.approx(1)
     noise = np.random.default_rng(0).integers(0, 2, mask.shape)
     row = one(mask, noise, "texture", 0.5, options)
-    assert row["Contrast_i_1um_range"] < 0.1
+    assert row["ContrastRange_i_1um"] < 0.1
 
 
 def test_patterns_of_flat_and_checkered_cells():
@@ -195,7 +195,7 @@ def test_planted_spots(spacing):
     row = one(mask, image, "spots", spacing, SpotsOptions(diameter_um=1.0, snr=8))
     assert row["Count_i"] == 4
     away = np.linalg.norm(planted, axis=1)
-    assert row["CentreDistance_um_i"] == pytest.approx(away.mean(), abs=0.3)
+    assert row["CentreDistance_um_i"] == pytest.approx(away.mean(), abs=spacing[0])
     assert row["BorderDistance_um_i"] == pytest.approx((6 - away).mean(), abs=0.5)
     assert 50 < row["Contrast_i"] < 200
     quiet = one(mask, 100 + 4 * rng.standard_normal(shape), "spots", spacing)
