@@ -61,7 +61,8 @@ def fit_planes(
     -------
     amplitude, error : (n,) arrays; NaN where most of the window lies outside of the plane
     """
-    return _fit(plane, points, 0.5 / sigma**2, float(pixel_noise))
+    amplitude, error = _fit(plane, points, 0.5 / sigma**2, float(pixel_noise))
+    return amplitude, error
 
 
 def unmix(
@@ -137,16 +138,19 @@ def _fit(plane, points, inverse, pixel_noise):  # type: ignore[no-untyped-def]
         for k in range(size):
             along[k] = np.exp(-((top + k - points[i, 0]) ** 2) * inverse)
             across[k] = np.exp(-((left + k - points[i, 1]) ** 2) * inverse)
-        total, square, mixed, g1, g2 = 0.0, 0.0, 0.0, 0.0, 0.0
+        total, square, mixed = np.float64(0), np.float64(0), np.float64(0)
+        g1, g2 = 0.0, 0.0
         across1, across2 = 0.0, 0.0
         for c in range(first_c, last_c):
             across1 += across[c]
             across2 += across[c] * across[c]
+        # Counts from one pixel of the window: large common levels would cost precision.
+        level = np.float32(plane[top + first_r, left + first_c])
         for r in range(first_r, last_r):
             line = plane[top + r]
             row, row_square, row_mixed = np.float32(0), np.float32(0), np.float32(0)
             for c in range(first_c, last_c):
-                v = np.float32(line[left + c])
+                v = np.float32(line[left + c]) - level
                 row += v
                 row_square += v * v
                 row_mixed += v * across[c]

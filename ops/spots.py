@@ -50,7 +50,7 @@ class SpotSettings:
     band : fine and coarse width of the band-pass, in pixels; fine keeps neighbours apart
     """
 
-    min_snr: float = 4.0
+    min_snr: float = 4.5
     band: tuple[float, float] = (0.75, 1.3)
 
 
@@ -119,14 +119,11 @@ def combine_bases(
         seen = np.flatnonzero(levels[:, 1] > 0)
         if not len(seen):
             continue
-        planes = (
-            images[cycle][np.asarray(channels)[seen]]
-            if not _contiguous(channels, seen)
-            else (images[cycle, channels[0] : channels[0] + len(channels)])
-        )
+        chosen = [channels[k] for k in seen.tolist()]
+        planes = _planes(images[cycle], chosen)
         part = weighted_sum(
             planes,
-            [transforms[cycle][channels[k]] for k in seen],
+            [transforms[cycle][c] for c in chosen],
             weights=1 / levels[seen, 1],
             ceilings=np.maximum(levels[seen, 0] + CEILING * levels[seen, 1], levels[seen, 2]),
         )
@@ -138,10 +135,12 @@ def combine_bases(
     return total
 
 
-def _contiguous(channels: Sequence[int], seen: NDArray[np.intp]) -> bool:
-    return len(seen) == len(channels) and list(channels) == list(
-        range(channels[0], channels[0] + len(channels))
-    )
+def _planes(cycle: Images, chosen: Sequence[int]) -> Images:
+    """Planes of a cycle; without a copy where they lie beside each other."""
+    first, last = chosen[0], chosen[-1] + 1
+    if list(chosen) == list(range(first, last)):
+        return cycle[first:last]
+    return cycle[list(chosen)]
 
 
 def find_spots(
@@ -233,7 +232,8 @@ def _merged(spots: pd.DataFrame, distance: float) -> pd.DataFrame:
     keep = _brightest(
         spots["y"].to_numpy(), spots["x"].to_numpy(), spots["peak"].to_numpy(), distance
     )
-    return spots[keep].reset_index(drop=True)
+    merged: pd.DataFrame = spots[keep].reset_index(drop=True)
+    return merged
 
 
 @njit(cache=True, nogil=True)

@@ -114,7 +114,7 @@ def expose(
     """One image of the camera; `channel` is None for the nuclear stain."""
     shape = spots.shape
     wide = Transform((float(scenery.margin),) * 2).after(transform.inverse())
-    light: Plane = np.full(shape, camera.background, np.float32)
+    light = np.full(shape, camera.background, np.float32)
     if channel is None:
         light += resample(scenery.nuclei, wide, shape)
     else:
@@ -137,8 +137,7 @@ def photograph(
 
 def _vignette(shape: tuple[int, ...], loss: float) -> Plane:
     y, x = (np.linspace(-1, 1, size, dtype=np.float32) for size in shape)
-    falling: Plane = 1 - np.float32(loss) * (y[:, None] ** 2 + x**2) / 2
-    return falling
+    return np.asarray(1 - loss * (y[:, None] ** 2 + x**2) / 2, np.float32)
 
 
 def _digitise(light: Plane, camera: Camera, rng: np.random.Generator) -> NDArray[np.uint16]:

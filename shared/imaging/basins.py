@@ -28,6 +28,7 @@ def find_basins(
     (Y, X) labels from 1, 0 outside of the mask
     """
     relief = np.ascontiguousarray(relief, np.float32)
+    labels: NDArray[np.int32]
     labels, summits = _climb(relief, np.ascontiguousarray(mask))
     if len(summits) < 2:
         return labels

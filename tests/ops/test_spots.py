@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from poolvox.ops.align import align_tile
 from poolvox.ops.simulate import Camera, Layout, preset, simulate_tile
 from poolvox.ops.simulate.optics import stamp_spots
-from poolvox.ops.spots import combine_bases, find_spots, sample_bases
+from poolvox.ops.spots import SpotSettings, combine_bases, find_spots, sample_bases
 from poolvox.shared.errors import InputError
 from poolvox.shared.imaging.warp import Transform
 
@@ -56,9 +56,9 @@ def test_planted_spots_are_found_to_a_fraction_of_a_pixel(snr):
     images, transforms = planted(points, peaks)
     spots = find_spots(images, transforms, [0, 1, 2, 3])
     index = matched(spots, points)
-    assert np.mean(index >= 0) == 1
+    assert np.mean(index >= 0) > (0.95 if snr == 6 else 0.999)
     assert len(spots) < 60 * 1.1
-    off = spots[["y", "x"]].to_numpy()[index] - points
+    off = (spots[["y", "x"]].to_numpy()[index] - points)[index >= 0]
     assert np.sqrt(np.mean(off**2)) < (0.25 if snr == 6 else 0.12)
     assert spots["sigma"].iloc[0] == pytest.approx(1.5, rel=0.12)
 
@@ -203,10 +203,10 @@ def test_more_valid_codes_on_real_tissue_than_normalised_argmax():
     images = np.stack([tifffile.imread(MOUSE / f"cycle{i}.tif") for i in range(1, 5)])
     codes = set(pd.read_csv(MOUSE / "taglist.csv", encoding="utf-8-sig")["Code"])
     alignment = align_tile(images, bases=BASES, nuclear=None)
-    spots = find_spots(images, alignment.transforms, [0])
+    spots = find_spots(images, alignment.transforms, [0], settings=SpotSettings(min_snr=6))
     light = sample_bases(images, alignment.transforms, spots, BASES).intensity
     calls = np.array(list("GTAC"))[
         np.nan_to_num(light / np.nanpercentile(light, 98, axis=0)).argmax(axis=2)
     ]
     assert len(spots) > 700
-    assert np.mean([word in codes for word in map("".join, calls)]) > 0.631
+    assert np.mean([word in codes for word in map("".join, calls)]) > 0.66
