@@ -17,6 +17,7 @@ from poolvox.organoid3d.graph.summary import describe_graph
 
 __all__ = [
     "EDGE_KINDS",
+    "EdgeKind",
     "clark_evans",
     "describe_graph",
     "describe_nodes",

@@ -1,0 +1,272 @@
+"""Tables of a stack: nuclei, cells, organoids, and the edges between neighbours.
+
+The measuring engine of `poolvox.shared.features` does what concerns a single object; here come the
+features that need the tissue: the graph, the place in the organoid, and the organoid's summaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+import poolvox.organoid3d.harmonics  # noqa: F401  registers its group
+from poolvox.organoid3d.graph import (
+    EdgeKind,
+    describe_graph,
+    describe_nodes,
+    find_edges,
+    moran_i,
+    neighbour_statistics,
+    tissue_graph,
+)
+from poolvox.organoid3d.graph.describe import GRAPH_FEATURES, NODE_FEATURES
+from poolvox.organoid3d.position import (
+    POSITION_FEATURES,
+    Tissue,
+    measure_positions,
+    parent_of,
+)
+from poolvox.organoid3d.shape import ORGANOID_FEATURES, measure_contents, summarise_objects
+from poolvox.shared.errors import ConfigError
+from poolvox.shared.features import (
+    Feature,
+    choose_groups,
+    feature_dictionary,
+    find_objects,
+    group_names,
+    measure,
+)
+
+__all__ = [
+    "DEFAULT_GROUPS",
+    "MeasureSettings",
+    "describe_features",
+    "measure_nuclei",
+    "measure_organoids",
+    "tabulate_edges",
+]
+
+# Groups that need the tissue, beside those of the measuring engine.
+TISSUE_GROUPS = ("graph", "position")
+DEFAULT_GROUPS = ("shape", "intensity", "texture", "radial", "graph", "position")
+# Groups of the engine that say something of a whole organoid.
+ORGANOID_GROUPS = ("shape", "intensity", "harmonics")
+# What the neighbours of a nucleus are asked for, and how alike they are over the organoid.
+NEIGHBOUR_FEATURES = ("Shape_Volume_um3", "Shape_Sphericity", "Intensity_Mean")
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSettings:
+    """What is measured, and who counts as a neighbour.
+
+    Attributes
+    ----------
+    groups : names of groups, of the engine or `graph` and `position`
+    edges : how neighbours are found, see `find_edges`
+    reach : micrometres that nuclei grow before contacts are looked for
+    options : options of groups, such as `TextureOptions()`
+    """
+
+    groups: tuple[str, ...] = DEFAULT_GROUPS
+    edges: EdgeKind = "delaunay"
+    reach: float = 0.0
+    options: tuple[Any, ...] = field(default=())
+
+    def split(self) -> tuple[list[str], set[str]]:
+        """Groups of the engine, and those that need the tissue; unknown ones are refused."""
+        known = {*group_names(3), *TISSUE_GROUPS}
+        unknown = [name for name in self.groups if name not in known]
+        if unknown:
+            raise ConfigError(
+                f"there is no group of features {unknown[0]!r}: choose from "
+                f"{', '.join(sorted(known))}"
+            )
+        engine = [name for name in self.groups if name not in TISSUE_GROUPS]
+        return engine, set(self.groups) & set(TISSUE_GROUPS)
+
+
+def measure_nuclei(
+    labels: NDArray[np.integer],
+    images: Mapping[str, ArrayLike] | None = None,
+    *,
+    spacing: Sequence[float],
+    tissue: Tissue | None = None,
+    settings: MeasureSettings | None = None,
+    compartment: str = "Nuclei",
+) -> pd.DataFrame:
+    """Measure every nucleus, or cell, of a stack.
+
+    Parameters
+    ----------
+    labels : (Z, Y, X) array; 0 is background
+    images : channels by name, each (Z, Y, X)
+    spacing : (z, y, x) in micrometres
+    tissue : organoids, lumens and cells that the nuclei lie in, for positions
+    settings : what to measure
+    compartment : first part of the names of the columns
+
+    Returns
+    -------
+    One row per label, ascending: `Metadata_Label`, positions, and the features.
+
+    Examples
+    --------
+    >>> labels = np.zeros((8, 12, 12), int)
+    >>> labels[2:6, 3:9, 3:9] = 1
+    >>> table = measure_nuclei(labels, spacing=(2.0, 0.5, 0.5))
+    >>> float(table["Nuclei_Shape_Volume_um3"][0])
+    72.0
+    """
+    settings = settings or MeasureSettings()
+    engine, special = settings.split()
+    table = measure(
+        labels,
+        images,
+        spacing=spacing,
+        groups=engine,
+        compartment=compartment,
+        options=settings.options,
+    )
+    index = pd.Index(table["Metadata_Label"], name="label")
+    parts = [table.set_index(index)]
+    if "graph" in special:
+        mask = _solid(tissue) if tissue is not None else None
+        graph = tissue_graph(
+            labels, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=mask
+        )
+        asked = _asked(parts[0], compartment)
+        found = describe_nodes(graph).join(neighbour_statistics(graph, asked))
+        parts.append(found.add_prefix(f"{compartment}_Graph_"))
+    if "position" in special and tissue is not None:
+        found = measure_positions(labels, tissue, spacing=spacing)
+        parts.append(found.add_prefix(f"{compartment}_Position_"))
+    return pd.concat(parts, axis=1).reset_index(drop=True)
+
+
+def measure_organoids(
+    nuclei: NDArray[np.integer],
+    tissue: Tissue,
+    table: pd.DataFrame,
+    images: Mapping[str, ArrayLike] | None = None,
+    *,
+    spacing: Sequence[float],
+    settings: MeasureSettings | None = None,
+) -> pd.DataFrame:
+    """Measure every organoid of a stack: its form, what it holds, its graph, its nuclei.
+
+    Parameters
+    ----------
+    nuclei : (Z, Y, X) labels
+    tissue : organoids, lumens filled, and lumens
+    table : what `measure_nuclei` gave for the nuclei
+    images, spacing, settings : as for the nuclei
+    """
+    settings = settings or MeasureSettings()
+    special = settings.split()[1]
+    whole = measure(
+        tissue.organoids, images, spacing=spacing, groups=ORGANOID_GROUPS, compartment="Organoids"
+    )
+    whole = whole.set_index(pd.Index(whole["Metadata_Label"], name="label"))
+    contents = measure_contents(nuclei, tissue, spacing=spacing).add_prefix("Organoids_")
+    objects = find_objects(nuclei, spacing=spacing)
+    parent = pd.Series(parent_of(objects, tissue.organoids))
+    features = table[[name for name in table if not str(name).startswith("Metadata_")]]
+    depth = table.get("Nuclei_Position_DepthRelative", pd.Series(np.nan, index=table.index))
+    parts: list[pd.DataFrame] = [whole, contents]
+    if len(table) and (parent > 0).any():
+        parts.append(summarise_objects(features, parent, depth))
+    if "graph" in special:
+        asked = _asked(table.set_index("Metadata_Label"), "Nuclei")
+        solid = _solid(tissue)
+        rows = {}
+        for label in whole.index:
+            held = objects.ids[(parent == label).to_numpy()]
+            own = np.where(np.isin(nuclei, held), nuclei, 0)
+            mask = solid & (tissue.organoids == label)
+            rows[label] = _describe(own, mask, asked, spacing, settings)
+        graphs = pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
+        parts.append(graphs.add_prefix("Organoids_Graph_"))
+    return pd.concat(parts, axis=1).reset_index(drop=True)
+
+
+def tabulate_edges(
+    labels: NDArray[np.integer],
+    *,
+    spacing: Sequence[float],
+    mask: NDArray[np.bool_] | None = None,
+    settings: MeasureSettings | None = None,
+) -> pd.DataFrame:
+    """The edges of the tissue graph as a table, one row per pair of neighbours."""
+    settings = settings or MeasureSettings()
+    edges = find_edges(
+        labels, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=mask
+    )
+    names = {
+        "source": "Metadata_Source",
+        "target": "Metadata_Target",
+        "distance": "Edge_Distance_um",
+        "area": "Edge_ContactArea_um2",
+        "source_share": "Edge_SourceShare",
+        "target_share": "Edge_TargetShare",
+    }
+    return edges.rename(columns=names).assign(Edge_Kind=settings.edges)
+
+
+def describe_features(settings: MeasureSettings | None = None) -> pd.DataFrame:
+    """The feature dictionary of all tables: name, unit, formula, reference and range."""
+    settings = settings or MeasureSettings()
+    engine, special = settings.split()
+    parts = [feature_dictionary(choose_groups(engine, 3, settings.options), 3)]
+    own: list[tuple[str, Iterable[Feature]]] = [("Organoids", ORGANOID_FEATURES)]
+    if "graph" in special:
+        own += [("Graph", NODE_FEATURES), ("Organoids_Graph", GRAPH_FEATURES)]
+    if "position" in special:
+        own.append(("Position", POSITION_FEATURES))
+    rows = [
+        (group, f"{group}_{f.name}", f.unit, f.formula, f.reference, f.range)
+        for group, features in own
+        for f in features
+    ]
+    parts.append(pd.DataFrame(rows, columns=parts[0].columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _solid(tissue: Tissue) -> NDArray[np.bool_]:
+    """Organoids without their lumens."""
+    solid = tissue.organoids > 0
+    return solid if tissue.lumens is None else solid & (tissue.lumens == 0)
+
+
+def _asked(table: pd.DataFrame, compartment: str) -> pd.DataFrame:
+    """Columns whose neighbours' values are of interest, without the compartment in the name."""
+    stem = f"{compartment}_"
+    chosen = {
+        str(name): str(name).removeprefix(stem)
+        for name in table
+        if str(name).removeprefix(stem).startswith(NEIGHBOUR_FEATURES)
+    }
+    return table[list(chosen)].rename(columns=chosen)
+
+
+def _describe(
+    labels: NDArray[np.integer],
+    mask: NDArray[np.bool_],
+    asked: pd.DataFrame,
+    spacing: Sequence[float],
+    settings: MeasureSettings,
+) -> dict[str, float]:
+    """The graph of one organoid, and how alike neighbours are in it."""
+    graph = tissue_graph(
+        labels, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=mask
+    )
+    values = describe_graph(graph, mask=mask, spacing=spacing)
+    nodes = sorted(graph)
+    for name in asked:
+        held = asked[name].reindex(nodes).to_numpy(float).tolist()
+        values[f"MoranI_{name}"] = moran_i(graph, dict(zip(nodes, held, strict=True)))
+    return values
