@@ -1,0 +1,250 @@
+"""What a stack needs before it is segmented: voxel size, finite values, contrast the right way.
+
+Nothing is guessed in silence: whatever was changed or cannot be trusted is a note that goes to
+the tables and the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from poolvox.organoid3d.blobs import blob_response, pool
+from poolvox.shared.errors import InputError
+
+__all__ = [
+    "Attenuation",
+    "Prepared",
+    "check_spacing",
+    "correct_attenuation",
+    "intensity_range",
+    "measure_attenuation",
+    "prepare_stack",
+]
+
+Stack = NDArray[np.float32]
+Spacing = tuple[float, float, float]
+
+# Voxels of light microscopes, micrometres; sizes beyond are in nanometres or pixels.
+VOXEL_LIMITS = (0.01, 50.0)
+# A z step below this part of the pixel size means that the axes were mixed up.
+MIN_STEP = 0.2
+# And pixels that differ more than this along y and x likewise.
+MAX_OBLONG = 2.0
+# Too few nuclei, or too poor a fit, to tell depth from chance.
+MIN_NUCLEI = 20
+MIN_R2 = 0.2
+# Huber's constant, in standard deviations: residuals beyond it count less;
+# doi:10.1214/aoms/1177703732
+HUBER = 1.345
+# No correction brightens by more than this: noise would be all that is left.
+MAX_GAIN = 20.0
+# The dark blobs of an inverted stack answer this much more than the bright ones.
+INVERTED = 1.5
+# Sizes at which blobs are asked, micrometres.
+BLOB_SIZES = (6.0, 12.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A stack that can be segmented.
+
+    Attributes
+    ----------
+    stack : (Z, Y, X) array, finite, nuclei brighter than the rest
+    notes : what was changed
+    inverted : contrast was turned round
+    """
+
+    stack: Stack
+    notes: tuple[str, ...] = ()
+    inverted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attenuation:
+    """Loss of light with depth, after Beer and Lambert: I(z) = I0 exp(-rate z).
+
+    Attributes
+    ----------
+    rate : per micrometre; positive where deeper planes are darker
+    r2 : part of the variance of the logarithms that the fit explains
+    count : nuclei it stands on
+    trusted : whether it may be used
+    reason : why not
+    """
+
+    rate: float = float("nan")
+    r2: float = float("nan")
+    count: int = 0
+    trusted: bool = False
+    reason: str = ""
+
+
+def check_spacing(spacing: Any, ndim: int = 3) -> Spacing:
+    """Check a voxel size (z, y, x) in micrometres, or take it from a mapping by axis.
+
+    A missing or impossible one is an `InputError`: nothing measured would be right.
+    """
+    if isinstance(spacing, Mapping):
+        spacing = [spacing.get(axis) for axis in "zyx"[3 - ndim :]]
+    steps = None if spacing is None or np.isscalar(spacing) else list(spacing)
+    if steps is None or len(steps) != ndim or any(step is None for step in steps):
+        raise InputError(
+            f"the voxel size is missing or incomplete (got {spacing}): neither file nor "
+            "configuration gives it. Set raw: stacks: voxel_size: [z, y, x] in micrometres"
+        )
+    try:
+        sizes = [float(step) for step in steps]
+    except (TypeError, ValueError):
+        raise InputError(f"the voxel size must be numbers (z, y, x), got {spacing}") from None
+    low, high = VOXEL_LIMITS
+    if not all(np.isfinite(size) and low <= size <= high for size in sizes):
+        raise InputError(
+            f"the voxel size {_text(sizes)} is impossible: expected {low} to {high} micrometres "
+            "along each axis"
+        )
+    z, y, x = sizes if ndim == 3 else (max(sizes), *sizes)
+    if max(y, x) > MAX_OBLONG * min(y, x) or z < MIN_STEP * min(y, x):
+        raise InputError(
+            f"the voxel size {_text(sizes)} is implausible: it must be in the order z, y, x, with "
+            "y and x alike and z not much smaller; are the axes mixed up?"
+        )
+    return z, y, x
+
+
+def prepare_stack(image: ArrayLike, spacing: Sequence[float]) -> Prepared:
+    """Make a stack finite, and bright where nuclei are.
+
+    Parameters
+    ----------
+    image : (Z, Y, X) array of any numbers: 8 or 16 bit, or floats of any range
+    spacing : micrometres
+    """
+    given = np.asarray(image)
+    if given.ndim != 3:
+        raise InputError(f"a stack has the axes (z, y, x), got shape {given.shape}")
+    if given.dtype.kind not in "iufb":
+        raise InputError(f"a stack holds real numbers, got {given.dtype}")
+    if not given.size:
+        raise InputError(f"the stack is empty: shape {given.shape}")
+    stack = np.array(given, np.float32)
+    notes = []
+    broken = ~np.isfinite(stack)
+    if broken.all():
+        raise InputError("the stack holds no finite number: all voxels are NaN or infinite")
+    if broken.any():
+        stack[broken] = np.percentile(stack[~broken], 5)
+        notes.append(f"{broken.mean():.2%} of the voxels were not finite: taken as background")
+    inverted = _is_inverted(stack, spacing)
+    if inverted:
+        stack = stack.max() - stack
+        notes.append("nuclei are darker than their surroundings: the contrast was turned round")
+    return Prepared(stack, tuple(notes), inverted)
+
+
+def intensity_range(
+    stack: NDArray[Any],
+    mask: NDArray[np.bool_] | None = None,
+    *,
+    low: float = 1.0,
+    high: float = 99.8,
+) -> tuple[float, float]:
+    """Percentiles of an organoid, to be used for all of its blocks; equal if it is blank.
+
+    Parameters
+    ----------
+    mask : (Z, Y, X) of the organoid; the empty field around a small one would move them
+    """
+    inside = stack[mask] if mask is not None and mask.any() else np.asarray(stack).ravel()
+    inside = inside[np.isfinite(inside)]
+    if not inside.size:
+        return 0.0, 0.0
+    bottom, top = np.percentile(inside, (low, high))
+    return float(bottom), float(top)
+
+
+def measure_attenuation(light: ArrayLike, depths: ArrayLike) -> Attenuation:
+    """Fit the loss of light to nuclei, so that a few odd ones have little say.
+
+    Parameters
+    ----------
+    light : (N,) array, mean intensity of each nucleus over the background
+    depths : (N,) array, micrometres
+
+    Examples
+    --------
+    >>> depths = np.linspace(0, 60, 40)
+    >>> fit = measure_attenuation(100 * np.exp(-0.02 * depths), depths)
+    >>> round(fit.rate, 4), fit.trusted
+    (0.02, True)
+    """
+    brightness, z = np.asarray(light, float), np.asarray(depths, float)
+    usable = np.isfinite(brightness) & np.isfinite(z) & (brightness > 0)
+    logs, z = np.log(brightness[usable]), z[usable]
+    count = len(logs)
+    if count < MIN_NUCLEI:
+        return Attenuation(count=count, reason=f"{count} nuclei, at least {MIN_NUCLEI} are needed")
+    if np.ptp(z) == 0:
+        return Attenuation(count=count, reason="all nuclei lie in one plane")
+    slope, offset = _robust_line(z, logs)
+    rest = logs - offset - slope * z
+    r2 = 1 - float(rest.var()) / max(float(logs.var()), 1e-12)
+    trusted = r2 >= MIN_R2 and slope < 0
+    reason = ""
+    if not trusted:
+        reason = "light does not fall with depth" if slope >= 0 else f"r2 {r2:.2f} below {MIN_R2}"
+    return Attenuation(-float(slope), r2, count, bool(trusted), reason)
+
+
+def correct_attenuation(
+    stack: Stack, spacing: Sequence[float], attenuation: Attenuation, *, background: float
+) -> Stack:
+    """Brighten deep planes by what the fit says they have lost; the background stays."""
+    if not attenuation.trusted:
+        return stack
+    depths = np.arange(stack.shape[0]) * spacing[0]
+    gain = np.minimum(np.exp(attenuation.rate * depths), MAX_GAIN).astype(np.float32)
+    corrected: Stack = (stack - np.float32(background)) * gain[:, None, None]
+    return corrected + np.float32(background)
+
+
+def _robust_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and offset by iteratively reweighted least squares."""
+    weight = np.ones_like(x)
+    slope, offset = 0.0, float(np.median(y))
+    for _ in range(30):
+        total = weight.sum()
+        center, level = (weight * x).sum() / total, (weight * y).sum() / total
+        slope = (weight * (x - center) * (y - level)).sum() / (weight * (x - center) ** 2).sum()
+        offset = level - slope * center
+        rest = np.abs(y - offset - slope * x)
+        scale = 1.4826 * float(np.median(rest))
+        if scale < 1e-12:
+            break
+        weight = np.minimum(1.0, HUBER * scale / np.maximum(rest, 1e-12))
+    return float(slope), float(offset)
+
+
+def _is_inverted(stack: Stack, spacing: Sequence[float]) -> bool:
+    """Tell by blobs and by the histogram's longer tail; both must say so."""
+    coarse = pool(stack, spacing, 1.0)
+    low, middle, high = np.percentile(coarse.stack, (0.5, 50, 99.5))
+    if high - low <= 0 or high - middle >= middle - low:
+        return False
+    clipped = np.clip(coarse.stack, low, high)
+    # Blobs at the faces of the stack are cut and say little.
+    bright, dark = 0.0, 0.0
+    for size in BLOB_SIZES:
+        response = blob_response(clipped, coarse.spacing, size)
+        bright = max(bright, float(np.percentile(response, 99.9)))
+        dark = max(dark, -float(np.percentile(response, 0.1)))
+    return dark > INVERTED * bright
+
+
+def _text(sizes: Sequence[float]) -> str:
+    return " x ".join(f"{size:g}" for size in sizes) + " um"

@@ -1,0 +1,108 @@
+"""What may be wrong with an object, as flags beside the measurements; nothing is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+
+__all__ = ["FLAGS", "flag_objects", "saturated_part"]
+
+# Sizes beyond these factors of the median volume are unusual.
+SMALL, LARGE = 0.25, 4.0
+# An object this much larger than the median that leaves this much of its ellipsoid empty may be
+# two: touching balls fill 0.82.
+DOUBLE_SIZE, DOUBLE_FILL = 1.6, 0.87
+# Fewer objects than this have no usual size.
+MIN_OBJECTS = 5
+LOW_PROBABILITY = 0.5
+INSIDE = 0.5
+CORNERS = np.ones((3, 3, 3), bool)
+
+FLAGS = {
+    "QC_BorderXY": "touches the side of the stack",
+    "QC_BorderZ": "touches the first or last plane",
+    "QC_Planar": "lies in a single plane",
+    "QC_Size": "much smaller or larger than usual",
+    "QC_Fragments": "in several parts",
+    "QC_Outside": "mostly outside of every organoid",
+    "QC_Multiple": "may be several objects",
+    "QC_LowProbability": "the network was not sure",
+}
+
+
+def flag_objects(
+    labels: NDArray[np.integer],
+    *,
+    spacing: Sequence[float],
+    inside: pd.Series | None = None,
+    probability: pd.Series | None = None,
+    sizes: bool = True,
+) -> pd.DataFrame:
+    """Flag the objects of a label image.
+
+    Parameters
+    ----------
+    labels : (Z, Y, X) array
+    spacing : micrometres
+    inside : part of each object that lies in an organoid, by label
+    probability : of each object, by label
+    sizes : compare sizes with each other: for nuclei and cells, not for organoids
+
+    Returns
+    -------
+    DataFrame indexed by label: one boolean column per flag that was asked for, and `QC_Reason`,
+    the flags in words
+    """
+    boxes = [(n, box) for n, box in enumerate(ndimage.find_objects(labels), 1) if box is not None]
+    table = pd.DataFrame(index=pd.Index([n for n, _ in boxes], name="label", dtype=np.int64))
+    ends = np.array([[(part.start, part.stop) for part in box] for _, box in boxes])
+    ends = ends.reshape(-1, 3, 2)
+    touches = (ends[..., 0] == 0) | (ends[..., 1] == labels.shape)
+    table["QC_BorderXY"] = touches[:, 1:].any(axis=1)
+    table["QC_BorderZ"] = touches[:, 0] & (labels.shape[0] > 1)
+    table["QC_Planar"] = (ends[:, 0, 1] - ends[:, 0, 0] == 1) & (labels.shape[0] > 1)
+    facts = [_measure(labels[box] == n, spacing) for n, box in boxes]
+    volume, parts, fill = np.array(facts).reshape(-1, 3).T
+    if sizes:
+        usual = np.median(volume) if len(volume) >= MIN_OBJECTS else np.nan
+        table["QC_Size"] = (volume < SMALL * usual) | (volume > LARGE * usual)
+        table["QC_Multiple"] = (volume > DOUBLE_SIZE * usual) & (fill < DOUBLE_FILL)
+    table["QC_Fragments"] = parts > 1
+    if inside is not None:
+        table["QC_Outside"] = (inside.reindex(table.index).fillna(0) < INSIDE).to_numpy()
+    if probability is not None:
+        low = probability.reindex(table.index) < LOW_PROBABILITY
+        table["QC_LowProbability"] = low.to_numpy()
+    table["QC_Reason"] = _in_words(table)
+    return table
+
+
+def saturated_part(image: NDArray[Any]) -> float:
+    """Part of the voxels at the largest value an integer type can hold; 0 for floats."""
+    if image.dtype.kind not in "iu" or not image.size:
+        return 0.0
+    return float(np.mean(image == np.iinfo(image.dtype).max))
+
+
+def _measure(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[float, float, float]:
+    """Volume, number of parts, and the part of the ellipsoid of equal moments that is filled."""
+    volume = float(np.count_nonzero(mask) * np.prod(spacing))
+    parts = ndimage.label(mask, CORNERS)[1]
+    places = np.argwhere(mask) * spacing
+    spread = np.cov(places.T, bias=True) if len(places) > 1 else np.zeros((3, 3))
+    spread = spread + np.diag(np.square(spacing)) / 12
+    ellipsoid = 4 / 3 * np.pi * 5**1.5 * np.sqrt(max(float(np.linalg.det(spread)), 1e-12))
+    return volume, float(parts), volume / ellipsoid
+
+
+def _in_words(table: pd.DataFrame) -> list[str]:
+    flags = [name for name in FLAGS if name in table]
+    return [
+        "; ".join(FLAGS[name] for name, raised in zip(flags, row) if raised)
+        for row in table[flags].itertuples(index=False)
+    ]
