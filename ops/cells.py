@@ -171,7 +171,7 @@ def call_cells(
     barcode, rate = local_barcodes(
         table.start, table.read, _falling(table.bin), table.words, calls.odds.astype(float)
     )
-    rate = rate / max(float(rate.sum(axis=1).mean()), 1e-9)
+    rate = rate / max(float(rate.sum()) / max(len(rate), 1), 1e-9)
     for round_ in range(ROUNDS):
         density = found.density[table.bin]
         total, own = read_totals(

@@ -230,7 +230,7 @@ def _codes_of(codebook: Codebook, words: NDArray[np.int32]) -> NDArray[np.uint8]
     table = np.zeros(256, np.uint8)
     for code, base in enumerate(BASES):
         table[ord(base)] = code
-    return table[np.frombuffer(letters.tobytes(), np.uint8).reshape(len(words), -1)]
+    return table[np.frombuffer(letters.tobytes(), np.uint8).reshape(len(words), codebook.cycles)]
 
 
 def q_values(

@@ -36,9 +36,10 @@ Codes = NDArray[np.uint8]
 class LibrarySpec(Model):
     """The `library` block of a configuration.
 
-    `barcode` names one column, or two when each guide carries two barcodes; `cycles` lists the
-    positions of the barcode (from 1) that were imaged, in order, one list per barcode column.
-    Without it the first cycles are taken. `controls` is looked for in the names of guides and genes.
+    `barcode` names one column, or two when each guide carries two barcodes. `cycles` lists the
+    positions of the barcode (from 1) that were imaged, in order, one list per barcode column;
+    without it the first cycles are taken. `controls` is looked for in the names of guides and
+    genes.
     """
 
     file: ConfigPath

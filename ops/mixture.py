@@ -9,10 +9,12 @@ Laplace's method round its best value, for each base.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange  # noqa: F401
+from numba import njit
 
 __all__ = ["base_likelihoods"]
 
+# Missing light is not-a-number, so the compiler may not assume that there is none.
+FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
 # Steps of Newton's method for the logarithm of the amplitude; its start is the least-squares
 # value, and the third step changes the likelihood by less than 0.01.
 NEWTON_STEPS = 3
@@ -24,7 +26,7 @@ PRIOR_CYCLES = 0.5
 ROUNDS = 1
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=FAST)
 def _cycle(x, noise, states, lit, relative2, spread, log_scale, loglik, log_amp):  # type: ignore[no-untyped-def]
     """Fill log-likelihood and log-amplitude of the four bases in one cycle of one read."""
     channels = x.shape[0]
@@ -70,7 +72,7 @@ def _cycle(x, noise, states, lit, relative2, spread, log_scale, loglik, log_amp)
         log_amp[b] = log_a
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=FAST)
 def _read(x, noise, states, lit, relative2, spread, mean, log_scale, loglik, log_amp):  # type: ignore[no-untyped-def]
     """One pass over the cycles of a read; return its brightness as the bases now tell it."""
     total = PRIOR_CYCLES * mean
@@ -97,7 +99,7 @@ def _read(x, noise, states, lit, relative2, spread, mean, log_scale, loglik, log
     return total / weight
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=FAST)
 def _unleak(x, states, leak, loglik, log_amp, out):  # type: ignore[no-untyped-def]
     """Take away the light that strands ahead and behind show, by the bases next to each cycle."""
     cycles, channels = x.shape
@@ -124,7 +126,7 @@ def _unleak(x, states, leak, loglik, log_amp, out):  # type: ignore[no-untyped-d
                     out[t, c] -= share * states[t, b, c]
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy")
 def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak):  # type: ignore[no-untyped-def]
     """Log-likelihood of each base in each cycle, and what goes with it.
 

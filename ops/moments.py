@@ -17,6 +17,8 @@ __all__ = ["START_RELATIVE", "START_SPREAD", "amplitude_spread", "mean_light", "
 
 # Reads of one base in one cycle that count as much as all cycles together.
 SHRINK_READS = 40.0
+# A base with fewer than this share of all entries has more of the table's colour than of its own.
+RARE_SHARE = 0.03
 # Rounds in which gains and colours are found from each other.
 PRODUCT_ROUNDS = 4
 # Where the spread of amplitudes within a read and the noise in proportion to light start, and the
@@ -77,12 +79,14 @@ def _shrink_states(states: Floats, count: Floats, code: Floats, strength: float)
     """Draw the light of bases towards (gain of cycle and channel) x (colour of the base).
 
     A base of a cycle counts with its reads, the product with `strength` reads, and the table of
-    the chemistry, as the colour of a base that hardly occurs, with SHRINK_READS.
+    the chemistry, as the colour of a base that hardly occurs, with a share of all entries: left
+    alone, such a base would take over half of another's reads.
     """
+    rare = RARE_SHARE * count.sum()
     gain = np.ones((len(states), code.shape[1]))
     for _ in range(PRODUCT_ROUNDS):
-        top = np.einsum("tb,tc,tbc->bc", count, gain, states) + SHRINK_READS * code
-        colour = top / (np.einsum("tb,tc->bc", count, gain**2) + SHRINK_READS)
+        top = np.einsum("tb,tc,tbc->bc", count, gain, states) + rare * code
+        colour = top / (np.einsum("tb,tc->bc", count, gain**2) + rare)
         top = np.einsum("tb,bc,tbc->tc", count, colour, states) + SHRINK_READS * gain
         gain = top / (np.einsum("tb,bc->tc", count, colour**2) + SHRINK_READS)
     own = (count / (count + strength))[..., None]

@@ -35,13 +35,18 @@ MAX_READS = 6000
 MIN_READS = 300
 # Rounds of expectation and maximisation. In the first ones a cycle leans on the colours of all
 # cycles, so that none loses its way; phasing is looked at in the last ones.
-ROUNDS = 14
+ROUNDS = 16
 CYCLES_FROM = 6
 PHASING_FROM = 8
 # Quantile of the light that sets the first guess of the gain.
 GAIN_QUANTILE = 0.95
-# A cycle's gain in a channel may differ by this factor from channel times cycle at the start.
-MAX_GAIN_JUMP = 4.0
+GAIN_ROUNDS = 3
+# An entry is pure when its second channel has less than this share of the light of its first, and
+# the first is no dimmer than this.
+PURE, DIM = 0.6, 0.3
+# Pure entries, and share of reads, from which a channel counts as seen in a cycle. One that is
+# never seen shows crosstalk; its own light is taken to be this many times as bright.
+SEEN_READS, SEEN_SHARE, SILENT_FACTOR = 15, 0.008, 2.0
 # Share of reads, spread evenly over the bases, that is added to what is counted.
 EVEN_SHARE = 0.2
 
@@ -188,16 +193,37 @@ def _start(bases: Light, chemistry: Chemistry, noise: Light | None) -> Correctio
 
 
 def _first_gain(bases: Light) -> Floats:
-    """A high quantile of each cycle and channel, held near (cycle) x (channel)."""
+    """Light of each cycle and channel, from the entries in which the channel outshines all others.
+
+    A high quantile is no more than the start: that of a channel that hardly ever lights up shows
+    the crosstalk of the others.
+    """
     high = np.quantile(bases, GAIN_QUANTILE, axis=0).astype(float)
-    top = float(high.max())
-    logs = np.log(np.maximum(high, 1e-3 * max(top, 1e-9)))
-    model = np.median(logs, axis=1, keepdims=True) + np.median(
-        logs - np.median(logs, axis=1, keepdims=True), axis=0, keepdims=True
-    )
-    bound = np.log(MAX_GAIN_JUMP)
-    gain: Floats = np.exp(model + np.clip(logs - model, -bound, bound))
+    gain = np.maximum(high, 1e-3 * max(float(high.max()), 1e-9))
+    for _ in range(GAIN_ROUNDS):
+        x = bases / gain
+        best = x.argmax(axis=2)
+        ordered = np.sort(x, axis=2)
+        pure = (ordered[..., -1] > DIM) & (ordered[..., -2] < PURE * ordered[..., -1])
+        level = np.full(gain.shape, np.nan)
+        for t, c in np.ndindex(*gain.shape):
+            values = x[pure[:, t] & (best[:, t] == c), t, c]
+            if len(values) >= max(SEEN_READS, SEEN_SHARE * len(x)):
+                level[t, c] = np.median(values)
+        gain = _fill_gain(gain, level)
     return gain
+
+
+def _fill_gain(gain: Floats, level: Floats) -> Floats:
+    """Gain times level; where a channel was not seen, (cycle) x (channel) of those that were."""
+    if not np.isfinite(level).any():
+        return gain
+    new = np.log(gain * level / np.nanmedian(level))
+    silent = ~np.isfinite(new).any(axis=0)
+    new[:, silent] = np.log(gain[:, silent] * SILENT_FACTOR)
+    cycle = np.nan_to_num(np.nanmedian(new - np.nanmedian(new, axis=0), axis=1))
+    model = cycle[:, None] + np.nanmedian(new - cycle[:, None], axis=0)
+    return np.asarray(np.exp(np.where(np.isfinite(new), new, model)))
 
 
 def _step(
