@@ -95,7 +95,10 @@ def resample(
     matrix = np.asarray(transform.matrix, np.float64)
     rounding = np.float32(0.5 if np.issubdtype(image.dtype, np.integer) else 0.0)
     shift = np.asarray(transform.shift, np.float64)
-    _resample(np.ascontiguousarray(image), matrix, shift, rounding, out)
+    if transform.is_translation:
+        _move(np.ascontiguousarray(image), shift[0], shift[1], rounding, out)
+    else:
+        _resample(np.ascontiguousarray(image), matrix, shift, rounding, out)
     return out
 
 
@@ -118,3 +121,28 @@ def _resample(image, matrix, shift, rounding, out):  # type: ignore[no-untyped-d
             above = image[top, left] * (1 - fx) + image[top, left + 1] * fx
             below = image[top + 1, left] * (1 - fx) + image[top + 1, left + 1] * fx
             out[r, c] = above * (1 - fy) + below * fy + rounding
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _move(image, y, x, rounding, out):  # type: ignore[no-untyped-def]
+    """As `_resample` without a matrix: weights are the same everywhere, so rows go at once."""
+    height, width = image.shape
+    top, left = int(np.floor(y)), int(np.floor(x))
+    fy, fx = np.float32(y - top), np.float32(x - left)
+    a, b = (1 - fy) * (1 - fx), (1 - fy) * fx
+    c, d = fy * (1 - fx), fy * fx
+    # Where the fraction is zero the far neighbour counts nothing and need not be there.
+    across, down = (1 if fx > 0 else 0), (1 if fy > 0 else 0)
+    first, last = max(0, -left), min(out.shape[1], width - across - left)
+    if last <= first:
+        return
+    for r in range(max(0, -top), min(out.shape[0], height - down - top)):
+        upper = image[r + top, first + left : last + left]
+        lower = image[r + top + down, first + left : last + left]
+        upper_next = image[r + top, first + left + across : last + left + across]
+        lower_next = image[r + top + down, first + left + across : last + left + across]
+        target = out[r, first:last]
+        for k in range(last - first):
+            value = a * np.float32(upper[k]) + b * np.float32(upper_next[k])
+            value += c * np.float32(lower[k]) + d * np.float32(lower_next[k])
+            target[k] = value + rounding

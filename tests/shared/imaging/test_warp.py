@@ -42,6 +42,25 @@ def test_resampling_agrees_with_scipy(dtype):
     assert resample(image, transform)[inner] == pytest.approx(expected[inner], abs=tolerance)
 
 
+@pytest.mark.parametrize("shift", [(0, 0), (3, -5), (-2.4, 1.32), (7.5, 60), (-100, 0.5)])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_moving_and_turning_by_nothing_agree(shift, dtype):
+    image = (60000 * np.random.default_rng(0).random((40, 50))).astype(dtype)
+    moved = resample(image, Transform(shift))
+    almost = Transform(shift, ((1.0, 1e-12), (0.0, 1.0)))
+    turned = resample(image, almost)
+    # On the outermost row and column a hair decides whether a pixel is inside.
+    both = (moved > 0) & (turned > 0)
+    assert moved[both].astype(float) == pytest.approx(turned[both].astype(float), abs=1.01)
+    assert np.sum((moved > 0) != (turned > 0)) <= 100
+
+
+def test_a_shift_by_whole_pixels_is_exact_to_the_border():
+    image = np.arange(48, dtype=np.uint16).reshape(6, 8)
+    assert np.array_equal(resample(image, Transform()), image)
+    assert np.array_equal(resample(image, Transform((1.0, -2.0)))[:5, 2:], image[1:, :-2])
+
+
 def test_bright_pixels_do_not_overflow():
     image = np.full((8, 8), 65535, np.uint16)
     assert (resample(image, Transform((0.4, 0.6)))[:7, :7] == 65535).all()
