@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from poolvox.shared.errors import InputError
 from poolvox.shared.features.kernels import Floats, Layout, kernel
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.ordering import argsort_floats
 
 __all__ = ["Signal", "read_signal"]
 
@@ -73,7 +74,7 @@ def read_signal(name: str, image: ArrayLike, objects: Objects) -> Signal:
 def _sort(layout: Layout, values: Floats, out: NDArray[np.int32], start: int, stop: int) -> None:
     for k in range(start, stop):
         first, last = layout.voxels[k], layout.voxels[k + 1]
-        out[first:last] = np.argsort(values[first:last])
+        out[first:last] = argsort_floats(values[first:last])
 
 
 @kernel

@@ -9,6 +9,7 @@ import numpy as np
 from poolvox.shared.features.channels import Signal
 from poolvox.shared.features.kernels import Floats, Ints, Layout, kernel
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.ordering import argsort_floats
 from poolvox.shared.features.registry import Feature, register
 
 __all__ = ["ColocalisationOptions", "measure_colocalisation"]
@@ -148,7 +149,7 @@ def _costes(a: Floats, b: Floats, slope: float, offset: float, out: Floats) -> N
     # The second channel on the scale of the first: equal values meet one threshold exactly.
     matched = (b - offset) / slope
     level = np.minimum(a, matched)
-    order = np.argsort(level)
+    order = argsort_floats(level)
     da, db = a - a.mean(), b - b.mean()
     sa, sb, saa, sbb, sab = 0.0, 0.0, 0.0, 0.0, 0.0
     cut = 0

@@ -141,7 +141,8 @@ def _summary(vertices: Floats, faces: Ints) -> Floats:
     h, k = (mean * area).sum() / total, (gauss * area).sum() / total
     order = np.argsort(mean, kind="stable")
     share = np.cumsum(area[order]) / total
-    low, high = (mean[order[min(np.searchsorted(share, q), len(order) - 1)]] for q in (0.05, 0.95))
+    cuts = np.minimum(np.searchsorted(share, [0.05, 0.95]), len(order) - 1)
+    low, high = mean[order[cuts]]
     spread = np.sqrt(np.maximum(mean**2 - gauss, 0))
     index = 2 / np.pi * np.arctan2(mean, spread)
     curved = np.sqrt(np.maximum(2 * mean**2 - gauss, 0))

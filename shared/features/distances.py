@@ -84,7 +84,8 @@ def box_distance(mask: Bytes, spacing: Floats) -> Floats:
                 _envelope(line[:depth], spacing[0], at, cut, out)
                 for z in range(depth):
                     squared[z, y, x] = out[z]
-    return np.sqrt(squared)
+    distance: Floats = np.sqrt(squared)
+    return distance
 
 
 @kernel

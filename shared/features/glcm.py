@@ -131,7 +131,8 @@ def _entropy(counts: Ints, logs: Floats) -> float:
         if n > 0:
             total += n
             sum_ += logs[n] if n < len(logs) else n * np.log2(n)
-    return np.log2(total) - sum_ / total
+    entropy: float = np.log2(total) - sum_ / total
+    return entropy
 
 
 @kernel

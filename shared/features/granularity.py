@@ -30,7 +30,7 @@ SCANS = 2
 class GranularityOptions:
     """Options of the group `granularity`: radii of the balls in micrometres, growing."""
 
-    radii_um: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
+    radii_um: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 
 
 def describe_granularity(ndim: int, options: GranularityOptions) -> tuple[Feature, ...]:
@@ -79,7 +79,7 @@ def _ball(radius: float, spacing: Floats, ndim: int) -> Ints:
     left = radius**2 * (1 + ON_SPHERE) - (z * spacing[0]) ** 2 - (y * spacing[1]) ** 2
     half = np.floor(np.sqrt(np.maximum(left, 0)) / spacing[2] + ON_SPHERE).astype(np.int64)
     lines = np.stack([half, z, y], axis=-1)[left >= 0]
-    return lines[np.argsort(lines[:, 0], kind="stable")]
+    return np.asarray(lines[np.argsort(lines[:, 0], kind="stable")])
 
 
 @kernel

@@ -122,7 +122,7 @@ def measure_intensity(
     )
     edge = objects.reduce(_edge, np.empty((len(objects), 3)), signal.values)
     background = _background(objects, signal, options.background_um)
-    names = ("Integrated", "Mean", "Std", "CV", "Min", "Max", "Median", "MAD")
+    names: tuple[str, ...] = ("Integrated", "Mean", "Std", "CV", "Min", "Max", "Median", "MAD")
     found = dict(zip(names, basic.T))
     found["Quantile"] = basic[:, 8:14]
     names = ("Skewness", "Kurtosis", "RMS", "Entropy", "MassDisplacement_um")
@@ -150,7 +150,8 @@ def _quantile(ordered: Floats, share: float) -> float:
     at = share * (len(ordered) - 1)
     low = int(at)
     high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
+    value: float = ordered[low] + (ordered[high] - ordered[low]) * (at - low)
+    return value
 
 
 @kernel
@@ -247,7 +248,8 @@ def _displacement(layout: Layout, k: int, inside: Floats) -> float:
     dz = (mz / mass - nz / n) * layout.spacing[0]
     dy = (my / mass - ny / n) * layout.spacing[1]
     dx = (mx / mass - nx / n) * layout.spacing[2]
-    return np.sqrt(dz * dz + dy * dy + dx * dx)
+    away: float = np.sqrt(dz * dz + dy * dy + dx * dx)
+    return away
 
 
 @kernel

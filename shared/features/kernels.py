@@ -8,7 +8,7 @@ the volume was cut, and the interpreter's lock is free while it works.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numba import njit
@@ -18,6 +18,7 @@ __all__ = ["Layout", "box_mask", "box_shape", "box_values", "kernel"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=np.floating[Any])
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -77,9 +78,11 @@ def box_mask(layout: Layout, k: int, pad: int) -> Bytes:
 
 
 @kernel
-def box_values(layout: Layout, k: int, values: Floats, outside: float, pad: int) -> Floats:
+def box_values(
+    layout: Layout, k: int, values: NDArray[F], outside: F | float, pad: int
+) -> NDArray[F]:
     """`values` (in object order) of object `k` in its padded bounding box, `outside` elsewhere."""
-    box = np.full(box_shape(layout, k, pad), outside)
+    box = np.full(box_shape(layout, k, pad), outside, values.dtype)
     above = 0 if layout.flat else pad
     z0, y0, x0 = layout.box[k, 0] - above, layout.box[k, 2] - pad, layout.box[k, 4] - pad
     at = layout.voxels[k]

@@ -100,10 +100,9 @@ def innermost(place: Floats, border: Floats) -> int:
 
 
 @kernel
-def _share(z: float, y: float, x: float, flat: int, sector: int) -> float:
+def _share(third: float, x: float, y: float, sector: int) -> float:
     """How much of a voxel belongs to a sector; one on a border between some is divided."""
     share = 1.0
-    third = abs(y) - abs(x) if flat else z
     for bit, side in ((1, third), (2, x), (4, y)):
         if side == 0:
             share /= 2
@@ -128,8 +127,14 @@ def _shells(
             z, y, x = place[i, 0] - centre[0], place[i, 1] - centre[1], place[i, 2] - centre[2]
             reach = np.sqrt(z * z + y * y + x * x)
             shell = min(int(shells * reach / (reach + border[first + i])), shells - 1)
+            third = abs(y) - abs(x) if layout.flat else z
+            if third != 0 and y != 0 and x != 0:
+                sector = 4 * (y > 0) + 2 * (x > 0) + (third > 0)
+                sums[shell, sector] += values[first + i]
+                counts[shell, sector] += 1
+                continue
             for sector in range(SECTORS):
-                share = _share(z, y, x, layout.flat, sector)
+                share = _share(third, x, y, sector)
                 sums[shell, sector] += share * values[first + i]
                 counts[shell, sector] += share
         _summarise(sums, counts, out[k])

@@ -47,12 +47,13 @@ def border_measure(objects: Objects, counted: Floats) -> Floats:
     # One direction after the other: a matrix product rounds differently with the number of rows.
     for step, share in zip(steps, weights / lengths):
         total += (counted * _crossings(step)).sum(axis=1) * share
-    return total * (factor * objects.voxel_size)
+    border: Floats = total * (factor * objects.voxel_size)
+    return border
 
 
 def euler_number(counted: Floats) -> Floats:
     """(K,) components minus tunnels plus cavities, voxels that share a corner being connected."""
-    return np.round((counted * _euler_table()).sum(axis=1))
+    return np.asarray(np.round((counted * _euler_table()).sum(axis=1)))
 
 
 def _crossings(step: tuple[int, ...]) -> Floats:

@@ -197,7 +197,7 @@ def _energies(
             response = laplacian(smooth, weight, layout.spacing)
             total = 0.0
             for value in response.reshape(-1):
-                total += value * value
+                total += float(value) ** 2
             out[k, i] = sigmas[i] ** 4 * total / square
 
 

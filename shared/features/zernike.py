@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import factorial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from poolvox.shared.features.hull import plane_hull
 from poolvox.shared.features.kernels import Bytes, Floats, Ints, Layout, box_mask, kernel
@@ -13,6 +14,8 @@ from poolvox.shared.features.objects import Objects
 from poolvox.shared.features.registry import Feature, register
 
 __all__ = ["ZernikeOptions", "measure_zernike"]
+
+Waves = NDArray[np.complex128]
 
 # The border is read at this many places, equally far along it.
 SAMPLES = 128
@@ -141,36 +144,36 @@ def _moments(
 ) -> None:
     scale = layout.spacing[1:]
     degree = len(coefficients) - 1
+    half = degree // 2
     for k in range(start, stop):
         mask = box_mask(layout, k, 0)[0]
         y0, x0, r = _circle_of(plane_hull(_centre_rows(mask)) * scale)
         if r == 0:
             continue
-        real, imaginary = np.zeros(len(pairs)), np.zeros(len(pairs))
-        powers, cosines, sines = np.empty(degree + 1), np.empty(degree + 1), np.empty(degree + 1)
+        # Sums of rho^(m + 2 j) (cos m phi, sin m phi), of which all moments are made.
+        real, imaginary = np.zeros((degree + 1, half + 1)), np.zeros((degree + 1, half + 1))
         for y in range(mask.shape[0]):
+            v = (y * scale[0] - y0) / r
             for x in range(mask.shape[1]):
                 if mask[y, x] == 0:
                     continue
-                v, u = (y * scale[0] - y0) / r, (x * scale[1] - x0) / r
-                square = v * v + u * u
-                # rho^m (cos m phi, sin m phi) by turning on; the rest is even powers of rho.
-                powers[0], cosines[0], sines[0] = 1.0, 1.0, 0.0
-                for m in range(1, degree + 1):
-                    powers[m] = powers[m - 1] * square
-                    cosines[m] = cosines[m - 1] * u - sines[m - 1] * v
-                    sines[m] = cosines[m - 1] * v + sines[m - 1] * u
-                for i in range(len(pairs)):
-                    n, m = pairs[i]
-                    half = (n - m) // 2
-                    radial = 0.0
-                    for j in range(half + 1):
-                        radial += coefficients[n, m, j] * powers[half - j]
-                    real[i] += radial * cosines[m]
-                    imaginary[i] += radial * sines[m]
+                u = (x * scale[1] - x0) / r
+                square, cosine, sine = v * v + u * u, 1.0, 0.0
+                for m in range(degree + 1):
+                    even, odd = cosine, sine
+                    for j in range((degree - m) // 2 + 1):
+                        real[m, j] += even
+                        imaginary[m, j] += odd
+                        even, odd = even * square, odd * square
+                    cosine, sine = cosine * u - sine * v, cosine * v + sine * u
         pixels = np.pi * r * r / (scale[0] * scale[1])
         for i in range(len(pairs)):
-            out[k, i] = np.hypot(real[i], imaginary[i]) / pixels
+            n, m = pairs[i]
+            first, second = 0.0, 0.0
+            for j in range((n - m) // 2 + 1):
+                first += coefficients[n, m, j] * real[m, (n - m) // 2 - j]
+                second += coefficients[n, m, j] * imaginary[m, (n - m) // 2 - j]
+            out[k, i] = np.hypot(first, second) / pixels
 
 
 @kernel
@@ -215,7 +218,7 @@ def _longest_border(mask: Bytes) -> Ints:
 
 
 @kernel
-def _fourier(layout: Layout, waves: Floats, out: Floats, start: int, stop: int) -> None:
+def _fourier(layout: Layout, waves: Waves, out: Floats, start: int, stop: int) -> None:
     for k in range(start, stop):
         border = _longest_border(box_mask(layout, k, 1)[0]) * (layout.spacing[1:] / 2)
         samples = _resample(border)
@@ -231,7 +234,7 @@ def _fourier(layout: Layout, waves: Floats, out: Floats, start: int, stop: int) 
 
 
 @kernel
-def _resample(border: Floats) -> Floats:
+def _resample(border: Floats) -> Waves:
     """Places at equal steps along a closed border, as x + iy about the first."""
     count = len(border)
     along = np.zeros(count + 1)
