@@ -19,8 +19,8 @@ Images = NDArray[np.uint16]
 
 # Focus is judged in a window of this side (pixels) in the middle of the tile, by the share of fine
 # detail (widths in pixels) in all detail.
-FOCUS_SIDE = 384
-FINE, COARSE = (0.8, 1.6), (1.6, 8.0)
+FOCUS_SIDE = 256
+FINE, COARSE = (0.8, 1.6), (1.6, 5.0)
 # Pixels further from the level than this many standard deviations of the noise count as this far.
 CLIP = 50.0
 # Cameras of fewer bits saturate below the largest number of their files.
@@ -64,11 +64,12 @@ def inspect_tile(
     check_images(images, needed=(*bases, *(() if nuclear is None else (nuclear,))))
     limits = limits or ImageLimits()
     used = [*bases, *([] if nuclear is None else [nuclear])]
-    full = min(scale for scale in FULL_SCALES if scale >= images[:, used, ::4, ::4].max())
+    sample = images[:, :, ::8, ::8]
+    full = min(scale for scale in FULL_SCALES if scale >= sample[:, used].max())
     rows = []
     for t, cycle in enumerate(images):
         blank = any(noise_level(cycle[c]).noise == 0 for c in used)
-        saturated = max(float(np.mean(cycle[c, ::4, ::4] >= full)) for c in used)
+        saturated = max(float(np.mean(sample[t, c] >= full)) for c in used)
         rows.append((t + 1, np.nan if blank else _sharpness(cycle, bases), saturated, blank))
     table = pd.DataFrame(rows, columns=["cycle", "sharpness", "saturated", "blank"])
     if table["sharpness"].notna().any():

@@ -139,7 +139,7 @@ def _offsets(
         if seen.sum() < LEAST_READS:
             return np.full_like(rest, np.nan)
         offsets: Points = rest + move
-        move = np.median(offsets[seen], axis=0)
+        move = _middle(offsets[seen])
     return offsets
 
 
@@ -153,33 +153,49 @@ def _judged(points: Points, offsets: Points) -> tuple[Points, float, int]:
     points, offsets = points[seen], offsets[seen]
     if len(points) < LEAST_READS:
         return np.zeros(2), float("nan"), len(points)
-    before, after = [], []
-    for half in (0, 1):
-        asked = np.median(offsets[1 - half :: 2], axis=0)
-        before.append(_patchy(points[half::2], offsets[half::2]))
-        after.append(_patchy(points[half::2], offsets[half::2] - asked))
-    if np.mean(after) > np.mean(before):
-        return np.zeros(2), float(np.mean(before)), len(points)
-    return np.median(offsets, axis=0), float(np.mean(after)), len(points)
+    before, after = _cross_examined(points, offsets)
+    if after > before:
+        return np.zeros(2), before, len(points)
+    return _middle(offsets), after, len(points)
 
 
-def _patchy(points: Points, offsets: Points) -> float:
+@njit(cache=True, nogil=True)
+def _cross_examined(points, offsets):  # type: ignore[no-untyped-def]
+    """How far off each half of the reads is, as it is and with the move of the other half."""
+    before, after = 0.0, 0.0
+    for half in range(2):
+        here, there = offsets[half::2], offsets[1 - half :: 2]
+        before += 0.5 * _patchy(points[half::2], here)
+        after += 0.5 * _patchy(points[half::2], here - _middle(there))
+    return before, after
+
+
+@njit(cache=True, nogil=True)
+def _middle(offsets):  # type: ignore[no-untyped-def]
+    return np.array([np.median(offsets[:, 0]), np.median(offsets[:, 1])])
+
+
+@njit(cache=True, nogil=True)
+def _patchy(points, offsets):  # type: ignore[no-untyped-def]
     """Root mean square over the quarters of the tile of how far their reads are off together.
 
     What the scatter of the reads makes of it is taken off.
     """
-    low = points > np.median(points, axis=0)
-    quarter = low[:, 0] * 2 + low[:, 1]
-    square = []
+    centre = _middle(points)
+    total, quarters = 0.0, 0
     for q in range(4):
-        part = offsets[quarter == q]
+        inside = ((points[:, 0] > centre[0]) == (q // 2 == 1)) & (
+            (points[:, 1] > centre[1]) == (q % 2 == 1)
+        )
+        part = offsets[inside]
         if len(part) < 2:
             continue
-        middle = np.median(part, axis=0)
-        spread = 1.4826 * np.median(np.abs(part - middle), axis=0)
+        middle = _middle(part)
+        spread = 1.4826 * _middle(np.abs(part - middle))
         # A median is pi / 2 times as uncertain as a mean.
-        square.append(np.sum(middle**2) - np.pi / 2 * np.sum(spread**2) / len(part))
-    return float(np.sqrt(max(np.mean(square), 0.0))) if square else 0.0
+        total += np.sum(middle**2) - np.pi / 2 * np.sum(spread**2) / len(part)
+        quarters += 1
+    return np.sqrt(max(total / quarters, 0.0)) if quarters else 0.0
 
 
 @njit(cache=True, nogil=True, fastmath=True)
