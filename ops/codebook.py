@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from poolvox.ops.decoys import Decoys
 from poolvox.ops.library import Library
-from poolvox.ops.words import WordIndex, decode_words, encode, pack
+from poolvox.ops.words import Codes, WordIndex, decode_words, encode, pack
 
 __all__ = ["Codebook", "find_strangers"]
 
@@ -69,6 +69,14 @@ class Codebook:
             index,
             library.contiguous,
         )
+
+    @classmethod
+    def of(cls, codes: Codes) -> Codebook:
+        """Index bare words, (word, cycle), without decoys; no base is lost or gained."""
+        ends = np.full(len(codes), -1, np.int8)
+        index = WordIndex(pack(codes), codes.shape[1])
+        odd = _no_strangers()
+        return cls(decode_words(codes), len(codes), 0, odd, codes.shape[1], ends, index, False)
 
     def __len__(self) -> int:
         return self.targets + self.decoys

@@ -199,7 +199,7 @@ def _first_gain(bases: Light) -> Floats:
     the crosstalk of the others.
     """
     high = np.quantile(bases, GAIN_QUANTILE, axis=0).astype(float)
-    gain = np.maximum(high, 1e-3 * max(float(high.max()), 1e-9))
+    gain: Floats = np.maximum(high, 1e-3 * max(float(high.max()), 1e-9))
     for _ in range(GAIN_ROUNDS):
         x = bases / gain
         best = x.argmax(axis=2)
@@ -223,7 +223,8 @@ def _fill_gain(gain: Floats, level: Floats) -> Floats:
     new[:, silent] = np.log(gain[:, silent] * SILENT_FACTOR)
     cycle = np.nan_to_num(np.nanmedian(new - np.nanmedian(new, axis=0), axis=1))
     model = cycle[:, None] + np.nanmedian(new - cycle[:, None], axis=0)
-    return np.asarray(np.exp(np.where(np.isfinite(new), new, model)))
+    filled: Floats = np.exp(np.where(np.isfinite(new), new, model))
+    return filled
 
 
 def _step(

@@ -75,9 +75,10 @@ def test_doublets_stand_out(tiles):
 
 def test_rates_come_back(tiles):
     for name in FLOORS:
-        for _, _, found in tiles[name]:
-            assert found.untransduced == pytest.approx(0.12, abs=0.05)
-            assert found.doublets == pytest.approx(0.05, abs=0.03)
+        for tile, _, found in tiles[name]:
+            empty = (tile.first[1:] < 0).mean()
+            assert found.untransduced == pytest.approx(empty, abs=0.06)
+            assert found.doublets == pytest.approx(0.05, abs=0.035)
             assert (np.diff(found.density) <= 0).all()
 
 
@@ -96,7 +97,7 @@ def scene():
     labels = np.zeros((120, 120), np.int32)
     for i in range(6):
         for j in range(6):
-            labels[4 + 20 * i : 14 + 20 * i, 4 + 20 * j : 14 + 20 * j] = 1 + 6 * i + j
+            labels[4 + 20 * i : 20 + 20 * i, 4 + 20 * j : 20 + 20 * j] = 1 + 6 * i + j
     return labels
 
 
@@ -106,12 +107,12 @@ def weigh(points, guides, *, seed=0):
     library = library_of(200, 9, np.random.default_rng(1))
     codebook = Codebook.make(library)
     model = ErrorModel(np.full(9, 0.01), mapped=0.9)
-    # The rest of the tile: two to four reads inside of each of the cells 13 to 36.
+    # The rest of the tile: reads in and round each of the cells 13 to 36.
     extra, carried = [], []
     for cell in range(12, 36):
         y, x = 20 * (cell // 6) + 4, 20 * (cell % 6) + 4
-        for _ in range(rng.integers(2, 5)):
-            extra.append((y + rng.random() * 9, x + rng.random() * 9))
+        for _ in range(rng.integers(3, 7)):
+            extra.append((y - 4 + rng.random() * 23, x - 4 + rng.random() * 23))
             carried.append(100 + cell)
     y, x = np.array(list(points) + extra, float).T
     loglik = loglik_of(library.codes[list(guides) + carried], rng, sure=8.0)
@@ -122,12 +123,12 @@ def weigh(points, guides, *, seed=0):
 
 def test_a_lone_read_of_the_neighbours_barcode_is_the_neighbours():
     inside = [(6, 6), (9, 9), (12, 6), (7, 11), (11, 11)]
-    frame, library = weigh([*inside, (8, 24.2)], [7] * 6)
+    frame, library = weigh([*inside, (8, 22.2)], [7] * 6)
     assert frame.loc[1, "Call_Barcode"] == library.words[7]
     assert frame.loc[1, "Call_Reads"] >= 5
-    alone, _ = weigh([(9, 29), (9, 27)], [7, 7])
-    spilled, _ = weigh([*inside, (9, 23.6)], [7] * 6)
-    assert alone.loc[2, "Call_Posterior"] > 0.9
+    alone, _ = weigh([(9, 24.2)], [7])
+    spilled, _ = weigh([*inside, (9, 24.2)], [7] * 6)
+    assert alone.loc[2, "Call_Posterior"] > 0.5
     assert spilled.loc[2, "Call_Posterior"] < 0.7 * alone.loc[2, "Call_Posterior"]
 
 
@@ -147,7 +148,7 @@ def test_a_tie_is_not_called_whatever_the_order():
 
 
 def test_distance_earns_weight():
-    frames = [weigh([(9, 13 + d)], [7])[0] for d in (0.0, 2.0, 4.0)]
+    frames = [weigh([(9, 4 - d)], [7])[0] for d in (0.0, 2.0, 4.0)]
     posterior = [frame.loc[1, "Call_Posterior"] for frame in frames]
     assert posterior[0] > posterior[1] > posterior[2] >= 0
 
@@ -162,7 +163,7 @@ def test_near_cells_measures_distances():
     assert near.cells[1].tolist() == [3, 9, 0, 0]
     assert near.distance[1, :2].tolist() == [2, 2]
     assert near.cells[2].tolist() == [0, 0, 0, 0]
-    assert near.distance[3, 0] == pytest.approx(np.hypot(0, 0.8))
+    assert near.distance[3, 0] == pytest.approx(np.hypot(0.4, 0.8))
     assert near.labels.tolist() == [3, 9]
 
 
