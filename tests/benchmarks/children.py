@@ -1,0 +1,130 @@
+"""What `ops.py` measures in a process of its own: memory, whole runs, and large inputs.
+
+python -m tests.benchmarks.children NAME VALUE …      # prints JSON
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+MIB = 2**20
+
+
+def measured(name: str, *values: str) -> dict[str, float]:
+    """Run one of `CHILDREN` and hand back what it says, with its peak of memory."""
+    command = [sys.executable, "-m", "tests.benchmarks.children", name, *values]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name} {values} failed:\n{done.stderr[-3000:]}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def make_screen(root: str, values: str) -> dict[str, float]:
+    from poolvox.ops.simulate import preset, simulate_screen
+
+    given = json.loads(values)
+    params = preset("easy")
+    side = given["side"]
+    layout = replace(params.layout, shape=(side, side), cells=given["cells"])
+    simulate_screen(
+        root, replace(params, layout=layout, tiles=given["tiles"], cycles=given["cycles"])
+    )
+    return {}
+
+
+def whole_run(config: str, out: str, workers: str, scheduler: str, tiles: str) -> dict[str, float]:
+    """A run of the first tiles of a screen, from an empty folder."""
+    from poolvox.ops.config import OpsConfig
+    from poolvox.ops.pipeline import pipeline
+    from poolvox.shared.config import load_config
+    from poolvox.shared.engine import Options, run_plan
+
+    shutil.rmtree(out, ignore_errors=True)
+    settings = load_config(Path(config), OpsConfig, overrides=[f"output={out}"])
+    only = tuple(f"tile={k + 1}" for k in range(int(tiles)))
+    start, before = time.perf_counter(), cpu_seconds()
+    options = Options(workers=int(workers), scheduler=scheduler, only=only)
+    summary = run_plan(pipeline.plan(settings), settings.output, options=options)
+    wall = time.perf_counter() - start
+    if summary.failed:
+        raise SystemExit(f"units failed: {dict(summary.failed)}")
+    return {"wall": wall, "cpu": cpu_seconds() - before}
+
+
+def large_decode(reads: str, words: str) -> dict[str, float]:
+    """Reads with wrong bases, a quarter of them of no barcode at all."""
+    import pandas as pd
+
+    from poolvox.ops.decode import Codebook, ErrorModel, decode_reads
+    from poolvox.ops.decoys import make_decoys
+    from poolvox.ops.library import make_library
+    from poolvox.ops.words import decode_words
+    from tests.benchmarks.screens import SPEC
+
+    rng, cycles = np.random.default_rng(0), 12
+    codes = np.unique(rng.integers(0, 4, (int(words), cycles), dtype=np.uint8), axis=0)
+    names = decode_words(codes)
+    table = pd.DataFrame({"barcode": names, "sgRNA": names, "gene_symbol": names})
+    start = time.process_time()
+    library = make_library(table, SPEC, cycles)
+    codebook = Codebook.make(library, make_decoys(library, rng))
+    prepared = time.process_time() - start
+    few = np.zeros((100, cycles, 4), np.float32)
+    decode_reads(few, codebook, ErrorModel.start(cycles))  # warm-up
+    loglik, word = _reads(int(reads), library.codes, rng)
+    start = time.process_time()
+    calls = decode_reads(loglik, codebook, ErrorModel.start(cycles))
+    seconds = time.process_time() - start
+    called = calls.called
+    right = calls.candidates[called, 0] == word[called]
+    return {
+        "decode": seconds,
+        "library": prepared,
+        "called": float(called.mean()),
+        "right": float(right.mean()),
+        "input_mb": loglik.nbytes / MIB,
+    }
+
+
+def _reads(
+    count: int, codes: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    cycles = codes.shape[1]
+    word = rng.integers(0, len(codes), count)
+    word[rng.random(count) < 0.25] = -1
+    loglik = np.empty((count, cycles, 4), np.float32)
+    for part in np.array_split(np.arange(count), max(count // 50_000, 1)):
+        shown = np.where(
+            word[part, None] >= 0, codes[word[part]], rng.integers(0, 4, (len(part), cycles))
+        )
+        light = 0.35 * rng.standard_normal((len(part), cycles, 4), dtype=np.float32)
+        light += np.arange(4) == shown[..., None]
+        loglik[part] = light / 0.35**2
+    return loglik, word
+
+
+def cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def peak_mb() -> float:
+    """The largest of this process and its children; kB on Linux."""
+    whom = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(who).ru_maxrss for who in whom) * 1024 / MIB
+
+
+CHILDREN = {"screen": make_screen, "run": whole_run, "decode": large_decode}
+
+if __name__ == "__main__":
+    print(json.dumps(CHILDREN[sys.argv[1]](*sys.argv[2:]) | {"peak_mb": peak_mb()}))

@@ -1,0 +1,279 @@
+"""Pooled screens: speed, F1 and honesty of the calls, on simulated tiles and on real data.
+
+    python -m tests.benchmarks.ops                        # everything but the peer
+    python -m tests.benchmarks.ops --peer PYTHON          # against SCALLOPS, in its own environment
+    python -m tests.benchmarks.ops --only calls           # one part; see PARTS
+    python -m tests.benchmarks.ops --quick                # one tile where there would be five
+
+Seconds are of CPU, of one core, after a warm-up; they depend on the machine, so compare the
+ratios. Wall-clock time counts for `scaling` only, which wants a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tifffile
+from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
+
+from poolvox.ops.judge import score_cells
+from poolvox.ops.simulate import ScreenParams, Truth, preset
+from tests.benchmarks.children import measured
+from tests.benchmarks.real import real_tables
+from tests.benchmarks.screens import (
+    Screen,
+    beside_truth,
+    best_of_ours,
+    best_of_peer,
+    call_tile,
+    recalled,
+)
+
+SETTINGS = ("easy", "medium", "hard")
+LEAST_F1 = {"easy": 0.99, "medium": 0.985, "hard": 0.97}
+RATES = (0.005, 0.01, 0.05, 0.1)
+PEER = Path(__file__).parent / "peers" / "scallops_tile.py"
+HOW_TO_PEER = (
+    "not measured: give --peer PYTHON, made with `python3.12 -m venv PEER && PEER/bin/pip install "
+    "scallops==1.0.1`"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--peer", help="python of an environment with scallops 1.x")
+    parser.add_argument("--tiles", type=int, default=5, help="tiles per setting")
+    parser.add_argument("--only", choices=sorted(PARTS), action="append", help="only these parts")
+    parser.add_argument("--quick", action="store_true", help="one tile per setting")
+    options = parser.parse_args()
+    options.tiles = 1 if options.quick else options.tiles
+    print(f"Python {platform.python_version()}, {platform.machine()}, numpy {np.__version__}")
+    with threadpool_limits(1):
+        for name, part in PARTS.items():
+            if not options.only or name in options.only:
+                print(f"\n## {name}: {(part.__doc__ or '').splitlines()[0]}", flush=True)
+                part(options)
+
+
+def show(rows: list[dict[str, object]]) -> None:
+    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format), flush=True)
+
+
+def against_peer(options: argparse.Namespace) -> None:
+    """Against SCALLOPS: the same tiles and labels, from arrays in memory to called cells."""
+    if not options.peer:
+        print(HOW_TO_PEER)
+        return
+    for setting in SETTINGS:
+        screen = Screen.make(setting)
+        images, truth = screen.tile(0)
+        call_tile(images, truth.nuclei, truth.bodies, screen)  # warm-up
+        rows = [one_against_peer(screen, seed, options.peer) for seed in range(options.tiles)]
+        print(f"{setting}: best choices of the peer: {rows[0].pop('where')}")
+        show(rows)
+        mean = pd.DataFrame(rows).drop(columns=["seed"], errors="ignore").mean(numeric_only=True)
+        memory, files = (mean[f"peer{k}"] / mean[f"ours{k}"] for k in ("", " files"))
+        print(
+            f"{setting}: {memory:.1f}x faster in memory (target 20), {files:.1f}x with files and "
+            f"own segmentation (target 10), best F1 {mean['our F1']:.3f} to {mean['peer F1']:.3f}; "
+            f"library and decoys, once: {screen.seconds:.2f} s"
+        )
+
+
+def one_against_peer(screen: Screen, seed: int, python: str) -> dict[str, object]:
+    images, truth = screen.tile(seed)
+    table, clock = call_tile(images, truth.nuclei, truth.bodies, screen)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours = our_files(folder, screen, images)
+        seconds, theirs = run_peer(folder, screen, images, truth, python)
+    peer_f1, where = best_of_peer(theirs, truth.cells)
+    return {
+        "seed": seed,
+        "ours": clock.total,
+        "peer": seconds["cpu_s"],
+        "ratio": seconds["cpu_s"] / clock.total,
+        "ours files": ours,
+        "peer files": seconds["files_cpu_s"],
+        "our F1": best_of_ours(table, truth.cells),
+        "peer F1": peer_f1,
+        "where": where,
+    }
+
+
+def run_peer(
+    folder: Path, screen: Screen, images: np.ndarray, truth: Truth, python: str
+) -> tuple[dict[str, float], pd.DataFrame]:
+    np.savez(
+        folder / "tile.npz",
+        images=images,
+        labels=truth.bodies,
+        bases=list(screen.params.chemistry.channels),
+        barcodes=screen.library.words.astype(str),
+    )
+    command = [python, str(PEER), "tile.npz", "cells.parquet", "cycles"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the peer failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1]), pd.read_parquet(folder / "cells.parquet")
+
+
+def our_files(folder: Path, screen: Screen, images: np.ndarray) -> float:
+    """Seconds of CPU of one tile from its files, with our own segmentation, to called cells."""
+    from poolvox.ops.segment import segment_cells, segment_nuclei
+
+    (folder / "cycles").mkdir()
+    for cycle, planes in enumerate(images):
+        tifffile.imwrite(folder / "cycles" / f"{cycle:02d}.tif", planes)
+    start = time.process_time()
+    files = sorted((folder / "cycles").iterdir())
+    stack = np.stack([tifffile.imread(file) for file in files])
+    found = segment_nuclei(stack[0, 0])
+    cells = segment_cells(found.nuclei, 0.4 * found.diameter)
+    call_tile(stack, found.nuclei, cells, screen)
+    return time.process_time() - start
+
+
+def calls(options: argparse.Namespace) -> None:
+    """Calls on simulated tiles: F1, stated and true error rate, doublets, seconds per step."""
+    for setting in SETTINGS:
+        screen = Screen.make(setting)
+        tables, truths, clocks = [], [], []
+        for seed in range(options.tiles):
+            images, truth = screen.tile(seed)
+            if not seed:
+                call_tile(images, truth.nuclei, truth.bodies, screen)  # warm-up
+            table, clock = call_tile(images, truth.nuclei, truth.bodies, screen)
+            tables.append(table)
+            truths.append(truth.cells)
+            clocks.append(clock.seconds)
+        show_calls(setting, screen, tables, truths)
+        mean = pd.DataFrame(clocks).mean()
+        steps = ", ".join(f"{name} {value:.2f}" for name, value in mean.items())
+        print(f"{setting}: {mean.sum():.2f} s of CPU per tile: {steps}\n", flush=True)
+
+
+def show_calls(
+    setting: str, screen: Screen, tables: list[pd.DataFrame], truths: list[pd.DataFrame]
+) -> None:
+    best = [best_of_ours(table, truth) for table, truth in zip(tables, truths)]
+    rows = []
+    for rate in RATES:
+        called = recalled(tables, screen, rate)
+        joined = [beside_truth(part, truth) for part, truth in zip(called, truths)]
+        pooled = score_cells(pd.concat(joined))
+        wrong = 1 - pooled["precision"]
+        f1 = np.mean([score_cells(part)["f1"] for part in joined])
+        rows.append(
+            {
+                "stated FDR": rate,
+                "true FDR": wrong,
+                "true/stated": wrong / rate,
+                "recall": pooled["recall"],
+                "F1": f1,
+            }
+        )
+    show(rows)
+    joined = pd.concat([beside_truth(p, t) for p, t in zip(recalled(tables, screen, 0.01), truths)])
+    called = joined[joined["Metadata_Barcode"] != ""]
+    two = called["barcode_2"] != ""
+    auc = roc_auc_score(two, called["Call_Doublet"]) if two.any() and not two.all() else np.nan
+    print(
+        f"{setting}: {len(tables)} tiles, F1 at the best cut {np.mean(best):.3f} (target "
+        f"{LEAST_F1[setting]}), doublet AUC {auc:.3f} of {int(two.sum())} in {len(called)} called "
+        "(target 0.9)"
+    )
+
+
+def real(options: argparse.Namespace) -> None:
+    """Real data: the HeLa screen and the mouse brain tile."""
+    for line in real_tables():
+        print(line)
+
+
+def decode(options: argparse.Namespace) -> None:
+    """Decoding of 10^6 reads against 10^5 barcodes of 12 bases (targets 60 s, 2 GB)."""
+    reads, words = (100_000, 10_000) if options.quick else (1_000_000, 100_000)
+    result = measured("decode", str(reads), str(words))
+    print(
+        f"{reads} reads, {words} barcodes and as many decoys: decode {result['decode']:.1f} s of "
+        f"CPU, library and decoys {result['library']:.1f} s, {result['called']:.1%} called, "
+        f"{result['right']:.2%} of them right, peak {result['peak_mb']:.0f} MB of which input "
+        f"{result['input_mb']:.0f} MB"
+    )
+
+
+def scaling(options: argparse.Namespace) -> None:
+    """More workers and more tiles: wall-clock seconds, CPU seconds and memory of whole runs."""
+    repeats = 1 if options.quick else 3
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        config = write_screen(root, tiles=16)
+        measured("run", str(config), str(root / "warm"), "1", "threads", "1")
+        rows = []
+        for scheduler, workers in (("threads", 1), ("threads", 2), ("processes", 2)):
+            times = [
+                measured("run", str(config), str(root / "out"), str(workers), scheduler, "8")
+                for _ in range(repeats)
+            ]
+            wall = float(np.median([one["wall"] for one in times]))
+            cpu = float(np.median([one["cpu"] for one in times]))
+            single = rows[0]["wall s"] if rows else wall
+            row = {"tiles": 8, "scheduler": scheduler, "workers": workers, "wall s": wall}
+            rows.append(row | {"faster": single / wall, "CPU s": cpu})
+        show(rows)
+        print("target: 2 workers 1.8x faster than 1")
+        rows = []
+        for tiles in (4, 8, 16):
+            one = measured("run", str(config), str(root / "out"), "1", "threads", str(tiles))
+            per_tile = one["cpu"] / tiles
+            row = {"tiles": tiles, "CPU s": one["cpu"], "CPU s per tile": per_tile}
+            rows.append(row | {"peak MB": one["peak_mb"]})
+        show(rows)
+
+
+def memory(options: argparse.Namespace) -> None:
+    """Peak memory of one tile of 10 cycles, 5 channels, 2048 x 2048 pixels (target 2500 MB)."""
+    side = 512 if options.quick else 2048
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        params = preset("medium")
+        cells = int(params.layout.cells * (side / 1024) ** 2)
+        layout = replace(params.layout, shape=(side, side), cells=cells)
+        config = write_screen(root, tiles=1, params=replace(params, layout=layout, cycles=10))
+        one = measured("run", str(config), str(root / "out"), "1", "threads", "1")
+    print(f"{side} x {side}: peak {one['peak_mb']:.0f} MB, {one['cpu']:.1f} s of CPU")
+
+
+def write_screen(root: Path, *, tiles: int, params: ScreenParams | None = None) -> Path:
+    """In a process of its own, so that the memory of the simulator is not counted."""
+    params = params or preset("easy")
+    layout = params.layout
+    values = {"tiles": tiles, "cycles": params.cycles, "side": layout.shape[0]}
+    values["cells"] = layout.cells
+    measured("screen", str(root), json.dumps(values))
+    return root / "config.yaml"
+
+
+PARTS = {
+    "peer": against_peer,
+    "calls": calls,
+    "real": real,
+    "decode": decode,
+    "scaling": scaling,
+    "memory": memory,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Run SCALLOPS 1.x on one tile, inside an environment of its own, for the comparison in `ops.py`.
+
+    PYTHON scallops_tile.py TILE.npz OUT.parquet [FOLDER]
+
+`TILE.npz` holds images (cycle, channel, Y, X) with the nuclear stain first, labels (Y, X), bases
+(the letter of each base channel) and barcodes (already cut to the cycles). The chain is the one of
+its documentation: align, LoG, standard deviation over cycles, peaks, crosstalk by medians, argmax,
+correction of one mismatch, most supported barcode per label. The seconds of CPU of one pass with
+the automatic threshold are printed as JSON. The table has one row per label and choice, so that
+the best choice can be taken: threshold, mismatches, crosstalk by medians or by its other method,
+cycles aligned alone or channels as well (which fails where channels have little in common).
+
+With FOLDER, which holds one TIFF per cycle, the pass is timed from files instead, with its own
+segmentation (watershed for nuclei and cells; its default, StarDist, needs weights from the net).
+"""
+
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tifffile
+import xarray as xr
+from scallops.reads import (
+    apply_channel_crosstalk_matrix,
+    assign_barcodes_to_labels,
+    channel_crosstalk_matrix,
+    correct_mismatches,
+    decode_max,
+    peaks_to_bases,
+)
+from scallops.registration.crosscorrelation import align_image
+from scallops.segmentation.watershed import segment_cells_watershed, segment_nuclei_watershed
+from scallops.spots import find_peaks, max_filter, peak_thresholds_from_reads, std, transform_log
+
+THRESHOLD_QUANTILES = (0.2, 0.5, 0.65, 0.75, 0.8, 0.85, 0.9, 0.93, 0.96)
+CROSSTALK = ("median", "li_and_speed")
+# Nuclei of the simulator, square pixels.
+NUCLEUS_AREA = (20, 400)
+
+
+def align(images: np.ndarray, channels: bool = True):
+    stack = xr.DataArray(images[:, :, None], dims=("t", "c", "z", "y", "x"))
+    return align_image(
+        stack,
+        align_within_time_channels=list(range(1, images.shape[1])) if channels else None,
+        align_between_time_channel=0,
+        filter_percentiles=(0, 90),
+    )
+
+
+def detect(aligned):
+    log = transform_log(aligned.isel(c=slice(1, None), z=0))
+    return max_filter(log), find_peaks(std(log))
+
+
+def segment(aligned) -> np.ndarray:
+    low, high = NUCLEUS_AREA
+    stain = np.asarray(aligned.isel(t=0, c=0, z=0))
+    nuclei = segment_nuclei_watershed(
+        aligned, threshold=float(np.median(stain)), area_min=low, area_max=high
+    )
+    cells = segment_cells_watershed(
+        aligned, nuclei, cyto_channel=list(range(1, aligned.sizes["c"]))
+    )
+    return np.asarray(cells[0] if isinstance(cells, tuple) else cells)
+
+
+def call(maxed, peaks, labels, bases, barcodes, mismatches: int, method="median"):
+    spots = peaks_to_bases(maxed, peaks, labels=labels, bases=bases)
+    crosstalk = channel_crosstalk_matrix(spots, method=method)
+    spots = apply_channel_crosstalk_matrix(spots, crosstalk)
+    reads = decode_max(spots, barcodes)
+    if mismatches:
+        reads = correct_mismatches(reads, barcodes, n_mismatches=mismatches)
+    return reads
+
+
+def cells_of(reads: pd.DataFrame) -> pd.DataFrame:
+    matched = reads[reads["barcode_match"]]
+    return assign_barcodes_to_labels(matched) if len(matched) else pd.DataFrame()
+
+
+def one_pass(maxed, peaks, labels, bases, barcodes) -> float:
+    reads = call(maxed, peaks, labels, bases, barcodes, mismatches=1)
+    threshold = float(peak_thresholds_from_reads(reads)["threshold"].iloc[0])
+    cells_of(reads[reads["peak"] > threshold])
+    return threshold
+
+
+def sweep(maxed, peaks, labels, bases, barcodes, threshold: float) -> list[pd.DataFrame]:
+    names = ["label", "barcode_0", "barcode_count_0", "barcode_count"]
+    tables = []
+    for quantile in (*THRESHOLD_QUANTILES, None):
+        cut = threshold if quantile is None else peaks["peak"].quantile(quantile)
+        kept = peaks[peaks["peak"] > cut].reset_index(drop=True)
+        for method in CROSSTALK:
+            for mismatches in (0, 1):
+                try:
+                    reads = call(maxed, kept, labels, bases, barcodes, mismatches, method)
+                except (ValueError, IndexError, np.linalg.LinAlgError):
+                    continue  # its estimate of crosstalk can fail on few reads
+                cells = cells_of(reads)
+                if len(cells):
+                    chosen = {"threshold": cut, "mismatches": mismatches, "crosstalk": method}
+                    tables.append(cells[names].assign(**chosen))
+    return tables
+
+
+def from_files(folder: Path, bases, barcodes) -> None:
+    files = sorted(folder.glob("*.tif"))
+    aligned = align(np.stack([tifffile.imread(file) for file in files]))
+    labels = segment(aligned)
+    one_pass(*detect(aligned), labels, bases, barcodes)
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    tile = np.load(sys.argv[1])
+    images, labels, bases = tile["images"], tile["labels"], [str(b) for b in tile["bases"]]
+    barcodes = pd.DataFrame({"barcode": tile["barcodes"].astype(str)})
+    # Once on a corner, so that what is compiled or loaded at first use is not counted.
+    corner = images[:, :, :256, :256]
+    one_pass(*detect(align(corner)), labels[:256, :256], bases, barcodes)
+
+    start = time.process_time()
+    aligned = align(images)
+    after_align = time.process_time()
+    maxed, peaks = detect(aligned)
+    detected = time.process_time()
+    threshold = one_pass(maxed, peaks, labels, bases, barcodes)
+    end = time.process_time()
+    seconds = {
+        "cpu_s": end - start,
+        "align_s": after_align - start,
+        "detect_s": detected - after_align,
+        "call_s": end - detected,
+    }
+    if len(sys.argv) > 3:
+        start = time.process_time()
+        from_files(Path(sys.argv[3]), bases, barcodes)
+        seconds["files_cpu_s"] = time.process_time() - start
+    made = sweep(maxed, peaks, labels, bases, barcodes, threshold)
+    tables = [each.assign(channels=1) for each in made]
+    maxed, peaks = detect(align(images, channels=False))
+    tables += [
+        t.assign(channels=0) for t in sweep(maxed, peaks, labels, bases, barcodes, threshold)
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    table.assign(label=table["label"].astype("int64")).to_parquet(sys.argv[2])
+    print(json.dumps(seconds))
+
+
+main()

@@ -1,0 +1,168 @@
+"""Simulated tiles, our chain from arrays to called cells, and scores, for `ops.py`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from poolvox.ops.align import align_tile
+from poolvox.ops.cells import call_cells, near_cells, set_calls
+from poolvox.ops.chemistry import Chemistry, resolve_chemistry
+from poolvox.ops.decode import Codebook, decode_reads, fit_error_model
+from poolvox.ops.decoys import make_decoys
+from poolvox.ops.judge import score_cells
+from poolvox.ops.library import Library, LibrarySpec, make_library
+from poolvox.ops.parts import TileReads
+from poolvox.ops.signal import apply_corrections, estimate_corrections
+from poolvox.ops.simulate import ScreenParams, Truth, preset, simulate_tile
+from poolvox.ops.simulate.reads import make_library as simulate_library
+from poolvox.ops.spots import find_spots, sample_bases
+from poolvox.shared.features import find_objects
+
+SPEC = LibrarySpec(
+    file="library.csv",
+    barcode="barcode",
+    guide="sgRNA",
+    gene="gene_symbol",
+    controls="nontargeting",
+)
+NUCLEAR, BASES = 0, (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What is made once for all tiles of a screen, and the seconds of CPU that it takes."""
+
+    params: ScreenParams
+    table: pd.DataFrame
+    library: Library
+    codebook: Codebook
+    chemistry: Chemistry
+    seconds: float
+
+    @classmethod
+    def make(cls, setting: str) -> Screen:
+        params = preset(setting)
+        table = simulate_library(params.guides, params.cycles, np.random.default_rng(0))
+        start = time.process_time()
+        library = make_library(table, SPEC, params.cycles)
+        codebook = Codebook.make(library, make_decoys(library, np.random.default_rng(0)))
+        seconds = time.process_time() - start
+        chemistry = resolve_chemistry("four-colour", params.chemistry.channels)
+        return cls(params, table, library, codebook, chemistry, seconds)
+
+    def tile(self, seed: int) -> tuple[np.ndarray, Truth]:
+        return simulate_tile(self.params, np.random.default_rng([1, seed]), library=self.table)
+
+
+class Clock:
+    """Seconds of CPU of each step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, step: str, function: Callable[..., Any], *values: Any, **named: Any) -> Any:
+        start = time.process_time()
+        result = function(*values, **named)
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.process_time() - start
+        return result
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+
+def call_tile(
+    images: np.ndarray, nuclei: np.ndarray, cells: np.ndarray, screen: Screen
+) -> tuple[pd.DataFrame, Clock]:
+    """Align, find, measure, correct, decode and call one tile, as the pipeline does."""
+    clock = Clock()
+    rng = np.random.default_rng(0)
+    alignment = clock("align", align_tile, images, bases=BASES, nuclear=NUCLEAR)
+    spots = clock("find reads", find_spots, images, alignment.transforms, BASES)
+    bases = clock("measure", sample_bases, images, alignment.transforms, spots, BASES)
+    near = clock("near cells", near_cells, cells, spots["y"].to_numpy(), spots["x"].to_numpy())
+    centres = clock("near cells", find_objects, nuclei, spacing=1.0).centroids
+    reads = TileReads(
+        *(spots[name].to_numpy(np.float32) for name in ("y", "x", "peak", "snr")),
+        intensity=bases.intensity,
+        noise=bases.noise,
+        near=near.cells,
+        distance=near.distance,
+        cells=near.labels,
+        centres=centres,
+        room=near.room,
+        area=np.array([near.area]),
+    )
+    light, noise = np.nan_to_num(reads.intensity), reads.relative_noise
+    corrections = clock(
+        "corrections", estimate_corrections, light, screen.chemistry, rng=rng, noise=noise
+    )
+    signals = clock("signals", apply_corrections, light, corrections, noise=noise)
+    model = clock("error model", fit_error_model, signals.loglik, screen.codebook, rng=rng)
+    calls = clock("decode", decode_reads, signals.loglik, screen.codebook, model)
+    table, _ = clock(
+        "cells", call_cells, calls, reads.neighbours, screen.codebook, screen.library, model
+    )
+    return table, clock
+
+
+def beside_truth(table: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Truth of the cells with what was called; labels are the same in both."""
+    called = table.set_index("Metadata_Label").reindex(truth["label"])
+    joined = truth.reset_index(drop=True).join(called.reset_index(drop=True))
+    for name in ("Metadata_Barcode", "Call_Barcode"):
+        if name in joined:
+            joined[name] = joined[name].fillna("")
+    return joined
+
+
+def best_of_ours(table: pd.DataFrame, truth: pd.DataFrame) -> float:
+    """Highest F1 over all cuts of the q-value."""
+    joined = beside_truth(table, truth)
+    usable = (joined["Call_Barcode"] != "") & ~joined["Call_Decoy"].fillna(False).astype(bool)
+    usable &= ~joined["Call_Tied"].fillna(False).astype(bool)
+    right = usable & (
+        (joined["Call_Barcode"] == joined["barcode"])
+        | (joined["Call_Barcode"] == joined["barcode_2"])
+    )
+    q = joined["Call_QValue"].to_numpy(float)
+    carrying = int((joined["barcode"] != "").sum())
+    cuts = np.unique(q[usable])
+    scores = [
+        2 * int((right & (q <= cut)).sum()) / (int((usable & (q <= cut)).sum()) + carrying)
+        for cut in cuts
+    ]
+    return max(scores, default=0.0)
+
+
+def best_of_peer(table: pd.DataFrame, truth: pd.DataFrame) -> tuple[float, str]:
+    """Highest F1 over all choices, and over the least reads of a cell, and where it is."""
+    best = (0.0, "")
+    for choice, cells in table.groupby(["channels", "crosstalk", "mismatches", "threshold"]):
+        for least in (1, 2):
+            kept = cells[(cells["barcode_count_0"] >= least) & (cells["label"] > 0)]
+            kept = kept.rename(columns={"label": "Metadata_Label", "barcode_0": "Metadata_Barcode"})
+            kept = kept[["Metadata_Label", "Metadata_Barcode"]]
+            score = score_cells(beside_truth(kept, truth))["f1"]
+            if score > best[0]:
+                aligned, method, mismatches, threshold = choice
+                where = (
+                    f"peak > {threshold:.3g}, {mismatches} mismatches, {method}, reads >= {least}"
+                )
+                best = (score, where + (", channels aligned" if aligned else ""))
+    return best
+
+
+def recalled(tables: list[pd.DataFrame], screen: Screen, fdr: float) -> list[pd.DataFrame]:
+    """Call the cells of several tiles together, as the pipeline does for a plate."""
+    together = pd.concat(tables, keys=range(len(tables)), names=["seed"])
+    called = set_calls(
+        together.reset_index("seed"), screen.library, fdr=fdr, ratio=screen.codebook.ratio
+    )
+    return [part for _, part in called.groupby("seed", sort=True)]
