@@ -21,6 +21,10 @@ WINDOW = 4
 SIZED_SPOTS = 400
 SIGMA_BOUNDS = (0.8, 3.0)
 DEFAULT_SIGMA = 1.5
+# Weights are those of a Gaussian narrower than the spot by this factor: less precise on a spot that
+# stands alone, but less of the light of neighbours, found or not, comes in. On crowded simulated
+# tiles 0.6 calls 3 to 4 % more reads without an error than 1.
+NARROW = 0.6
 # Spots further apart than this many pixels do not share light worth undoing.
 OVERLAP_REACH = WINDOW + 3.0
 # Share of its own light that is added to every spot's, so that close pairs do not trade noise.
@@ -48,7 +52,7 @@ def spot_size(image: NDArray[np.float32], y: Floats, x: Floats, snr: Floats) -> 
 def fit_planes(
     plane: NDArray[np.uint16], points: NDArray[np.float64], sigma: float, pixel_noise: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Amplitude of a Gaussian on a level background at each point, by least squares.
+    """Amplitude of a Gaussian on a level background at each point, by weighted sums.
 
     Parameters
     ----------
@@ -61,7 +65,7 @@ def fit_planes(
     -------
     amplitude, error : (n,) arrays; NaN where most of the window lies outside of the plane
     """
-    amplitude, error = _fit(plane, points, 0.5 / sigma**2, float(pixel_noise))
+    amplitude, error = _fit(plane, points, sigma, NARROW * sigma, float(pixel_noise))
     return amplitude, error
 
 
@@ -83,7 +87,7 @@ def unmix(
     if not len(pairs):
         return intensity
     both = np.concatenate([pairs, pairs[:, ::-1]])
-    share = _shares(points[both[:, 1]] - points[both[:, 0]], 0.5 / sigma**2)
+    share = _shares(points[both[:, 1]] - points[both[:, 0]], sigma, NARROW * sigma)
     matrix = sparse.csc_matrix((share, (both[:, 0], both[:, 1])), shape=(n, n))
     matrix += (1 + RIDGE) * sparse.identity(n, format="csc")
     flat = intensity.reshape(n, -1)
@@ -122,11 +126,14 @@ def _widths(image, rows, columns):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _fit(plane, points, inverse, pixel_noise):  # type: ignore[no-untyped-def]
+def _fit(plane, points, sigma, narrow, pixel_noise):  # type: ignore[no-untyped-def]
+    """Weigh the window with a narrow Gaussian; judge the noise by the fit of a full one."""
     n, size = len(points), 2 * WINDOW + 1
     amplitude, error = np.full(n, np.nan, np.float32), np.full(n, np.nan, np.float32)
     height, width = plane.shape
     along, across = np.empty(size, np.float32), np.empty(size, np.float32)
+    thin_along, thin_across = np.empty(size, np.float32), np.empty(size, np.float32)
+    full_fall, thin_fall = 0.5 / (sigma * sigma), 0.5 / (narrow * narrow)
     for i in range(n):
         top = int(np.floor(points[i, 0] + 0.5)) - WINDOW
         left = int(np.floor(points[i, 1] + 0.5)) - WINDOW
@@ -136,60 +143,79 @@ def _fit(plane, points, inverse, pixel_noise):  # type: ignore[no-untyped-def]
         if count < LEAST_COVER * size * size:
             continue
         for k in range(size):
-            along[k] = np.exp(-((top + k - points[i, 0]) ** 2) * inverse)
-            across[k] = np.exp(-((left + k - points[i, 1]) ** 2) * inverse)
-        total, square, mixed = np.float64(0), np.float64(0), np.float64(0)
-        g1, g2 = 0.0, 0.0
-        across1, across2 = 0.0, 0.0
+            dy, dx = top + k - points[i, 0], left + k - points[i, 1]
+            along[k], across[k] = np.exp(-dy * dy * full_fall), np.exp(-dx * dx * full_fall)
+            thin_along[k], thin_across[k] = (
+                np.exp(-dy * dy * thin_fall),
+                np.exp(-dx * dx * thin_fall),
+            )
+        g_c, gg_c, t_c, tg_c = 0.0, 0.0, 0.0, 0.0
         for c in range(first_c, last_c):
-            across1 += across[c]
-            across2 += across[c] * across[c]
+            g_c += across[c]
+            gg_c += across[c] * across[c]
+            t_c += thin_across[c]
+            tg_c += thin_across[c] * across[c]
         # Counts from one pixel of the window: large common levels would cost precision.
         level = np.float32(plane[top + first_r, left + first_c])
+        total, square, full, thin = np.float64(0), np.float64(0), np.float64(0), np.float64(0)
+        g, gg, t, tg = 0.0, 0.0, 0.0, 0.0
         for r in range(first_r, last_r):
             line = plane[top + r]
-            row, row_square, row_mixed = np.float32(0), np.float32(0), np.float32(0)
+            row, row_square = np.float32(0), np.float32(0)
+            row_full, row_thin = np.float32(0), np.float32(0)
             for c in range(first_c, last_c):
                 v = np.float32(line[left + c]) - level
                 row += v
                 row_square += v * v
-                row_mixed += v * across[c]
+                row_full += v * across[c]
+                row_thin += v * thin_across[c]
             total += row
             square += row_square
-            mixed += along[r] * row_mixed
-            g1 += along[r] * across1
-            g2 += along[r] * along[r] * across2
-        spread = g2 - g1 * g1 / count
-        value = (mixed - g1 * total / count) / spread
+            full += along[r] * row_full
+            thin += thin_along[r] * row_thin
+            g += along[r] * g_c
+            gg += along[r] * along[r] * gg_c
+            t += thin_along[r] * t_c
+            tg += thin_along[r] * along[r] * tg_c
+        response = tg - t * g / count
+        amplitude[i] = (thin - t * total / count) / response
+        spread = gg - g * g / count
+        value = (full - g * total / count) / spread
         rest = max(square - total * total / count - value * value * spread, 0.0) / (count - 2)
-        amplitude[i] = value
-        error[i] = np.sqrt(max(rest, pixel_noise * pixel_noise) / spread)
+        norm = np.sqrt(_thin_square(thin_along, thin_across, first_r, last_r, first_c, last_c))
+        noise = np.sqrt(max(rest, pixel_noise * pixel_noise))
+        error[i] = noise * norm / response
     return amplitude, error
 
 
+@njit(cache=True, nogil=True, fastmath=True)
+def _thin_square(along, across, first_r, last_r, first_c, last_c):  # type: ignore[no-untyped-def]
+    """Sum of the squared weights of a window, after their mean is taken off."""
+    t_r, tt_r, t_c, tt_c = 0.0, 0.0, 0.0, 0.0
+    for r in range(first_r, last_r):
+        t_r += along[r]
+        tt_r += along[r] * along[r]
+    for c in range(first_c, last_c):
+        t_c += across[c]
+        tt_c += across[c] * across[c]
+    count = (last_r - first_r) * (last_c - first_c)
+    return tt_r * tt_c - t_r * t_r * t_c * t_c / count
+
+
 @njit(cache=True, nogil=True)
-def _shares(offset, inverse):  # type: ignore[no-untyped-def]
+def _shares(offset, sigma, narrow):  # type: ignore[no-untyped-def]
     """Amplitude that a spot of height 1 at `offset` adds to the fit at the origin."""
     share = np.empty(len(offset))
     size = 2 * WINDOW + 1
-    g1, g2 = 0.0, 0.0
-    for r in range(-WINDOW, WINDOW + 1):
-        for c in range(-WINDOW, WINDOW + 1):
-            g = np.exp(-(r * r + c * c) * inverse)
-            g1 += g
-            g2 += g * g
-    count = size * size
+    full_fall, thin_fall = 0.5 / (sigma * sigma), 0.5 / (narrow * narrow)
+    place = np.arange(-WINDOW, WINDOW + 1)
+    thin = np.exp(-place * place * thin_fall)
+    here = np.exp(-place * place * full_fall)
+    mean = np.sum(thin) ** 2 / (size * size)
+    response = np.sum(thin * here) ** 2 - mean * np.sum(here) ** 2
     for i in range(len(offset)):
-        mixed, total = 0.0, 0.0
-        for r in range(-WINDOW, WINDOW + 1):
-            there_r = np.exp(-((r - offset[i, 0]) ** 2) * inverse)
-            here_r = np.exp(-(r * r) * inverse)
-            sum_c, mix_c = 0.0, 0.0
-            for c in range(-WINDOW, WINDOW + 1):
-                there = np.exp(-((c - offset[i, 1]) ** 2) * inverse)
-                sum_c += there
-                mix_c += there * np.exp(-(c * c) * inverse)
-            total += there_r * sum_c
-            mixed += here_r * there_r * mix_c
-        share[i] = (mixed - g1 * total / count) / (g2 - g1 * g1 / count)
+        along = np.exp(-((place - offset[i, 0]) ** 2) * full_fall)
+        across = np.exp(-((place - offset[i, 1]) ** 2) * full_fall)
+        mixed = np.sum(thin * along) * np.sum(thin * across)
+        share[i] = (mixed - mean * np.sum(along) * np.sum(across)) / response
     return share
