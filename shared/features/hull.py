@@ -95,15 +95,24 @@ def _hulls_of_planes(layout: Layout, out: Floats, start: int, stop: int) -> None
 
 @kernel
 def _candidates(layout: Layout, k: int) -> Ints:
-    """Corners (z, y, x) that can be on the hull: those on the hulls of their planes."""
+    """Corners (z, y, x) that can be on the hull: on that of their z plane and of their y plane."""
     rows = _rows(layout, k)
-    points = np.empty((2 * rows.shape[0] * rows.shape[1], 3), np.int64)
-    size = 0
-    for z in range(len(rows)):
-        chain = plane_hull(rows[z])
-        for i in range(len(chain)):
-            points[size, 0], points[size, 1], points[size, 2] = z, chain[i, 0], chain[i, 1]
-            size += 1
+    depth, height = rows.shape[:2]
+    votes = np.zeros((depth, height, 2), np.uint8)
+    for z in range(depth):
+        for y, x in plane_hull(rows[z]):
+            votes[z, y, 0 if x == rows[z, y, 0] else 1] += 1
+    for y in range(height):
+        across = np.ascontiguousarray(rows[:, y])
+        for z, x in plane_hull(across):
+            votes[z, y, 0 if x == rows[z, y, 0] else 1] += 1
+    points, size = np.empty((2 * depth * height, 3), np.int64), 0
+    for z in range(depth):
+        for y in range(height):
+            for side in range(2):
+                if votes[z, y, side] == 2:
+                    points[size, 0], points[size, 1], points[size, 2] = z, y, rows[z, y, side]
+                    size += 1
     return points[:size]
 
 

@@ -46,14 +46,10 @@ def argsort_floats(values: Floats) -> NDArray[np.int32]:
         shift = np.uint64(8 * byte)
         if often[byte, keys[0] >> shift & low] == count:
             continue
-        place = 0
-        for value in range(256):
-            before = place
-            place += int(often[byte, value])
-            often[byte, value] = before
+        places = np.cumsum(often[byte]) - often[byte]
         for i in order:
-            found = keys[i] >> shift & low
-            other[often[byte, found]] = i
-            often[byte, found] += 1
+            value = keys[i] >> shift & low
+            other[places[value]] = i
+            places[value] += 1
         order, other = other, order
     return order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,10 @@ from poolvox.shared.features.kernels import Floats
 from poolvox.shared.features.objects import Objects, Spacing, find_objects
 from poolvox.shared.features.registry import Group, feature_dictionary, get_group, group_names
 
-__all__ = ["choose_groups", "measure", "measure_objects", "write_feature_dictionary"]
+__all__ = ["Progress", "choose_groups", "measure", "measure_objects", "write_feature_dictionary"]
+
+# Steps done, and steps in all.
+Progress = Callable[[int, int], None]
 
 
 def measure(
@@ -88,28 +91,41 @@ def measure_objects(
     groups: Iterable[Group],
     *,
     compartment: str = "Nuclei",
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Measure objects that were found before; see `measure`."""
-    groups = list(groups)
+    """Measure objects that were found before; see `measure`.
+
+    Parameters
+    ----------
+    images : channels by name; each is asked for once
+    progress : called with the steps done and all steps, a step being a group of one channel
+    """
     columns = dict(_positions(objects))
-    for group in groups:
-        if group.needs == "objects":
-            found = group.measure(objects, group.options)
-            columns.update(_named(found, group, objects, compartment))
-    wanted = [group for group in groups if group.needs == "images"]
-    pairs = [group for group in groups if group.needs == "pairs"]
-    kept: list[Signal] = []
-    for name in images if wanted or pairs else ():
-        signal = read_signal(name, images[name], objects)
-        for group in wanted:
-            found = group.measure(objects, signal, group.options)
-            columns.update(_named(found, group, objects, compartment, signal))
+    steps = list(_steps(images, list(groups)))
+    kept: dict[str, Signal] = {}
+    for done, (group, names) in enumerate(steps):
         # Without pairs one channel is held at a time.
-        kept += [signal] if pairs else []
-    for group, both in product(pairs, combinations(kept, 2)):
-        found = group.measure(objects, *both, group.options)
-        columns.update(_named(found, group, objects, compartment, *both))
+        kept = {n: s for n, s in kept.items() if n in names or steps[-1][0].needs == "pairs"}
+        for name in names:
+            if name not in kept:
+                kept[name] = read_signal(name, images[name], objects)
+        signals = [kept[name] for name in names]
+        found = group.measure(objects, *signals, group.options)
+        columns.update(_named(found, group, objects, compartment, *signals))
+        if progress is not None:
+            progress(done + 1, len(steps))
     return pd.DataFrame(columns)
+
+
+def _steps(
+    images: Mapping[str, ArrayLike], groups: list[Group]
+) -> Iterable[tuple[Group, tuple[str, ...]]]:
+    """Groups with the channels of each call: those of the objects, of channels, of pairs."""
+    yield from ((group, ()) for group in groups if group.needs == "objects")
+    single = [group for group in groups if group.needs == "images"]
+    yield from ((group, (name,)) for name in images for group in single)
+    pairs = [group for group in groups if group.needs == "pairs"]
+    yield from product(pairs, combinations(images, 2))
 
 
 def write_feature_dictionary(
