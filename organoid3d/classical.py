@@ -59,8 +59,8 @@ class ClassicalOptions:
     apart: float = 0.35
     valley_size: float = 0.6
     smooth: float = 0.05
-    surroundings: float = 1.5
-    min_response: float = 0.2
+    surroundings: float = 1.0
+    min_response: float = 0.3
     min_contrast: float = 0.15
     noise_factor: float = 4.0
     level: float = 1.75

@@ -35,7 +35,7 @@ Threshold = Literal["otsu", "li", "triangle"]
 # Edge of the voxels on which masks are found, micrometres.
 VOXEL = 1.0
 # Contrast at which the logarithm bends, relative to a channel's bright parts.
-KNEE = 0.05
+KNEE = 0.2
 CORNERS = np.ones((3, 3, 3), bool)
 
 

@@ -14,7 +14,15 @@ from poolvox.organoid3d.classical import find_nuclei_classically
 from poolvox.organoid3d.preprocess import check_spacing, prepare_stack
 from poolvox.shared.errors import InputError
 
-__all__ = ["SEGMENTERS", "Nuclei", "NucleiRequest", "Segmenter", "find_nuclei", "segment_nuclei"]
+__all__ = [
+    "SEGMENTERS",
+    "Nuclei",
+    "NucleiRequest",
+    "Segmenter",
+    "check_model",
+    "find_nuclei",
+    "segment_nuclei",
+]
 
 # Fewer planes than this are segmented as one: nothing can be said about the third axis.
 MIN_PLANES = 3
@@ -133,6 +141,11 @@ def _classical(
 
 # What `model` may name besides the folder of a network.
 SEGMENTERS: dict[str, Segmenter] = {"classical": _classical}
+
+
+def check_model(model: str | Path) -> None:
+    """Refuse a model that cannot be used, before any work."""
+    _choose(model)
 
 
 def _choose(model: str | Path) -> tuple[Segmenter, str]:

@@ -1,0 +1,172 @@
+"""The configuration of a run on organoid z-stacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from poolvox.organoid3d.cells import Stain
+from poolvox.organoid3d.masks import LumenOptions, OrganoidOptions, Threshold
+from poolvox.shared.config import Model, RunConfig
+from poolvox.shared.errors import ConfigError
+from poolvox.shared.ingest import RawSpec
+
+__all__ = [
+    "CellsConfig",
+    "LumensConfig",
+    "NucleiConfig",
+    "Organoid3dConfig",
+    "OrganoidsConfig",
+    "cell_channel",
+    "nuclear_channel",
+    "tissue_channels",
+]
+
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Volume = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Part = Annotated[float, Field(gt=0, lt=1)]
+
+# Names by which nuclear stains go, in the order in which they are looked for.
+NUCLEAR = ("nuclei", "nuclear", "dapi", "hoechst", "h2b", "draq5", "sir-dna")
+# Gaps that the organoid's mask bridges where only nuclei are stained: about a nucleus, um.
+NUCLEI_ONLY_CLOSING = 10.0
+
+
+class RawStacks(Model):
+    """The raw stacks, one per organoid or field."""
+
+    stacks: RawSpec
+
+
+class NucleiConfig(Model):
+    """How nuclei are found.
+
+    Attributes
+    ----------
+    channel : the nuclear stain; `auto` looks for nuclei, DAPI, Hoechst and the like
+    model : `classical`. It is the default only as long as no network ships with the package
+    scale : for networks: factor to the size they were trained on
+    diameter : of a nucleus, micrometres; measured on every stack where it is not given
+    """
+
+    channel: str = "auto"
+    model: str = "classical"
+    scale: Length | Literal["auto"] = "auto"
+    diameter: Length | None = None
+
+
+class OrganoidsConfig(Model):
+    """How organoids are told from the empty field; lengths in micrometres.
+
+    Attributes
+    ----------
+    channels : those that show the tissue; `auto`: the nuclei's and the cells'
+    threshold : otsu, li, triangle, or a part of the range between 0 and 1
+    closing : gaps narrower than twice this are bridged; 5, or 10 with nuclei alone
+    """
+
+    channels: tuple[str, ...] | Literal["auto"] = "auto"
+    threshold: Threshold | Part = "otsu"
+    smooth: Length = 1.5
+    closing: Volume | None = None
+    min_volume: Volume = 2000.0
+
+    def options(self, channels: Sequence[str]) -> OrganoidOptions:
+        """Options for masks that are found in these channels."""
+        usual = OrganoidOptions().closing if len(channels) > 1 else NUCLEI_ONLY_CLOSING
+        closing = usual if self.closing is None else self.closing
+        return OrganoidOptions(self.threshold, self.smooth, closing, self.min_volume)
+
+
+class LumensConfig(Model):
+    """What counts as a lumen; lengths in micrometres."""
+
+    smooth: Length = 0.8
+    opening: Volume = 3.0
+    wall: Volume = 3.0
+    min_volume: Volume = 300.0
+
+    def options(self) -> LumenOptions:
+        """The options themselves."""
+        return LumenOptions(self.smooth, self.opening, self.wall, self.min_volume)
+
+
+class CellsConfig(Model):
+    """How cells grow around nuclei.
+
+    Attributes
+    ----------
+    channel : a stain that bounds or fills cells; `none`: cells are the surroundings of nuclei
+    stain : what the channel shows
+    reach : how far a cell may reach beyond its nucleus, micrometres
+    """
+
+    channel: str = "none"
+    stain: Stain = "membrane"
+    reach: Length = 10.0
+
+
+class Organoid3dConfig(RunConfig):
+    """Everything that a run of the `organoid3d` pipeline depends on.
+
+    Attributes
+    ----------
+    attenuation : `auto` corrects the loss of light with depth before nuclei are looked for, where
+        the nuclei of a first pass tell it well enough; `off` only measures it
+    features : groups of measurements
+    """
+
+    pipeline: Literal["organoid3d"] = "organoid3d"
+    raw: RawStacks
+    nuclei: NucleiConfig = NucleiConfig()
+    organoids: OrganoidsConfig = OrganoidsConfig()
+    lumens: LumensConfig = LumensConfig()
+    cells: CellsConfig = CellsConfig()
+    attenuation: Literal["auto", "off"] = "auto"
+    features: tuple[str, ...] = ("shape", "intensity")
+
+
+def nuclear_channel(config: Organoid3dConfig, channels: Sequence[str]) -> str:
+    """Name of the nuclear stain among the channels."""
+    wanted = config.nuclei.channel
+    if wanted == "auto":
+        lower = {channel.lower(): channel for channel in channels}
+        found = [lower[name] for name in NUCLEAR if name in lower]
+        if found or len(channels) == 1:
+            return found[0] if found else channels[0]
+    elif wanted in channels:
+        return wanted
+    raise ConfigError(
+        f"nuclei.channel is {wanted!r}, the stacks have {', '.join(channels)}: name the one with "
+        "the nuclei"
+    )
+
+
+def cell_channel(config: Organoid3dConfig, channels: Sequence[str]) -> str | None:
+    """Name of the channel that bounds or fills cells; None where there is none."""
+    wanted = config.cells.channel
+    if wanted == "none":
+        return None
+    if wanted not in channels:
+        raise ConfigError(
+            f"cells.channel is {wanted!r}, the stacks have {', '.join(channels)}: name one of "
+            "them, or none"
+        )
+    return wanted
+
+
+def tissue_channels(config: Organoid3dConfig, channels: Sequence[str]) -> tuple[str, ...]:
+    """Names of the channels that show the organoid."""
+    wanted = config.organoids.channels
+    if wanted == "auto":
+        cell = cell_channel(config, channels)
+        nuclear = nuclear_channel(config, channels)
+        return (nuclear,) if cell is None or cell == nuclear else (nuclear, cell)
+    unknown = [name for name in wanted if name not in channels]
+    if unknown or not wanted:
+        raise ConfigError(
+            f"organoids.channels is {list(wanted)}, the stacks have {', '.join(channels)}"
+        )
+    return wanted

@@ -1,0 +1,248 @@
+"""The `organoid3d` pipeline: what the command runs for organoid z-stacks.
+
+Steps: `stacks` (one unit per stack: segment, measure, store) and `tables` (the plate's tables).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from poolvox.organoid3d.config import (
+    Organoid3dConfig,
+    cell_channel,
+    nuclear_channel,
+    tissue_channels,
+)
+from poolvox.shared.engine.pipeline import Check
+from poolvox.shared.engine.plan import Unit
+from poolvox.shared.errors import InputError
+from poolvox.shared.ingest import Manifest, TileKey, scan
+from poolvox.shared.report.section import Section
+from poolvox.shared.store import create_plate, read_table, write_table
+from poolvox.shared.store.plate import parse_well
+
+__all__ = ["TABLES", "Folder", "OrganoidPipeline", "pipeline"]
+
+TABLES = ("organoids", "nuclei", "cells")
+# Bytes of a unit beside its stack: code and tables.
+OVERHEAD = 350 * 2**20
+# Bytes per voxel of one channel at the peak: float copies, labels, distances.
+BYTES_PER_VOXEL = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where the files of a run lie."""
+
+    root: Path
+
+    @property
+    def plate(self) -> Path:
+        """Stacks and labels."""
+        return self.root / "stacks.zarr"
+
+    def part(self, stack: str, table: str) -> Path:
+        """A table of one stack."""
+        return self.root / "parts" / table / f"{stack}.parquet"
+
+    def facts(self, stack: str) -> Path:
+        """What was found out about one stack."""
+        return self.root / "parts" / "facts" / f"{stack}.json"
+
+    def table(self, name: str) -> Path:
+        """A table of the whole run."""
+        return self.root / "tables" / f"{name}.parquet"
+
+
+class OrganoidPipeline:
+    """Organoid stacks, as `poolvox.shared.engine.pipeline.Pipeline` describes it."""
+
+    name = "organoid3d"
+    steps = ("stacks", "tables")
+    config_model = Organoid3dConfig
+
+    def plan(self, config: Organoid3dConfig) -> list[Unit]:
+        """Lay out one unit per stack, and the tables."""
+        manifest = scan(config.raw.stacks, Path("/"), config.plate)
+        spacing = _check(config, manifest)
+        folder = Folder(config.output)
+        units = [_stack_unit(folder, manifest, tile, spacing, config) for tile in manifest.tiles]
+        units.append(_table_unit(folder, manifest.tiles))
+        return units
+
+    def problems(self, config: Organoid3dConfig) -> list[tuple[str, str]]:
+        """Stacks with bad files, and why."""
+        manifest = scan(config.raw.stacks, Path("/"), config.plate)
+        return [(str(tile), reason) for tile, reason in manifest.bad.items()]
+
+    def sections(self, config: Organoid3dConfig) -> list[Section]:
+        """Tell the report what happened, from the files of the run."""
+        from poolvox.organoid3d.sections import make_sections
+
+        return make_sections(config)
+
+    def template(self, folder: Path) -> str:
+        """Write a commented configuration for the raw files in `folder`."""
+        from poolvox.organoid3d.template import write_template
+
+        return write_template(folder)
+
+    def simulate(self, out: Path, *, seed: int) -> Path:
+        """Write a small plate of simulated organoids."""
+        from poolvox.organoid3d.judge import simulate_demo
+
+        return simulate_demo(out, seed=seed)
+
+    def judge(self, config: Organoid3dConfig) -> list[Check]:
+        """Compare a finished run of simulated organoids with their truth."""
+        from poolvox.organoid3d.judge import judge_run
+
+        return judge_run(config)
+
+
+def process_stack(
+    folder: Folder,
+    manifest: Manifest,
+    tile: TileKey,
+    spacing: tuple[float, float, float],
+    config: Organoid3dConfig,
+) -> dict[str, Any]:
+    """Segment and measure one stack, and write what was found."""
+    # Imported where the work is done: planning needs none of it.
+    from poolvox.organoid3d.stack import measure_stack, segment_stack, summarise
+
+    pixels = manifest.read(tile)
+    # A single plane has no z axis.
+    pixels = pixels.reshape(len(manifest.channels), -1, *pixels.shape[-2:])
+    channels = dict(zip(manifest.channels, pixels, strict=True))
+    result = segment_stack(channels, spacing, config)
+    plate = create_plate(
+        folder.plate, {tile.well: [tile.field]}, name=tile.plate, ngff=config.store.ngff
+    )
+    field = plate[tile.well][tile.field]
+    kept = (
+        manifest.channels
+        if config.store.images == "aligned"
+        else (nuclear_channel(config, manifest.channels),)
+    )
+    field.write(
+        pixels[[manifest.channels.index(name) for name in kept]],
+        axes="czyx",
+        spacing=dict(zip("zyx", spacing, strict=True)),
+        channels=kept,
+    )
+    for name, labels in result.labels.items():
+        field.write_labels(name, labels)
+    for name, table in measure_stack(channels, result.labels, spacing, config).items():
+        write_table(_keyed(table, tile), folder.part(str(tile), name))
+    facts = summarise(result)
+    _write_json(folder.facts(str(tile)), {"well": tile.well, "organoid": _name(tile), **facts})
+    return facts
+
+
+def collect_tables(folder: Folder, tiles: Sequence[TileKey]) -> dict[str, Any]:
+    """Put the tables of all stacks that were done into one each."""
+    rows = {}
+    for name in TABLES:
+        paths = [folder.part(str(tile), name) for tile in tiles]
+        parts = [read_table(path) for path in paths if path.exists()]
+        if not parts:
+            raise InputError("no stack was finished: there is nothing to put into tables")
+        # Stacks without objects have rows of no type, which would change those of the others.
+        full = [part for part in parts if len(part)] or parts[:1]
+        table = pd.concat(full, ignore_index=True)
+        write_table(table, folder.table(name))
+        rows[name] = len(table)
+    return rows
+
+
+def _check(config: Organoid3dConfig, manifest: Manifest) -> tuple[float, float, float]:
+    """Refuse what cannot be worked on, before any work."""
+    from poolvox.organoid3d.nuclei import check_model
+    from poolvox.organoid3d.preprocess import check_spacing
+    from poolvox.shared.features import choose_groups
+
+    if "t" in manifest.axes:
+        raise InputError(
+            f"the stacks have {len(manifest.cycles)} time points: organoid3d takes one; give "
+            "`cycles: [...]` with the one to take"
+        )
+    nuclear_channel(config, manifest.channels)
+    cell_channel(config, manifest.channels)
+    tissue_channels(config, manifest.channels)
+    choose_groups(config.features, 3)
+    check_model(config.nuclei.model)
+    return check_spacing(manifest.spacing)
+
+
+def _stack_unit(
+    folder: Folder,
+    manifest: Manifest,
+    tile: TileKey,
+    spacing: tuple[float, float, float],
+    config: Organoid3dConfig,
+) -> Unit:
+    row, column = parse_well(tile.well)
+    name = str(tile)
+    sizes = dict(zip(manifest.axes, manifest.shape_of(tile), strict=True))
+    voxels = sizes.get("z", 1) * sizes["y"] * sizes["x"]
+    params = config.model_dump(mode="json", exclude={"output", "engine", "raw", "pipeline"})
+    return Unit(
+        key=f"stacks/{name}",
+        step="stacks",
+        call=partial(process_stack, folder, manifest.only(tile), tile, spacing, config),
+        params=params | {"spacing": spacing, "channels": list(manifest.channels)},
+        inputs=manifest.files_of(tile),
+        outputs=(
+            folder.plate / row / str(column) / tile.field,
+            *(folder.part(name, table) for table in TABLES),
+            folder.facts(name),
+        ),
+        memory=OVERHEAD + BYTES_PER_VOXEL * voxels + 2 * manifest.tile_bytes,
+        where={"plate": tile.plate, "well": tile.well, "tile": _name(tile)},
+    )
+
+
+def _table_unit(folder: Folder, tiles: Sequence[TileKey]) -> Unit:
+    return Unit(
+        key="tables/plate",
+        step="tables",
+        call=partial(collect_tables, folder, tiles),
+        needs=tuple(f"stacks/{tile}" for tile in tiles),
+        outputs=tuple(folder.table(name) for name in TABLES),
+        memory=OVERHEAD,
+        tolerant=True,
+    )
+
+
+def _keyed(table: pd.DataFrame, tile: TileKey) -> pd.DataFrame:
+    keys = {
+        "Metadata_Plate": tile.plate,
+        "Metadata_Well": tile.well,
+        "Metadata_Organoid": _name(tile),
+    }
+    keyed = table.copy()
+    for place, (name, value) in enumerate(keys.items()):
+        keyed.insert(place, name, pd.Series([value] * len(keyed), dtype=object))
+    return keyed
+
+
+def _name(tile: TileKey) -> str:
+    return tile.organoid or tile.tile or tile.field
+
+
+def _write_json(path: Path, facts: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_name(f".{path.name}.partial")
+    partial_path.write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8")
+    partial_path.replace(path)
+
+
+pipeline = OrganoidPipeline()

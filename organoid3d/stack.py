@@ -1,0 +1,239 @@
+"""One stack from pixels to labels and tables: what a unit of the pipeline does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from poolvox.organoid3d.cells import find_parents, segment_cells
+from poolvox.organoid3d.config import (
+    Organoid3dConfig,
+    cell_channel,
+    nuclear_channel,
+    tissue_channels,
+)
+from poolvox.organoid3d.masks import segment_lumens, segment_organoids
+from poolvox.organoid3d.nuclei import Nuclei, find_nuclei
+from poolvox.organoid3d.preprocess import (
+    Attenuation,
+    correct_attenuation,
+    measure_attenuation,
+    prepare_stack,
+)
+from poolvox.organoid3d.qc import flag_objects, saturated_part
+from poolvox.shared.features import measure
+
+__all__ = ["StackLabels", "StackResult", "measure_stack", "segment_stack", "summarise"]
+
+Labels = NDArray[np.uint32]
+Spacing = tuple[float, float, float]
+
+# More saturated voxels than this are worth a warning.
+SATURATED = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class StackLabels:
+    """Labels of a stack, each (Z, Y, X); a cell has the label of its nucleus."""
+
+    nuclei: Labels
+    cells: Labels
+    lumens: Labels
+    organoids: Labels
+
+    def items(self) -> list[tuple[str, Labels]]:
+        """Names and labels."""
+        return [(name, getattr(self, name)) for name in ("nuclei", "cells", "lumens", "organoids")]
+
+
+@dataclass(frozen=True, slots=True)
+class StackResult:
+    """What was found in a stack, and how.
+
+    Attributes
+    ----------
+    diameter : of a typical nucleus, micrometres
+    attenuation : loss of light with depth, measured on the nuclei
+    corrected : nuclei were looked for in a stack corrected for it
+    notes : what is worth knowing
+    """
+
+    labels: StackLabels
+    diameter: float
+    attenuation: Attenuation
+    corrected: bool
+    notes: tuple[str, ...]
+
+
+def segment_stack(
+    channels: Mapping[str, NDArray[Any]], spacing: Spacing, config: Organoid3dConfig
+) -> StackResult:
+    """Find nuclei, organoids, lumens and cells.
+
+    Parameters
+    ----------
+    channels : (Z, Y, X) arrays by name
+    spacing : micrometres
+    """
+    names = list(channels)
+    nuclear = nuclear_channel(config, names)
+    prepared = prepare_stack(channels[nuclear], spacing)
+    found = _nuclei(prepared.stack, spacing, config)
+    attenuation = _attenuation(prepared.stack, found.labels, spacing)
+    corrected = config.attenuation == "auto" and attenuation.trusted
+    if corrected:
+        background = _background(prepared.stack, found.labels)
+        even = correct_attenuation(prepared.stack, spacing, attenuation, background=background)
+        found = _nuclei(even, spacing, config)
+    notes = [*prepared.notes, *found.notes]
+    notes += [
+        f"{name}: {part:.1%} of the voxels are saturated"
+        for name, part in ((name, saturated_part(image)) for name, image in channels.items())
+        if part > SATURATED
+    ]
+    labels = _surroundings(channels, prepared.stack, found.labels, spacing, config)
+    return StackResult(labels, found.diameter, attenuation, corrected, tuple(notes))
+
+
+def measure_stack(
+    channels: Mapping[str, NDArray[Any]],
+    labels: StackLabels,
+    spacing: Spacing,
+    config: Organoid3dConfig,
+) -> dict[str, pd.DataFrame]:
+    """Tables of organoids, nuclei and cells, with parents and flags."""
+    organoid_of, inside = find_parents(labels.nuclei, labels.organoids)
+    nuclei = _table(labels.nuclei, channels, spacing, config, "Nuclei")
+    nuclei = _flagged(nuclei, flag_objects(labels.nuclei, spacing=spacing, inside=inside))
+    cells = _table(labels.cells, channels, spacing, config, "Cells")
+    cells = _flagged(cells, flag_objects(labels.cells, spacing=spacing))
+    # A cell belongs where its nucleus does.
+    for table in (nuclei, cells):
+        parent = organoid_of.reindex(table["Metadata_Label"]).fillna(0).astype(np.int64)
+        table.insert(1, "Metadata_OrganoidLabel", parent.to_numpy())
+    organoids = _table(labels.organoids, channels, spacing, config, "Organoids")
+    flags = flag_objects(labels.organoids, spacing=spacing, sizes=False)
+    organoids = _flagged(_counted(organoids, labels, organoid_of, spacing), flags)
+    return {"organoids": organoids, "nuclei": nuclei, "cells": cells}
+
+
+def _nuclei(stack: NDArray[np.float32], spacing: Spacing, config: Organoid3dConfig) -> Nuclei:
+    wanted = config.nuclei
+    return find_nuclei(
+        stack,
+        spacing=spacing,
+        model=wanted.model,
+        scale=wanted.scale,
+        diameter=wanted.diameter,
+    )
+
+
+def _background(stack: NDArray[np.float32], nuclei: Labels) -> float:
+    outside = stack[nuclei == 0]
+    return float(np.percentile(outside, 20)) if outside.size else float(stack.min())
+
+
+def _attenuation(
+    stack: NDArray[np.float32], nuclei: Labels, spacing: Sequence[float]
+) -> Attenuation:
+    ids = np.arange(1, int(nuclei.max()) + 1)
+    if not len(ids):
+        return Attenuation(reason="no nuclei")
+    light = ndimage.mean(stack, nuclei, ids) - _background(stack, nuclei)
+    planes = np.arange(stack.shape[0]).reshape(-1, 1, 1) * np.ones_like(nuclei, np.float32)
+    return measure_attenuation(light, np.asarray(ndimage.mean(planes, nuclei, ids)) * spacing[0])
+
+
+def _surroundings(
+    channels: Mapping[str, NDArray[Any]],
+    nuclear: NDArray[np.float32],
+    nuclei: Labels,
+    spacing: Spacing,
+    config: Organoid3dConfig,
+) -> StackLabels:
+    """Organoids, lumens and cells of known nuclei."""
+    stained = {nuclear_channel(config, list(channels)): nuclear}
+    names = tissue_channels(config, list(channels))
+    tissue = [stained[n] if n in stained else _finite(channels[n]) for n in names]
+    organoids = segment_organoids(
+        tissue, spacing=spacing, nuclei=nuclei, options=config.organoids.options(names)
+    )
+    lumens = segment_lumens(
+        tissue, organoids, spacing=spacing, nuclei=nuclei, options=config.lumens.options()
+    )
+    cell = cell_channel(config, list(channels))
+    cells = segment_cells(
+        nuclei,
+        spacing=spacing,
+        mask=(organoids > 0) & (lumens == 0),
+        image=None if cell is None else _finite(channels[cell]),
+        stain=config.cells.stain,
+        reach=config.cells.reach,
+    )
+    return StackLabels(nuclei, cells, lumens, organoids)
+
+
+def _finite(image: NDArray[Any]) -> NDArray[np.float32]:
+    return np.nan_to_num(np.asarray(image, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _table(
+    labels: Labels,
+    channels: Mapping[str, NDArray[Any]],
+    spacing: Spacing,
+    config: Organoid3dConfig,
+    compartment: str,
+) -> pd.DataFrame:
+    return measure(
+        labels,
+        channels,
+        spacing=spacing,
+        groups=config.features,
+        compartment=compartment,
+    )
+
+
+def _flagged(table: pd.DataFrame, flags: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([table, flags.reindex(table["Metadata_Label"]).reset_index(drop=True)], axis=1)
+
+
+def _counted(
+    organoids: pd.DataFrame, labels: StackLabels, organoid_of: pd.Series, spacing: Spacing
+) -> pd.DataFrame:
+    """Add what organoids hold: nuclei and lumens."""
+    ids = organoids["Metadata_Label"].to_numpy()
+    nuclei = organoid_of.value_counts().reindex(ids, fill_value=0).to_numpy()
+    lumen_of, _ = find_parents(labels.lumens, labels.organoids)
+    lumens = lumen_of.value_counts().reindex(ids, fill_value=0).to_numpy()
+    hollow = np.bincount(labels.organoids[labels.lumens > 0], minlength=int(ids.max(initial=0)) + 1)
+    return organoids.assign(
+        Organoids_Count_Nuclei=nuclei,
+        Organoids_Count_Lumens=lumens,
+        Organoids_Lumen_Volume_um3=hollow[ids] * float(np.prod(spacing)),
+    )
+
+
+def summarise(result: StackResult) -> dict[str, Any]:
+    """Small facts for the journal and the report."""
+    loss = result.attenuation
+    return {
+        "nuclei": int(result.labels.nuclei.max()),
+        "organoids": int(result.labels.organoids.max()),
+        "lumens": int(result.labels.lumens.max()),
+        "diameter_um": _known(result.diameter),
+        "attenuation_per_um": _known(loss.rate),
+        "attenuation_r2": _known(loss.r2),
+        "attenuation_reason": loss.reason,
+        "corrected": result.corrected,
+        "warnings": list(result.notes),
+    }
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

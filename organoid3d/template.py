@@ -1,0 +1,52 @@
+"""A commented configuration for a folder of stacks, for `poolvox init organoid3d`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from poolvox.shared.ingest import guess, raw_block
+
+__all__ = ["write_template"]
+
+TAIL = """\
+nuclei:
+  channel: {nuclear}           # the nuclear stain; auto looks for nuclei, DAPI, Hoechst ...
+  model: classical
+  # diameter: 10            # of a nucleus, micrometres; measured on every stack if not given
+organoids:
+  channels: auto            # those that show the tissue; auto: the nuclei's and the cells'
+  threshold: otsu           # li, triangle, or a number from 0 (all) to 1 (the brightest)
+  min_volume: 2000          # cubic micrometres; smaller bodies are debris
+lumens:
+  opening: 3                # micrometres; clefts narrower than twice this are no lumen
+  min_volume: 300           # cubic micrometres
+cells:
+  channel: {cell}             # a membrane or cytoplasm stain; none: the surroundings of nuclei
+  stain: membrane           # or cytoplasm
+  reach: 10                 # micrometres that a cell may reach beyond its nucleus
+attenuation: auto           # loss of light with depth: corrected where nuclei tell it; or off
+features: [shape, intensity]
+store:
+  ngff: "0.5"               # "0.4" for viewers that do not know 0.5
+  images: aligned           # none: keep the nuclei's channel, labels and tables only
+"""
+
+MEMBRANE = ("membrane", "memb", "actin", "phalloidin", "ecad", "e-cadherin")
+
+
+def write_template(folder: Path) -> str:
+    """Write a configuration for the files in `folder` that runs, or says what is unclear."""
+    found = guess(folder, "organoid3d")
+    head = [
+        f"# Written by poolvox init from {found.count} files; look it through before the run.",
+        "pipeline: organoid3d",
+        f"output: {json.dumps(folder.resolve().name + '_run')}",
+        "plate: P1",
+    ]
+    block = raw_block(replace(found, files=str(folder / found.files), others=()))
+    names = [] if found.channels == "auto" else list(found.channels)
+    cell = next((name for name in names if name.lower() in MEMBRANE), "none")
+    tail = TAIL.format(nuclear="auto", cell=json.dumps(cell) if cell != "none" else "none")
+    return "\n".join([*head, block.rstrip("\n"), tail])
