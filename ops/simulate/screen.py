@@ -195,5 +195,7 @@ def _chemistry_block(params: ScreenParams) -> object:
         and chemistry.channels == type(chemistry)().channels
     ):
         return "four-colour"
-    rows = dict(zip(BASES, chemistry.code))
-    return {base: dict(zip(chemistry.channels, map(float, row))) for base, row in rows.items()}
+    return {
+        base: [channel for channel, dye in zip(chemistry.channels, row) if dye]
+        for base, row in zip(BASES, chemistry.code)
+    }

@@ -214,6 +214,20 @@ def test_files_carry_their_pixel_size(tmp_path):
         assert file.imagej_metadata["unit"] == "um"
 
 
+def test_another_chemistry_is_written_as_a_table(tmp_path):
+    two = replace(
+        EVEN,
+        channels=("red", "green"),
+        code=((1, 1), (1, 0), (0, 0), (0, 1)),
+        mixing=None,
+        gains=(1, 1),
+    )
+    params = replace(SMALL, tiles=1, chemistry=two)
+    config = yaml.safe_load(simulate_screen(tmp_path, params).read_text())
+    assert config["raw"]["sbs"]["channels"] == ["DAPI", "red", "green"]
+    assert config["chemistry"] == {"A": ["red", "green"], "C": ["red"], "G": [], "T": ["green"]}
+
+
 def test_hits_change_the_marker_and_the_phenotype_shows_it(tmp_path):
     params = replace(
         SMALL, layout=replace(SMALL.layout, untransduced=0.1), tiles=3, phenotype=Phenotype(hits=5)
