@@ -38,6 +38,8 @@ FIT_ROUNDS = 6
 START_SUBSTITUTION, SUBSTITUTION_BOUNDS = 0.02, (1e-4, 0.5)
 START_INDEL, INDEL_BOUNDS = 2e-3, (1e-6, 0.05)
 START_MAPPED, MAPPED_BOUNDS = 0.6, (0.01, 0.99)
+# Reads with equal shares of the bases that hold the background's; and the bound of its logarithm.
+BACKGROUND_READS, MAX_LOG_BACKGROUND = 20.0, 60.0
 # A read is called only when its best word is more likely than all else together.
 MIN_POSTERIOR = 0.5
 # Quality of a base as a phred score is at most this.
@@ -55,12 +57,15 @@ class ErrorModel:
     substitution : (cycle,) probability that a base tells nothing
     insertion, deletion : probability that a read gained, or lost, one base
     mapped : probability that a read shows a word of library or decoys
+    background : (cycle, 4) share of the bases in reads that show none of these; empty for equal
+        shares. Spots that are not reads have the bases of the noisiest channels.
     """
 
     substitution: NDArray[np.float64]
     insertion: float = START_INDEL
     deletion: float = START_INDEL
     mapped: float = START_MAPPED
+    background: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def start(cls, cycles: int) -> ErrorModel:
@@ -143,7 +148,22 @@ def decode_reads(loglik: Light, codebook: Codebook, model: ErrorModel) -> ReadCa
         index.keys,
         index.values,
     )
+    none = _background(probability, model)
+    odds, rest = odds / none[:, None], rest / none
     return _judge(found, odds, rest, shift, limits, codebook)
+
+
+def _background(probability: Light, model: ErrorModel) -> Light:
+    """Weight of "none of these" over that of a sequence of any bases, for every read.
+
+    Half of such reads are any sequence, half are made of the bases of the background.
+    """
+    if not len(model.background):
+        return np.ones(len(probability), np.float32)
+    shares = np.asarray(model.background, np.float32)
+    likely = np.log(4 * (probability * shares).sum(axis=2)).sum(axis=1)
+    weight: Light = (0.5 + 0.5 * np.exp(np.minimum(likely, MAX_LOG_BACKGROUND))).astype(np.float32)
+    return weight
 
 
 def _judge(
@@ -216,12 +236,20 @@ def _refit(loglik: Light, codebook: Codebook, model: ErrorModel) -> ErrorModel:
     wrong = (straight[:, None] * blank).sum(axis=0) + START_SUBSTITUTION
     gained, lost = (weight[:, None] * calls.shift).sum(axis=0) + START_INDEL
     reads = weight.sum() + 1.0
+    probability = base_probabilities(loglik, model)
+    none = 1 / (1 + total)
+    # Reads of the background weigh by its own view of their bases.
+    shares = probability * (np.asarray(model.background) if model.background else 1.0)
+    shares = shares / shares.sum(axis=2, keepdims=True)
+    count = np.einsum("n,ntb->tb", none, shares) + BACKGROUND_READS / 4
+    background = count / count.sum(axis=1, keepdims=True)
     return replace(
         model,
         substitution=np.clip(wrong / (straight.sum() + 1.0), *SUBSTITUTION_BOUNDS),
         insertion=float(np.clip(gained / reads, *INDEL_BOUNDS)),
         deletion=float(np.clip(lost / reads, *INDEL_BOUNDS)),
         mapped=float(np.clip(mapped, *MAPPED_BOUNDS)),
+        background=tuple(tuple(float(v) for v in row) for row in background),
     )
 
 

@@ -88,7 +88,7 @@ def test_more_reads_map_than_by_the_original_with_no_more_decoys(hela):
         codebook = Codebook.make(library, decoys, strangers)
         model = fit_error_model(loglik, codebook, rng=np.random.default_rng(seed))
         calls = decode_reads(loglik, codebook, model)
-        sure = (calls.score > 0.95)[inside]
+        sure = (calls.score > 0.8)[inside]
         rates.append(
             (
                 (sure & ~calls.decoy[inside]).mean(),

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tests.ops.planted import library_of, loglik_of
 
 from poolvox.ops.codebook import Codebook
 from poolvox.ops.decode import ErrorModel, decode_reads
@@ -8,7 +9,6 @@ from poolvox.ops.library import LibrarySpec, make_library
 from poolvox.ops.pairs import find_recombined
 from poolvox.ops.words import decode_words
 from poolvox.shared.errors import InputError
-from tests.ops.planted import library_of, loglik_of
 
 SEVEN = (1, 2, 3, 4, 5, 6, 7)
 
