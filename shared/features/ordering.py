@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from poolvox.shared.features.kernels import Floats, kernel
+from poolvox.shared.features.kernels import Floats, Ints, kernel
 
 __all__ = ["argsort_floats"]
 
@@ -42,14 +42,14 @@ def argsort_floats(values: Floats) -> NDArray[np.int32]:
         for byte in range(BYTES):
             often[byte, key >> np.uint64(8 * byte) & low] += 1
     order, other = np.arange(count).astype(np.int32), np.empty(count, np.int32)
-    for byte in range(BYTES):
-        shift = np.uint64(8 * byte)
-        if often[byte, keys[0] >> shift & low] == count:
+    for step in range(BYTES):
+        shift = np.uint64(8 * step)
+        if often[step, keys[0] >> shift & low] == count:
             continue
-        places = np.cumsum(often[byte]) - often[byte]
-        for i in order:
-            value = keys[i] >> shift & low
-            other[places[value]] = i
-            places[value] += 1
+        places: Ints = np.cumsum(often[step]) - often[step]
+        for one in order:
+            found = keys[one] >> shift & low
+            other[places[found]] = one
+            places[found] += 1
         order, other = other, order
     return order

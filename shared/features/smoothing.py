@@ -45,53 +45,50 @@ def gaussian_kernels(sigma: float, spacing: Floats) -> Singles:
 
 
 @kernel
-def _along_x(source: Singles, target: Singles, half: Singles) -> None:
-    depth, height, width = source.shape
-    for z in range(depth):
-        for y in range(height):
-            near, row = source[z, y], target[z, y]
-            for x in range(width):
-                row[x] = half[0] * near[x]
-            for d in range(1, min(len(half), width)):
-                weight = half[d]
-                for x in range(width - d):
-                    row[x] += weight * near[x + d]
-                for x in range(d, width):
-                    row[x] += weight * near[x - d]
+def _shifted(source: Singles, target: Singles, half: Singles, jump: int) -> None:
+    """Convolve flat arrays along the axis whose neighbours are `jump` apart, 0 outside.
+
+    Long loops without a condition, which vectorise; lines of an object are too short for that.
+    """
+    size = len(source)
+    for i in range(size):
+        target[i] = half[0] * source[i]
+    for d in range(1, len(half)):
+        weight, away = half[d], d * jump
+        if away >= size:
+            break
+        # Views, not sums of indices, which could be negative for all that the compiler knows.
+        before, after = source[: size - away], source[away:]
+        low, high = target[: size - away], target[away:]
+        for i in range(size - away):
+            low[i] += weight * after[i]
+        for i in range(size - away):
+            high[i] += weight * before[i]
 
 
 @kernel
-def _along_rows(source: Singles, target: Singles, half: Singles, axis: int) -> None:
-    """Along z or y: whole rows of x are added, which vectorises."""
-    depth, height, width = source.shape
-    dz, dy = (1, 0) if axis == 0 else (0, 1)
-    for z in range(depth):
-        for y in range(height):
-            row, near = target[z, y], source[z, y]
-            for x in range(width):
-                row[x] = half[0] * near[x]
-            for d in range(1, min(len(half), source.shape[axis])):
-                weight = half[d]
-                if z + d * dz < depth and y + d * dy < height:
-                    near = source[z + d * dz, y + d * dy]
-                    for x in range(width):
-                        row[x] += weight * near[x]
-                if z - d * dz >= 0 and y - d * dy >= 0:
-                    near = source[z - d * dz, y - d * dy]
-                    for x in range(width):
-                        row[x] += weight * near[x]
+def _turn(source: Singles, target: Singles, height: int, width: int) -> None:
+    for y in range(height):
+        for x in range(width):
+            target[x * height + y] = source[y * width + x]
 
 
 @kernel
 def _smooth(box: Singles, scratch: Singles, halves: Singles, lengths: Ints) -> Singles:
-    if box.shape[0] > 1:
-        _along_rows(box, scratch, halves[0, : lengths[0]], 0)
-        box, scratch = scratch, box
-    if box.shape[1] > 1:
-        _along_rows(box, scratch, halves[1, : lengths[1]], 1)
-        box, scratch = scratch, box
-    _along_x(box, scratch, halves[2, : lengths[2]])
-    return scratch
+    """Convolve along all axes; `box` is used up, and the result is in it."""
+    depth, height, width = box.shape
+    plane = height * width
+    if depth > 1:
+        _shifted(box.reshape(-1), scratch.reshape(-1), halves[0, : lengths[0]], plane)
+        box[:] = scratch
+    for z in range(depth):
+        one, other = box[z].reshape(-1), scratch[z].reshape(-1)
+        _shifted(one, other, halves[1, : lengths[1]], width)
+        # Turned, so that neighbours along x are a line apart as well.
+        _turn(other, one, height, width)
+        _shifted(one, other, halves[2, : lengths[2]], height)
+        _turn(other, one, width, height)
+    return box
 
 
 @kernel
@@ -162,17 +159,21 @@ def laplacian(smooth: Singles, weight: Singles, spacing: Floats) -> Singles:
     scale = np.float32(1) / (spacing * spacing).astype(np.float32)
     for z in range(depth):
         for y in range(1, height - 1):
-            for x in range(1, width - 1):
-                here = smooth[z, y, x]
-                total = weight[z, y, x - 1] * (smooth[z, y, x - 1] - here)
-                total += weight[z, y, x + 1] * (smooth[z, y, x + 1] - here)
-                total *= scale[2]
-                up = weight[z, y - 1, x] * (smooth[z, y - 1, x] - here)
-                up += weight[z, y + 1, x] * (smooth[z, y + 1, x] - here)
-                total += scale[1] * up
-                if 0 < z < depth - 1:
-                    up = weight[z - 1, y, x] * (smooth[z - 1, y, x] - here)
-                    up += weight[z + 1, y, x] * (smooth[z + 1, y, x] - here)
-                    total += scale[0] * up
-                result[z, y, x] = weight[z, y, x] * total
+            here, inside, out = smooth[z, y, 1:-1], weight[z, y, 1:-1], result[z, y, 1:-1]
+            _add(out, here, smooth[z, y, :-2], weight[z, y, :-2], scale[2])
+            _add(out, here, smooth[z, y, 2:], weight[z, y, 2:], scale[2])
+            _add(out, here, smooth[z, y - 1, 1:-1], weight[z, y - 1, 1:-1], scale[1])
+            _add(out, here, smooth[z, y + 1, 1:-1], weight[z, y + 1, 1:-1], scale[1])
+            if 0 < z < depth - 1:
+                _add(out, here, smooth[z - 1, y, 1:-1], weight[z - 1, y, 1:-1], scale[0])
+                _add(out, here, smooth[z + 1, y, 1:-1], weight[z + 1, y, 1:-1], scale[0])
+            for x in range(width - 2):
+                out[x] *= inside[x]
     return result
+
+
+@kernel
+def _add(out: Singles, here: Singles, near: Singles, weight: Singles, scale: float) -> None:
+    """Add the weighted differences of a row to its neighbours on one side."""
+    for x in range(len(out)):
+        out[x] += scale * weight[x] * (near[x] - here[x])

@@ -11,6 +11,7 @@ from poolvox.shared.features.glcm import steps_at
 from poolvox.shared.features.granularity import GranularityOptions
 from poolvox.shared.features.intensity import IntensityOptions
 from poolvox.shared.features.neighbours import NeighboursOptions
+from poolvox.shared.features.ordering import argsort_floats
 from poolvox.shared.features.smoothing import gaussian_kernels
 from poolvox.shared.features.spots import SpotsOptions
 from poolvox.shared.features.texture import TextureOptions
@@ -302,3 +303,15 @@ def test_outline_of_disk_and_bar():
     # A ring has the outline of the disk.
     hollow = disk & ~ball((41, 41), (1, 1), 10)
     assert one(hollow, {}, "zernike", 1.0)["Fourier_-1"] < 0.01
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 200, 3000])
+@pytest.mark.parametrize("kind", ["pixels", "floats", "mixed"])
+def test_order_of_values(count, kind):
+    rng = np.random.default_rng(count)
+    values = {
+        "pixels": rng.integers(0, 300, count).astype(float),
+        "floats": rng.standard_normal(count) * 10.0 ** rng.integers(-30, 30, count),
+        "mixed": rng.choice([np.nan, np.inf, -np.inf, -1.5, 0.0, 2.0], count),
+    }[kind]
+    np.testing.assert_array_equal(argsort_floats(values), np.argsort(values, kind="stable"))
