@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from poolvox.organoid3d.graph import tissue_graph
+    from poolvox.organoid3d.measure import measure_nuclei
     from poolvox.organoid3d.nuclei import segment_nuclei
 
-__all__ = ["segment_nuclei", "tissue_graph"]
+__all__ = ["measure_nuclei", "segment_nuclei", "tissue_graph"]
 
 # Loaded when first asked for (PEP 562): the command starts without paying for them.
 _HOMES = {
+    "measure_nuclei": "poolvox.organoid3d.measure",
     "segment_nuclei": "poolvox.organoid3d.nuclei",
     "tissue_graph": "poolvox.organoid3d.graph",
 }
