@@ -31,6 +31,7 @@ from poolvox.ops.decode import (
 )
 from poolvox.ops.decoys import make_decoys
 from poolvox.ops.library import Library, LibrarySpec, load_library
+from poolvox.ops.orient import explain_no_match
 from poolvox.ops.parts import TileReads, load_reads, save_reads
 from poolvox.ops.segment import SegmentSettings, segment_cells, segment_nuclei
 from poolvox.ops.signal import Corrections, apply_corrections, estimate_corrections
@@ -47,6 +48,8 @@ GROW = 0.4
 # Tiles and reads that the corrections of a plate or well rest on.
 SAMPLE_TILES = 48
 SAMPLE_READS = 8000
+# Where fewer reads than this share match the library, the reason is looked for.
+FEW_MAPPED = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +159,10 @@ def estimate_signal(
         light, optics.chemistry, rng=rng, noise=noise, fallback=fallback, source=place
     )
     signals = apply_corrections(light, corrections, noise=noise)
-    codebook = load_codebook(config, light.shape[1])[1]
+    library, codebook = load_codebook(config, light.shape[1])
     model = fit_error_model(signals.loglik, codebook, rng=rng)
+    if place == "plate" and model.mapped < FEW_MAPPED:
+        _refuse_no_match(signals.loglik, library, rng)
     text = json.dumps(
         {
             "corrections": json.loads(corrections.to_json()),
@@ -311,6 +316,15 @@ def _write_images(
         return
     field.write_labels("nuclei", nuclei)
     field.write_labels("cells", cells)
+
+
+def _refuse_no_match(
+    loglik: NDArray[np.float32], library: Library, rng: np.random.Generator
+) -> None:
+    """Stop before every tile is decoded in vain; few reads that do match are no mistake."""
+    reason, trials = explain_no_match(loglik, library, rng=rng)
+    if trials["trial"].iloc[0] != "as given" or not trials["stands_out"].iloc[0]:
+        raise InputError(f"no more reads match the library than by chance; {reason}")
 
 
 def _sample(

@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, default=5, help="tiles per setting")
     parser.add_argument("--only", choices=sorted(PARTS), action="append", help="only these parts")
     parser.add_argument("--quick", action="store_true", help="one tile per setting")
+    parser.add_argument("--crowded", action="store_true", help="small cells, unequal exposures")
     options = parser.parse_args()
     options.tiles = 1 if options.quick else options.tiles
     print(f"Python {platform.python_version()}, {platform.machine()}, numpy {np.__version__}")
@@ -76,7 +77,7 @@ def against_peer(options: argparse.Namespace) -> None:
         print(HOW_TO_PEER)
         return
     for setting in SETTINGS:
-        screen = Screen.make(setting)
+        screen = Screen.make(setting, crowded=options.crowded)
         images, truth = screen.tile(0)
         call_tile(images, truth.nuclei, truth.bodies, screen)  # warm-up
         rows = [one_against_peer(screen, seed, options.peer) for seed in range(options.tiles)]
@@ -148,7 +149,7 @@ def our_files(folder: Path, screen: Screen, images: np.ndarray) -> float:
 def calls(options: argparse.Namespace) -> None:
     """Calls on simulated tiles: F1, stated and true error rate, doublets, seconds per step."""
     for setting in SETTINGS:
-        screen = Screen.make(setting)
+        screen = Screen.make(setting, crowded=options.crowded)
         tables, truths, clocks = [], [], []
         for seed in range(options.tiles):
             images, truth = screen.tile(seed)

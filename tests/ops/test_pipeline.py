@@ -1,0 +1,293 @@
+"""A tiny screen from raw files to tables, and what happens when something is wrong with it."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import yaml
+
+from poolvox.ops.config import OpsConfig
+from poolvox.ops.judge import match_cells, score_cells
+from poolvox.ops.pipeline import pipeline
+from poolvox.shared.cli import run_command
+from poolvox.shared.config import load_config
+from poolvox.shared.engine import Options, run_plan
+from poolvox.shared.errors import ConfigError, InputError
+from poolvox.shared.store import open_plate, read_table
+
+KEYS = ["Metadata_Plate", "Metadata_Well", "Metadata_Tile"]
+READS = [
+    *KEYS,
+    "Metadata_Y",
+    "Metadata_X",
+    "Metadata_Label",
+    "Read_Sequence",
+    "Read_Barcode",
+    "Read_Posterior",
+    "Read_QValue",
+    "Read_Decoy",
+    "Read_Peak",
+    *(f"Read_Quality_{k}" for k in range(1, 8)),
+]
+CELLS = [
+    *KEYS,
+    "Metadata_Label",
+    "Metadata_Y",
+    "Metadata_X",
+    "Metadata_Y_um",
+    "Metadata_X_um",
+    "Metadata_Barcode",
+    "Metadata_Guide",
+    "Metadata_Gene",
+    "Call_Posterior",
+    "Call_QValue",
+    "Call_Doublet",
+    "Call_Reads",
+    "Call_ReadsTotal",
+    "Call_SecondBarcode",
+    "Call_SecondReads",
+]
+
+
+def run(path: Path, *overrides: str, **options):
+    config = load_config(path, OpsConfig, overrides=overrides)
+    return run_plan(pipeline.plan(config), config.output, options=Options(**options))
+
+
+def tables(path: Path) -> tuple[bytes, bytes]:
+    folder = path.parent / "run" / "tables"
+    return (folder / "reads.parquet").read_bytes(), (folder / "cells.parquet").read_bytes()
+
+
+def raw_file(path: Path, well="A1", tile=1, cycle=1) -> Path:
+    return path.parent / "raw" / f"c{cycle}" / f"W-{well}_T-{tile}_C-{cycle}.tif"
+
+
+def rewrite(file: Path, image: np.ndarray) -> None:
+    """Put another image in its place; the file itself is shared with other tests."""
+    file.unlink()
+    tifffile.imwrite(file, image, photometric="minisblack")
+
+
+@pytest.fixture(scope="session")
+def finished(raw_screen, tmp_path_factory) -> Path:
+    """The configuration of a screen that ran; only to be read."""
+    folder = tmp_path_factory.mktemp("finished") / "screen"
+    shutil.copytree(raw_screen, folder)
+    assert run(folder / "config.yaml", workers=1).exit_code == 0
+    return folder / "config.yaml"
+
+
+@pytest.fixture
+def ran(finished, tmp_path) -> Path:
+    """A copy of a screen that ran, to be changed and run again, in a place of its own."""
+    shutil.copytree(finished.parent, tmp_path / "screen", copy_function=shutil.copy2)
+    path = tmp_path / "screen" / "config.yaml"
+    run(path, workers=1)
+    return path
+
+
+def test_tables_have_the_columns_that_were_promised_keys_first(finished):
+    reads, cells = (
+        read_table(finished.parent / "run" / "tables" / f"{name}.parquet")
+        for name in ("reads", "cells")
+    )
+    assert [name for name in READS if name not in reads] == []
+    assert [name for name in CELLS if name not in cells] == []
+    assert list(cells.columns[:4]) == [*KEYS, "Metadata_Label"]
+    for table in (reads, cells):
+        ordered = [name.startswith("Metadata_") for name in table]
+        assert ordered == sorted(ordered, reverse=True)
+        assert not np.isinf(table.select_dtypes("number")).any(axis=None)
+        text = table.select_dtypes(["object", "string"])
+        assert not text.isna().any(axis=None)
+
+
+def test_every_cell_of_the_labels_has_one_row(finished):
+    cells = read_table(finished.parent / "run" / "tables" / "cells.parquet")
+    plate = open_plate(finished.parent / "run" / "sbs.zarr")
+    for well in plate.wells:
+        for tile in plate[well].tiles:
+            labels = np.asarray(plate[well][tile].labels("cells"))
+            nuclei = np.asarray(plate[well][tile].labels("nuclei"))
+            there = cells[(cells["Metadata_Well"] == well) & (cells["Metadata_Tile"] == tile)]
+            assert there["Metadata_Label"].tolist() == np.unique(labels)[1:].tolist()
+            at = there[["Metadata_Y", "Metadata_X"]].round().astype(int).to_numpy()
+            on = nuclei[at[:, 0], at[:, 1]] == there["Metadata_Label"].to_numpy()
+            assert on.mean() > 0.97
+    assert np.allclose(cells["Metadata_Y_um"], 1.3 * cells["Metadata_Y"])
+
+
+def test_reads_are_given_the_label_under_them(finished):
+    reads = read_table(finished.parent / "run" / "tables" / "reads.parquet")
+    plate = open_plate(finished.parent / "run" / "sbs.zarr")
+    labels = np.asarray(plate["A1"]["1"].labels("cells"))
+    there = reads[(reads["Metadata_Well"] == "A1") & (reads["Metadata_Tile"] == "1")]
+    at = there[["Metadata_Y", "Metadata_X"]].round().astype(int).clip(0, 191).to_numpy()
+    same = labels[at[:, 0], at[:, 1]] == there["Metadata_Label"].to_numpy()
+    assert same.mean() > 0.99
+
+
+def test_the_calls_are_those_that_were_simulated(finished):
+    cells = read_table(finished.parent / "run" / "tables" / "cells.parquet")
+    truth = pd.read_parquet(finished.parent / "truth" / "cells.parquet")
+    matched = match_cells(cells, truth)
+    # Found cells that are not in the truth have their centre outside of the tile.
+    matched = matched[matched["y"].notna()]
+    assert (matched["Metadata_Label"] > 0).mean() > 0.95
+    score = score_cells(matched)
+    assert score["precision"] > 0.97
+    assert score["recall"] > 0.85
+    library = pd.read_csv(finished.parent / "library.csv").set_index("barcode")
+    called = cells[cells["Metadata_Barcode"] != ""]
+    named = library.loc[called["Metadata_Barcode"]]
+    assert named["sgRNA"].tolist() == called["Metadata_Guide"].tolist()
+    assert named["gene_symbol"].tolist() == called["Metadata_Gene"].tolist()
+
+
+def test_two_workers_and_another_place_give_the_same_bytes(finished, screen):
+    assert run(screen, workers=2).exit_code == 0
+    assert tables(screen) == tables(finished)
+
+
+def test_aligned_images_lie_on_the_first_cycle(finished):
+    field = open_plate(finished.parent / "run" / "sbs.zarr")["A1"]["1"]
+    assert field.axes == "tcyx"
+    stack = np.asarray(field.image())
+    raw = tifffile.imread(raw_file(finished))
+    assert (stack[0, 0] == raw[0]).all()
+    inner = np.s_[8:-8, 8:-8]
+    for cycle in range(1, 7):
+        assert np.corrcoef(stack[0, 0][inner].flat, stack[cycle, 0][inner].flat)[0, 1] > 0.97
+
+
+def test_another_fdr_runs_the_last_step_only(ran):
+    before = read_table(ran.parent / "run" / "tables" / "cells.parquet")
+    summary = run(ran, "decode.fdr=0.2", workers=1)
+    assert set(summary.done) == {"calls/plate"}
+    after = read_table(ran.parent / "run" / "tables" / "cells.parquet")
+    assert (after["Metadata_Barcode"] != "").sum() >= (before["Metadata_Barcode"] != "").sum()
+    assert after["Call_QValue"].equals(before["Call_QValue"])
+
+
+def test_an_added_tile_leaves_the_images_of_the_others(ran):
+    for cycle in range(1, 8):
+        raw_file(ran, "A1", 3, cycle).write_bytes(raw_file(ran, "B2", 1, cycle).read_bytes())
+    summary = run(ran, workers=1)
+    images = {key for key in summary.done if key.startswith("images/")}
+    assert images == {"images/P1-A1-3"}
+    assert summary.exit_code == 0
+    cells = read_table(ran.parent / "run" / "tables" / "cells.parquet")
+    assert cells.groupby("Metadata_Well")["Metadata_Tile"].nunique().tolist() == [3, 2]
+
+
+def _cut(path):
+    file = raw_file(path, "B2", 2, 4)
+    content = file.read_bytes()[:2000]
+    file.unlink()
+    file.write_bytes(content)
+
+
+def _zero(path):
+    for cycle in range(1, 8):
+        file = raw_file(path, "B2", 2, cycle)
+        rewrite(file, np.zeros_like(tifffile.imread(file)))
+
+
+def _shape(path):
+    file = raw_file(path, "B2", 2, 3)
+    rewrite(file, tifffile.imread(file)[:, :-16])
+
+
+def _channels(path):
+    file = raw_file(path, "B2", 2, 3)
+    rewrite(file, tifffile.imread(file)[:-1])
+
+
+def _missing(path):
+    raw_file(path, "B2", 2, 3).unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (_cut, r"W-B2_T-2_C-4\.tif"),
+        (_zero, "all images of the tile are zero"),
+        (_shape, r"176|shape"),
+        (_channels, r"channels"),
+        (_missing, r"cycle.*3|3.*cycle"),
+    ],
+)
+def test_a_bad_tile_costs_only_itself_and_says_why(ran, damage, reason):
+    damage(ran)
+    summary = run(ran, workers=1)
+    assert summary.exit_code == 1
+    assert set(summary.failed) == {"images/P1-B2-2"}
+    (message,) = summary.failed.values()
+    assert re.search(reason, message), message
+    cells = read_table(ran.parent / "run" / "tables" / "cells.parquet")
+    places = set(zip(cells["Metadata_Well"], cells["Metadata_Tile"]))
+    assert places == {("A1", "1"), ("A1", "2"), ("B2", "1")}
+
+
+def test_a_library_that_is_shorter_than_the_cycles_is_refused(screen):
+    library = pd.read_csv(screen.parent / "library.csv")
+    library["barcode"] = library["barcode"].str[:5]
+    library.to_csv(screen.parent / "library.csv", index=False)
+    summary = run(screen, workers=1)
+    assert summary.exit_code == 1
+    assert "shorter than the 7 cycles" in summary.failed["signal/plate"]
+
+
+@pytest.mark.parametrize(
+    ("turn", "reason"),
+    [
+        (lambda s: s.str[::-1], "reverse the barcodes"),
+        (lambda s: s.str.translate(str.maketrans("ACGT", "TGCA")), "complement the barcodes"),
+    ],
+)
+def test_a_library_that_nothing_matches_names_the_likely_reason(screen, turn, reason):
+    library = pd.read_csv(screen.parent / "library.csv")
+    library["barcode"] = turn(library["barcode"])
+    library.to_csv(screen.parent / "library.csv", index=False)
+    summary = run(screen, workers=1)
+    assert summary.exit_code == 1
+    assert reason in summary.failed["signal/plate"]
+
+
+def test_channels_in_the_wrong_order_are_named(screen, change):
+    change(screen, raw={"sbs": _sbs(screen) | {"channels": ["DAPI", "A", "C", "G", "T"]}})
+    summary = run(screen, workers=1)
+    assert "order of `channels`" in summary.failed["signal/plate"]
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_another_number_of_channels_than_the_files_have_is_refused(screen, change, count):
+    names = ["DAPI", "G", "T", "A", "C", "more"][:count]
+    change(screen, raw={"sbs": _sbs(screen) | {"channels": names}})
+    with pytest.raises((ConfigError, InputError), match="channel"):
+        run(screen, workers=1)
+
+
+def _sbs(path):
+    return yaml.safe_load(path.read_text())["raw"]["sbs"]
+
+
+def test_the_command_runs_reports_and_reuses(screen, monkeypatch, capsys):
+    monkeypatch.chdir(screen.parent)
+    assert run_command(["run", "config.yaml", "--workers", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "report" in out
+    assert (screen.parent / "run" / "report.html").stat().st_size > 10_000
+    assert run_command(["run", "config.yaml", "--workers", "1"]) == 0
+    assert "0 done, 12 reused" in capsys.readouterr().out
+
+
+def test_the_command_refuses_an_unknown_key_with_exit_2(screen, change, capsys):
+    change(screen, decode={"fdrr": 0.1})
+    assert run_command(["run", str(screen)]) == 2
+    assert "fdr" in capsys.readouterr().err
