@@ -9,6 +9,7 @@ from poolvox.shared.features.curvature import CurvatureOptions, surface_mesh, ve
 from poolvox.shared.features.distances import box_distance
 from poolvox.shared.features.glcm import steps_at
 from poolvox.shared.features.granularity import GranularityOptions
+from poolvox.shared.features.granularity import _ball as physical_ball
 from poolvox.shared.features.intensity import IntensityOptions
 from poolvox.shared.features.neighbours import NeighboursOptions
 from poolvox.shared.features.ordering import argsort_floats
@@ -315,3 +316,13 @@ def test_order_of_values(count, kind):
         "mixed": rng.choice([np.nan, np.inf, -np.inf, -1.5, 0.0, 2.0], count),
     }[kind]
     np.testing.assert_array_equal(argsort_floats(values), np.argsort(values, kind="stable"))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 0.5, 0.5), (0.7, 1.1, 0.3)])
+@pytest.mark.parametrize("radius", [0.4, 1.0, 3.0])
+def test_ball_of_granularity_holds_every_voxel_within_its_radius(spacing, radius):
+    lines = physical_ball(radius, np.array(spacing), 3)
+    size = int((2 * lines[:, 0] + 1).sum())
+    where = np.indices((21, 21, 41)).reshape(3, -1).T - (10, 10, 20)
+    expected = np.linalg.norm(where * spacing, axis=1) <= radius * (1 + 1e-9)
+    assert size == expected.sum()
