@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from poolvox.organoid3d.cells import Stain
+from poolvox.organoid3d.graph import EdgeKind
 from poolvox.organoid3d.masks import LumenOptions, OrganoidOptions, Threshold
+from poolvox.organoid3d.measure import DEFAULT_GROUPS, MeasureSettings
 from poolvox.shared.config import Model, RunConfig
 from poolvox.shared.errors import ConfigError
 from poolvox.shared.ingest import RawSpec
@@ -108,6 +110,19 @@ class CellsConfig(Model):
     reach: Length = 10.0
 
 
+class GraphConfig(Model):
+    """Who is whose neighbour in the tissue graph.
+
+    Attributes
+    ----------
+    edges : contact, delaunay, knn or radius
+    reach : micrometres that nuclei grow before contacts are looked for
+    """
+
+    edges: EdgeKind = "delaunay"
+    reach: Volume = 0.0
+
+
 class Organoid3dConfig(RunConfig):
     """Everything that a run of the `organoid3d` pipeline depends on.
 
@@ -115,7 +130,7 @@ class Organoid3dConfig(RunConfig):
     ----------
     attenuation : `auto` corrects the loss of light with depth before nuclei are looked for, where
         the nuclei of a first pass tell it well enough; `off` only measures it
-    features : groups of measurements
+    features : groups of measurements, and `graph` and `position`, which need the tissue
     """
 
     pipeline: Literal["organoid3d"] = "organoid3d"
@@ -125,7 +140,14 @@ class Organoid3dConfig(RunConfig):
     lumens: LumensConfig = LumensConfig()
     cells: CellsConfig = CellsConfig()
     attenuation: Literal["auto", "off"] = "auto"
-    features: tuple[str, ...] = ("shape", "intensity")
+    features: tuple[str, ...] = DEFAULT_GROUPS
+    graph: GraphConfig = GraphConfig()
+
+    def measuring(self) -> MeasureSettings:
+        """What is measured; groups that are not known are refused."""
+        settings = MeasureSettings(self.features, self.graph.edges, self.graph.reach)
+        settings.split()
+        return settings
 
 
 def nuclear_channel(config: Organoid3dConfig, channels: Sequence[str]) -> str:

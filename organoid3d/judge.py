@@ -25,7 +25,7 @@ __all__ = ["judge_run", "simulate_demo"]
 
 
 MARKER = "Cells_Intensity_Mean_marker"
-LUMEN = "Organoids_Lumen_Volume_um3"
+LUMEN = "Organoids_Filling_LumenVolume_um3"
 
 
 def simulate_demo(out: Path, *, seed: int) -> Path:

@@ -30,7 +30,8 @@ from poolvox.shared.store.plate import parse_well
 
 __all__ = ["TABLES", "Folder", "OrganoidPipeline", "pipeline"]
 
-TABLES = ("organoids", "nuclei", "cells")
+TABLES = ("organoids", "nuclei", "cells", "edges")
+DICTIONARY = "features.csv"
 # Bytes of a unit beside its stack: code and tables.
 OVERHEAD = 350 * 2**20
 # Bytes per voxel of one channel at the peak: float copies, labels, distances.
@@ -60,6 +61,11 @@ class Folder:
         """A table of the whole run."""
         return self.root / "tables" / f"{name}.parquet"
 
+    @property
+    def dictionary(self) -> Path:
+        """What the columns of the tables mean."""
+        return self.root / "tables" / DICTIONARY
+
 
 class OrganoidPipeline:
     """Organoid stacks, as `poolvox.shared.engine.pipeline.Pipeline` describes it."""
@@ -74,7 +80,7 @@ class OrganoidPipeline:
         spacing = _check(config, manifest)
         folder = Folder(config.output)
         units = [_stack_unit(folder, manifest, tile, spacing, config) for tile in manifest.tiles]
-        units.append(_table_unit(folder, manifest.tiles))
+        units.append(_table_unit(folder, manifest.tiles, config))
         return units
 
     def problems(self, config: Organoid3dConfig) -> list[tuple[str, str]]:
@@ -147,8 +153,12 @@ def process_stack(
     return facts
 
 
-def collect_tables(folder: Folder, tiles: Sequence[TileKey]) -> dict[str, Any]:
-    """Put the tables of all stacks that were done into one each."""
+def collect_tables(
+    folder: Folder, tiles: Sequence[TileKey], config: Organoid3dConfig
+) -> dict[str, Any]:
+    """Put the tables of all stacks that were done into one each, and say what they hold."""
+    from poolvox.organoid3d.measure import describe_features
+
     rows = {}
     for name in TABLES:
         paths = [folder.part(str(tile), name) for tile in tiles]
@@ -160,6 +170,7 @@ def collect_tables(folder: Folder, tiles: Sequence[TileKey]) -> dict[str, Any]:
         table = pd.concat(full, ignore_index=True)
         write_table(table, folder.table(name))
         rows[name] = len(table)
+    describe_features(config.measuring()).to_csv(folder.dictionary, index=False)
     return rows
 
 
@@ -167,7 +178,6 @@ def _check(config: Organoid3dConfig, manifest: Manifest) -> tuple[float, float, 
     """Refuse what cannot be worked on, before any work."""
     from poolvox.organoid3d.nuclei import check_model
     from poolvox.organoid3d.preprocess import check_spacing
-    from poolvox.shared.features import choose_groups
 
     if "t" in manifest.axes:
         raise InputError(
@@ -177,7 +187,7 @@ def _check(config: Organoid3dConfig, manifest: Manifest) -> tuple[float, float, 
     nuclear_channel(config, manifest.channels)
     cell_channel(config, manifest.channels)
     tissue_channels(config, manifest.channels)
-    choose_groups(config.features, 3)
+    config.measuring()
     check_model(config.nuclei.model)
     return check_spacing(manifest.spacing)
 
@@ -210,13 +220,14 @@ def _stack_unit(
     )
 
 
-def _table_unit(folder: Folder, tiles: Sequence[TileKey]) -> Unit:
+def _table_unit(folder: Folder, tiles: Sequence[TileKey], config: Organoid3dConfig) -> Unit:
     return Unit(
         key="tables/plate",
         step="tables",
-        call=partial(collect_tables, folder, tiles),
+        call=partial(collect_tables, folder, tiles, config),
+        params={"features": list(config.features)},
         needs=tuple(f"stacks/{tile}" for tile in tiles),
-        outputs=tuple(folder.table(name) for name in TABLES),
+        outputs=(*(folder.table(name) for name in TABLES), folder.dictionary),
         memory=OVERHEAD,
         tolerant=True,
     )

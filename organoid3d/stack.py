@@ -19,7 +19,9 @@ from poolvox.organoid3d.config import (
     tissue_channels,
 )
 from poolvox.organoid3d.masks import segment_lumens, segment_organoids
+from poolvox.organoid3d.measure import measure_nuclei, measure_organoids, tabulate_edges
 from poolvox.organoid3d.nuclei import Nuclei, find_nuclei
+from poolvox.organoid3d.position import Tissue
 from poolvox.organoid3d.preprocess import (
     Attenuation,
     correct_attenuation,
@@ -107,20 +109,34 @@ def measure_stack(
     spacing: Spacing,
     config: Organoid3dConfig,
 ) -> dict[str, pd.DataFrame]:
-    """Tables of organoids, nuclei and cells, with parents and flags."""
+    """Tables of organoids, nuclei, cells and edges, with parents and flags."""
+    settings = config.measuring()
+    tissue = Tissue(labels.organoids, labels.lumens, labels.cells)
     organoid_of, inside = find_parents(labels.nuclei, labels.organoids)
-    nuclei = _table(labels.nuclei, channels, spacing, config, "Nuclei")
-    nuclei = _flagged(nuclei, flag_objects(labels.nuclei, spacing=spacing, inside=inside))
-    cells = _table(labels.cells, channels, spacing, config, "Cells")
+    measured = measure_nuclei(
+        labels.nuclei, channels, spacing=spacing, tissue=tissue, settings=settings
+    )
+    nuclei = _flagged(measured, flag_objects(labels.nuclei, spacing=spacing, inside=inside))
+    cells = measure(
+        labels.cells,
+        channels,
+        spacing=spacing,
+        groups=settings.split()[0],
+        compartment="Cells",
+    )
     cells = _flagged(cells, flag_objects(labels.cells, spacing=spacing))
     # A cell belongs where its nucleus does.
     for table in (nuclei, cells):
         parent = organoid_of.reindex(table["Metadata_Label"]).fillna(0).astype(np.int64)
         table.insert(1, "Metadata_OrganoidLabel", parent.to_numpy())
-    organoids = _table(labels.organoids, channels, spacing, config, "Organoids")
+    organoids = measure_organoids(
+        labels.nuclei, tissue, measured, channels, spacing=spacing, settings=settings
+    )
     flags = flag_objects(labels.organoids, spacing=spacing, sizes=False)
-    organoids = _flagged(_counted(organoids, labels, organoid_of, spacing), flags)
-    return {"organoids": organoids, "nuclei": nuclei, "cells": cells}
+    solid = (labels.organoids > 0) & (labels.lumens == 0)
+    edges = tabulate_edges(labels.nuclei, spacing=spacing, mask=solid, settings=settings)
+    organoids = _flagged(organoids, flags)
+    return {"organoids": organoids, "nuclei": nuclei, "cells": cells, "edges": edges}
 
 
 def _nuclei(stack: NDArray[np.float32], spacing: Spacing, config: Organoid3dConfig) -> Nuclei:
@@ -183,40 +199,8 @@ def _finite(image: NDArray[Any]) -> NDArray[np.float32]:
     return np.nan_to_num(np.asarray(image, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _table(
-    labels: Labels,
-    channels: Mapping[str, NDArray[Any]],
-    spacing: Spacing,
-    config: Organoid3dConfig,
-    compartment: str,
-) -> pd.DataFrame:
-    return measure(
-        labels,
-        channels,
-        spacing=spacing,
-        groups=config.features,
-        compartment=compartment,
-    )
-
-
 def _flagged(table: pd.DataFrame, flags: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, flags.reindex(table["Metadata_Label"]).reset_index(drop=True)], axis=1)
-
-
-def _counted(
-    organoids: pd.DataFrame, labels: StackLabels, organoid_of: pd.Series, spacing: Spacing
-) -> pd.DataFrame:
-    """Add what organoids hold: nuclei and lumens."""
-    ids = organoids["Metadata_Label"].to_numpy()
-    nuclei = organoid_of.value_counts().reindex(ids, fill_value=0).to_numpy()
-    lumen_of, _ = find_parents(labels.lumens, labels.organoids)
-    lumens = lumen_of.value_counts().reindex(ids, fill_value=0).to_numpy()
-    hollow = np.bincount(labels.organoids[labels.lumens > 0], minlength=int(ids.max(initial=0)) + 1)
-    return organoids.assign(
-        Organoids_Count_Nuclei=nuclei,
-        Organoids_Count_Lumens=lumens,
-        Organoids_Lumen_Volume_um3=hollow[ids] * float(np.prod(spacing)),
-    )
 
 
 def summarise(result: StackResult) -> dict[str, Any]:
