@@ -51,6 +51,7 @@ for _command in (
     folders.verify,
     images.convert,
     images.validate,
+    objects.features,
     objects.evaluate,
 ):
     app.command()(_command)

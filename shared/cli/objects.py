@@ -1,4 +1,4 @@
-"""Commands for labelled objects: `evaluate`."""
+"""Commands for labelled objects: `features` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poolvox.shared.cli.console import Json, say, say_json, show_path, table
+from poolvox.shared.cli.console import Json, Quiet, count, say, say_json, show_path, table
 from poolvox.shared.errors import InputError
 
 if TYPE_CHECKING:
     from poolvox.shared.evaluate import Evaluation, PointEvaluation
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "features"]
 
 TABLES = (".csv", ".tsv", ".txt")
 
@@ -55,6 +55,58 @@ def evaluate(
     if out is not None:
         _draw(found, labels, truth, out)
     return _save({n: t for n, t in tables.items() if len(t)}, out, as_json=as_json)
+
+
+def features(
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="TIFF, ND2, OME-Zarr image or plate.")
+    ],
+    labels: Annotated[
+        str, typer.Argument(metavar="LABELS", help="A file, or the name of labels in the OME-Zarr.")
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--output", help="The table to write, .parquet or .csv.")
+    ],
+    groups: Annotated[
+        str | None, typer.Option(help="Groups such as shape,intensity; the common ones if left.")
+    ] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Channels to measure, or names for all of the file's.")
+    ] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="Micrometres: z,y,x or y,x; else from the file.")
+    ] = None,
+    compartment: Annotated[str, typer.Option(help="First part of the columns.")] = "Nuclei",
+    quiet: Quiet = False,
+) -> int:
+    """Measure labelled objects of any tool: shape, intensity, texture and more.
+
+    Beside the table lies a dictionary that says what each column means.
+    """
+    from poolvox.shared.engine import Event, show_progress
+    from poolvox.shared.features.files import FileOptions, measure_files
+
+    options = FileOptions(
+        groups=_names(groups),
+        channels=_names(channels),
+        spacing=_numbers(spacing),
+        compartment=compartment,
+    )
+    with show_progress(quiet=quiet) as listen:
+        found = measure_files(
+            image,
+            labels,
+            out,
+            options=options,
+            progress=lambda done, total: listen(Event("finished", done=done, total=total)),
+        )
+    measured = sum(not str(name).startswith("Metadata_") for name in found)
+    say(f"{count(len(found), 'object')}, {count(measured, 'feature')}: {show_path(out)}")
+    return 0
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(","))
 
 
 def _numbers(text: str | None) -> tuple[float, ...] | None:

@@ -64,3 +64,33 @@ def test_wrong_input_is_told_in_one_message(files, capsys, monkeypatch, argument
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_features_of_files_with_their_dictionary(files, capsys):
+    image, labels = str(files / "image.tif"), str(files / "truth.tif")
+    stack = np.random.default_rng(0).integers(0, 4000, (6, 40, 40)).astype(np.uint16)
+    tifffile.imwrite(image, stack, metadata={"axes": "ZYX"})
+    out = files / "objects.parquet"
+    arguments = ["features", image, labels, "-o", str(out), "--spacing", "2,1,1", "--quiet"]
+    assert run_command([*arguments, "--groups", "shape,intensity", "--channels", "dye"]) == 0
+    assert "4 objects" in capsys.readouterr().out
+    table = read_table(out)
+    assert table["Nuclei_Shape_Volume_um3"].tolist() == [800.0] * 4
+    assert "Nuclei_Intensity_Mean_dye" in table
+    assert "Shape_Volume_um3" in (files / "objects.features.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "spacing"),
+        (["--spacing", "2,1,1", "--groups", "shpe"], "did you mean 'shape'"),
+        (["--spacing", "2,1"], "spacing"),
+    ],
+)
+def test_features_say_what_is_wrong(files, capsys, options, message):
+    truth = str(files / "truth.tif")
+    command = ["features", truth, truth, "-o", str(files / "objects.parquet"), "--quiet"]
+    assert run_command([*command, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (files / "objects.parquet").exists()
