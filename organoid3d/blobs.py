@@ -72,7 +72,8 @@ def blob_response(stack: Stack, spacing: NDArray[np.float64], diameter: float) -
     The scale-normalised negative Laplacian of the smoothed stack, doi:10.1023/A:1008045108935.
     """
     sigma = diameter / 2 / RADII_PER_SIGMA
-    smooth: Stack = ndimage.gaussian_filter(stack, sigma / spacing, mode="nearest", truncate=3)
+    # Mirrored, the stack is flat across its border, as the one-sided differences there assume.
+    smooth: Stack = ndimage.gaussian_filter(stack, sigma / spacing, mode="reflect", truncate=3)
     response: Stack = np.zeros_like(smooth)
     for axis in range(3):
         if smooth.shape[axis] < 2:

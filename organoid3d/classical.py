@@ -78,6 +78,13 @@ class ClassicalResult:
 
 # Voxels across a nucleus that are worth computing on; finer stacks are pooled.
 VOXELS_ACROSS = 14
+# Typical blobs must exceed the noise by this many standard deviations, or there are none: the
+# median of the blobs of pure noise, weighted by strength, reaches 3.5.
+CERTAIN = 4.5
+# Fewer voxels of background than this tell no noise.
+MIN_QUIET = 100
+# Edge of the block of white noise on which the response is tried out, voxels.
+TRIAL = 48
 # Width at which foreground and background are told apart at first, micrometres.
 COARSE = 1.0
 # Contrast of the logarithm's knee, relative to the first guess of the foreground's contrast.
@@ -142,7 +149,7 @@ def _first_guess(stack: Stack, spacing: Sequence[float]) -> tuple[float, float]:
         return lowest, 0.0
     cut = np.mean(coarse == lowest) > CUT_OUT
     dark = lowest if cut else float(np.percentile(coarse, 5))
-    return dark, float(threshold_otsu(coarse)) - dark
+    return dark, float(threshold_otsu(coarse.ravel())) - dark
 
 
 def _valid(stack: Stack, spacing: Sequence[float], voxel: float) -> NDArray[np.bool_] | None:
@@ -190,20 +197,34 @@ def _find_seeds(
     # Cubed, so that a few nuclei outweigh any number of specks of noise.
     weight = strength**3
     usual, typical = _median(strength, weight), _median(contrast, weight)
-    least = max(options.min_response * usual, options.noise_factor * _noise(response, above, valid))
+    noise = _noise(squeezed, above, valid, options.seed_size * size)
+    if usual < CERTAIN * noise:
+        return places[:0], 0.0
+    least = max(options.min_response * usual, options.noise_factor * noise)
     kept = (strength > least) & (contrast > options.min_contrast * typical)
     return places[kept], typical
 
 
-def _noise(response: Stack, above: Stack, valid: NDArray[np.bool_] | None) -> float:
-    """Standard deviation of the response in the background, unmoved by what shines there."""
-    quiet = (
-        above <= np.median(above) if valid is None else valid & (above <= np.median(above[valid]))
-    )
-    if np.count_nonzero(quiet) < 100:
+def _noise(
+    squeezed: Pooled, above: Stack, valid: NDArray[np.bool_] | None, diameter: float
+) -> float:
+    """Standard deviation that the noise of single voxels gives to the response to blobs.
+
+    Noise is what differs between a voxel and its neighbours along x, in the darker half of the
+    stack; how much of it reaches the response is tried out on white noise.
+    """
+    if above.shape[2] < 3:
         return 0.0
-    values = response[quiet]
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+    bends = np.diff(squeezed.stack, n=2, axis=2)
+    dark = above[..., 1:-1]
+    real = np.ones(dark.shape, bool) if valid is None else valid[..., 1:-1]
+    quiet = real & (dark <= np.median(dark[real])) if real.any() else real
+    if np.count_nonzero(quiet) < MIN_QUIET:
+        return 0.0
+    voxel_noise = 1.4826 * float(np.median(np.abs(bends[quiet]))) / np.sqrt(6)
+    shape = [min(TRIAL, n) for n in above.shape]
+    white = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    return voxel_noise * float(blob_response(white, squeezed.spacing, diameter).std())
 
 
 def _median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

@@ -193,7 +193,8 @@ def _level(light: Stack, threshold: Threshold | float) -> float:
         if float(np.ptp(light)) == 0:
             return float(light.max())
         method = getattr(filters, f"threshold_{threshold}")
-        return float(method(light))
+        # Raveled: a last axis of 3 would be taken for colours.
+        return float(method(light.ravel()))
     if not 0 < threshold < 1:
         raise InputError(f"a threshold given as a number lies between 0 and 1, got {threshold}")
     return float(threshold)

@@ -126,7 +126,8 @@ def simulate_field(spec: FieldSpec, rng: np.random.Generator) -> Field:
 def _fitting_shape(bodies: list[Body], spacing: Triple) -> tuple[int, int, int]:
     reach = np.stack([body.reach for body in bodies]) + MARGIN
     wide = reach.max(axis=0) * 2
-    side = np.ceil(np.sqrt(len(bodies)) * (1.0 if len(bodies) == 1 else 1.15))
+    # Bodies are set at random, so they need more room than in rows.
+    side = 1.0 if len(bodies) == 1 else 1.4 * np.ceil(np.sqrt(len(bodies)))
     wide[1:] *= side
     z, y, x = (int(np.ceil(w / s)) for w, s in zip(wide, spacing))
     return z, y, x

@@ -1,0 +1,169 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+
+from poolvox.organoid3d.cells import cytoplasm_of, find_parents, segment_cells
+from poolvox.organoid3d.masks import (
+    OrganoidOptions,
+    close_by,
+    open_by,
+    segment_lumens,
+    segment_organoids,
+)
+from poolvox.organoid3d.qc import FLAGS, flag_objects, saturated_part
+from poolvox.organoid3d.simulate import FieldSpec, OrganoidSpec, simulate_field
+from poolvox.shared.errors import InputError
+from poolvox.shared.evaluate import evaluate_labels
+
+SPACING = (2.0, 0.6, 0.6)
+
+
+def field(*specs, seed=0):
+    return simulate_field(FieldSpec(specs, SPACING), np.random.default_rng(seed))
+
+
+def iou(a, b):
+    return np.count_nonzero(a & b) / np.count_nonzero(a | b)
+
+
+@pytest.fixture(scope="module")
+def cyst():
+    return field(OrganoidSpec("cyst", 60))
+
+
+def test_organoid_and_lumen_of_a_cyst(cyst):
+    channels = [cyst.image[0], cyst.image[1]]
+    organoids = segment_organoids(channels, spacing=SPACING, nuclei=cyst.nuclei)
+    lumens = segment_lumens(channels, organoids, spacing=SPACING, nuclei=cyst.nuclei)
+    assert organoids.max() == lumens.max() == 1
+    assert iou(organoids > 0, cyst.organoids > 0) > 0.88
+    assert iou(lumens > 0, cyst.lumens > 0) > 0.6
+    assert not (lumens[organoids == 0]).any()
+
+
+def test_several_organoids_are_told_apart():
+    made = field(OrganoidSpec("cyst", 30), OrganoidSpec("solid", 30), OrganoidSpec("cyst", 30))
+    found = segment_organoids([made.image[0], made.image[1]], spacing=SPACING, nuclei=made.nuclei)
+    assert evaluate_labels(made.organoids, found, threshold=0.7).main.f1 == 1
+
+
+def test_debris_is_no_organoid(cyst):
+    options = OrganoidOptions(min_volume=1e9)
+    assert not segment_organoids([cyst.image[0]], spacing=SPACING, options=options).any()
+
+
+def test_empty_field_has_no_organoid_with_a_lumen():
+    blank = np.full((8, 40, 40), 100.0)
+    organoids = segment_organoids([blank], spacing=SPACING)
+    assert not organoids.any()
+    assert not segment_lumens([blank], organoids, spacing=SPACING).any()
+
+
+def test_thresholds_are_checked(cyst):
+    with pytest.raises(InputError, match="between 0 and 1"):
+        segment_organoids([cyst.image[0]], spacing=SPACING, options=OrganoidOptions(threshold=2.0))
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (3.0, 1, 1)])
+def test_closing_and_opening_are_balls_in_micrometres(spacing):
+    mask = np.zeros((20, 40, 40), bool)
+    mask[4:16, 5:35, 5:19] = mask[4:16, 5:35, 23:35] = True  # a gap of 4
+    closed = close_by(mask, 3, spacing)
+    assert closed[10, 20, 20:22].all()
+    assert not close_by(mask, 1, spacing)[10, 20, 20:22].any()
+    assert (closed & mask == mask).all()
+    opened = open_by(closed, 5, spacing)
+    assert not open_by(mask, 30, spacing).any()
+    assert (closed | opened == closed).all()
+
+
+def test_closing_leaves_what_touches_the_border_alone():
+    mask = np.zeros((6, 20, 20), bool)
+    mask[:, :, :8] = True
+    assert (close_by(mask, 4, (1, 1, 1)) == mask).all()
+
+
+def test_cells_meet_at_membranes(cyst):
+    mask = (cyst.organoids > 0) & (cyst.lumens == 0)
+    with_stain = segment_cells(cyst.nuclei, spacing=SPACING, mask=mask, image=cyst.image[1])
+    inside = cyst.nuclei > 0
+    assert (with_stain[inside] == cyst.nuclei[inside]).all()
+    assert not with_stain[~mask & ~inside].any()
+    assert evaluate_labels(cyst.cells, with_stain).main.f1 > 0.9
+
+
+def test_a_membrane_off_the_middle_is_followed():
+    nuclei = np.zeros((3, 9, 30), np.uint8)
+    nuclei[:, 3:6, 4:7], nuclei[:, 3:6, 23:26] = 1, 2
+    image = np.zeros(nuclei.shape)
+    image[..., 18] = 100
+    cells = segment_cells(nuclei, spacing=(1, 1, 1), image=image, reach=30)
+    assert set(np.unique(cells[..., :17])) == {1}
+    assert set(np.unique(cells[..., 20:])) == {2}
+    plain = segment_cells(nuclei, spacing=(1, 1, 1), reach=30)
+    assert set(np.unique(plain[..., 16:])) == {2}
+    filled = segment_cells(nuclei, spacing=(1, 1, 1), image=-image, stain="cytoplasm", reach=30)
+    assert (filled == cells).all()
+
+
+def test_cells_reach_only_so_far():
+    nuclei = np.zeros((9, 21, 21), int)
+    nuclei[4, 10, 10] = 7
+    cells = segment_cells(nuclei, spacing=(2, 1, 1), reach=4)
+    away = ndimage.distance_transform_edt(nuclei == 0, (2, 1, 1))
+    assert ((cells == 7) == (away <= 4)).all()
+    assert cytoplasm_of(cells, nuclei)[4, 10, 10] == 0
+    assert not segment_cells(nuclei * 0, spacing=(2, 1, 1)).any()
+
+
+def test_parents_hold_most_of_their_children():
+    parents = np.zeros((2, 4, 10), np.uint16)
+    parents[..., :5], parents[..., 5:8] = 4, 9
+    children = np.zeros_like(parents)
+    children[0, 0, 3:6], children[0, 2, 7:], children[1, 3, 9] = 2, 5, 30
+    parent, part = find_parents(children, parents)
+    assert parent.to_dict() == {2: 4, 5: 9, 30: 0}
+    assert part.round(3).to_dict() == {2: 0.667, 5: 0.333, 30: 0}
+
+
+def test_flags_name_what_is_wrong():
+    labels = np.zeros((10, 60, 60), np.uint16)
+    for number, x in enumerate((10, 20, 30, 40), 1):
+        labels[3:7, 20:26, x : x + 6] = number
+    labels[3:7, 0:6, 30:36] = 5  # side
+    labels[0:4, 40:46, 30:36] = 6  # first plane
+    labels[5, 40:46, 10:16] = 7  # one plane
+    labels[4, 50, 50] = 8  # tiny
+    labels[3:5, 50:53, 20:23] = labels[3:5, 56:58, 26:28] = 9  # two parts
+    inside = dict.fromkeys(range(1, 10), 1.0) | {4: 0.2}
+
+    flags = flag_objects(labels, spacing=(2, 1, 1), inside=pd.Series(inside))
+    raised = {name: flags.index[flags[name]].tolist() for name in FLAGS if name in flags}
+    assert raised["QC_BorderXY"] == [5]
+    assert raised["QC_BorderZ"] == [6]
+    assert raised["QC_Planar"] == [7, 8]
+    assert 8 in raised["QC_Size"]
+    assert raised["QC_Fragments"] == [9]
+    assert raised["QC_Outside"] == [4]
+    assert flags.loc[1, "QC_Reason"] == ""
+    assert FLAGS["QC_BorderXY"] in flags.loc[5, "QC_Reason"]
+
+
+def test_two_nuclei_in_one_label_are_suspected():
+    grid = np.indices((24, 40, 160))
+    labels = np.zeros(grid.shape[1:], np.uint8)
+    for number, x in enumerate((12, 40, 68, 96, 124), 1):
+        labels[np.linalg.norm(grid - np.reshape([12, 12, x], (3, 1, 1, 1)), axis=0) < 8] = number
+    labels[np.linalg.norm(grid - np.reshape([12, 27, 12], (3, 1, 1, 1)), axis=0) < 8] = 1
+    flags = flag_objects(labels, spacing=(1, 1, 1))
+    assert flags.index[flags["QC_Multiple"]].tolist() == [1]
+
+
+def test_no_objects_no_rows():
+    assert flag_objects(np.zeros((3, 4, 4), int), spacing=(1, 1, 1)).empty
+
+
+def test_saturation_of_integers_only():
+    assert saturated_part(np.array([255, 0, 0, 0], np.uint8)) == 0.25
+    assert saturated_part(np.ones(4)) == 0

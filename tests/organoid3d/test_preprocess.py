@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poolvox.organoid3d.preprocess import (
+    check_spacing,
+    correct_attenuation,
+    intensity_range,
+    measure_attenuation,
+    prepare_stack,
+)
+from poolvox.shared.errors import InputError
+
+SPACING = (2.0, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "missing"),
+        ({"z": None, "y": 0.5, "x": 0.5}, "missing"),
+        ((0.5, 0.5), "missing"),
+        ((0, 0.5, 0.5), "impossible"),
+        ((-2, 0.5, 0.5), "impossible"),
+        ((float("nan"), 0.5, 0.5), "impossible"),
+        ((2000, 500, 500), "impossible"),
+        ((0.05, 0.5, 0.5), "implausible"),
+        ((0.5, 0.5, 5.0), "implausible"),
+        (("a", 1, 1), "numbers"),
+    ],
+)
+def test_wrong_voxel_sizes_are_errors(given, message):
+    with pytest.raises(InputError, match=message):
+        check_spacing(given)
+
+
+@pytest.mark.parametrize("given", [(5, 0.55, 0.55), (0.29, 0.26, 0.26), {"z": 1, "y": 1, "x": 1}])
+def test_plausible_voxel_sizes_pass(given):
+    z, y, x = check_spacing(given)
+    assert z >= y == x
+
+
+def balls(inverted=False):
+    grid = np.indices((16, 80, 80)) * np.reshape(SPACING, (3, 1, 1, 1))
+    image = np.full((16, 80, 80), 100.0)
+    for center in [(10, 10, 10), (16, 25, 20), (14, 10, 30)]:
+        away = np.linalg.norm(grid - np.reshape(center, (3, 1, 1, 1)), axis=0)
+        image[away < 5] = 900
+    image += np.random.default_rng(0).normal(0, 10, image.shape)
+    return 1000 - image if inverted else image
+
+
+def test_inverted_contrast_is_turned_round_and_said():
+    plain, turned = prepare_stack(balls(), SPACING), prepare_stack(balls(inverted=True), SPACING)
+    assert not plain.inverted
+    assert not plain.notes
+    assert turned.inverted
+    assert "turned round" in turned.notes[0]
+    assert np.corrcoef(plain.stack.ravel(), turned.stack.ravel())[0, 1] > 0.999
+
+
+def test_nan_becomes_background_and_is_said():
+    image = balls()
+    image[3, :10, :10] = np.nan
+    made = prepare_stack(image, SPACING)
+    assert np.isfinite(made.stack).all()
+    assert made.stack[3, 5, 5] < 150
+    assert "not finite" in made.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.full((2, 3, 3), np.nan), "no finite"),
+        (np.ones((3, 3)), "axes"),
+        (np.ones((2, 3, 3), complex), "real numbers"),
+        (np.ones((0, 3, 3)), "empty"),
+    ],
+)
+def test_what_is_no_stack_is_refused(image, message):
+    with pytest.raises(InputError, match=message):
+        prepare_stack(image, SPACING)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rate=st.floats(0.005, 0.05), seed=st.integers(0, 1000))
+def test_planted_attenuation_comes_back_in_spite_of_odd_nuclei(rate, seed):
+    rng = np.random.default_rng(seed)
+    depths = rng.uniform(0, 80, 100)
+    light = 500 * np.exp(-rate * depths + 0.1 * rng.standard_normal(100))
+    light[:8] *= 6
+    fit = measure_attenuation(light, depths)
+    assert fit.rate == pytest.approx(rate, abs=0.0025)
+
+
+def test_attenuation_is_not_trusted_without_support():
+    rng = np.random.default_rng(0)
+    depths = np.linspace(0, 50, 60)
+    few = measure_attenuation(np.exp(-0.03 * depths[:5]), depths[:5])
+    noise = measure_attenuation(np.exp(rng.standard_normal(60)), depths)
+    rising = measure_attenuation(np.exp(0.03 * depths), depths)
+    assert not any(fit.trusted for fit in (few, noise, rising))
+    assert "at least" in few.reason
+    assert "r2" in noise.reason or "fall" in noise.reason
+    assert "fall" in rising.reason
+
+
+def test_correction_evens_out_the_planes():
+    depths = np.arange(30) * 2.0
+    stack = np.broadcast_to(100 + 400 * np.exp(-0.03 * depths)[:, None, None], (30, 4, 4))
+    fit = measure_attenuation(400 * np.exp(-0.03 * depths), depths)
+    even = correct_attenuation(stack.astype(np.float32), (2, 1, 1), fit, background=100)
+    assert even == pytest.approx(np.full(stack.shape, 500), rel=1e-3)
+
+
+def test_percentiles_are_those_of_the_organoid():
+    stack = np.zeros((4, 50, 50))
+    mask = np.zeros(stack.shape, bool)
+    mask[:, :5, :5] = True
+    stack[mask] = np.linspace(10, 20, mask.sum())
+    low, high = intensity_range(stack, mask)
+    assert 10 < low < 10.2
+    assert 19.9 < high < 20
+    assert intensity_range(np.ones((2, 3, 3))) == (1, 1)
