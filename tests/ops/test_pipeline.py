@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import yaml
 
+from poolvox.ops import Screen
 from poolvox.ops.config import OpsConfig
 from poolvox.ops.judge import match_cells, score_cells
 from poolvox.ops.pipeline import pipeline
@@ -291,3 +292,16 @@ def test_the_command_refuses_an_unknown_key_with_exit_2(screen, change, capsys):
     change(screen, decode={"fdrr": 0.1})
     assert run_command(["run", str(screen)]) == 2
     assert "fdr" in capsys.readouterr().err
+
+
+def test_a_notebook_runs_a_screen_and_has_its_tables(screen, finished):
+    whole = Screen.from_config(screen, overrides=["decode.fdr=0.02"])
+    with pytest.raises(InputError, match="call run"):
+        whole.cells  # noqa: B018
+    assert whole.run(workers=1) is whole
+    assert whole.summary.exit_code == 0
+    expected = read_table(finished.parent / "run" / "tables" / "reads.parquet")
+    pd.testing.assert_frame_equal(whole.reads, expected)
+    assert (whole.cells["Metadata_Barcode"] != "").any()
+    assert whole.images.wells == ["A1", "B2"]
+    assert whole.profiles == {}

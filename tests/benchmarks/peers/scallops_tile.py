@@ -36,7 +36,7 @@ from scallops.registration.crosscorrelation import align_image
 from scallops.segmentation.watershed import segment_cells_watershed, segment_nuclei_watershed
 from scallops.spots import find_peaks, max_filter, peak_thresholds_from_reads, std, transform_log
 
-THRESHOLD_QUANTILES = (0.2, 0.5, 0.65, 0.75, 0.8, 0.85, 0.9, 0.93, 0.96)
+THRESHOLD_QUANTILES = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 CROSSTALK = ("median", "li_and_speed")
 # Nuclei of the simulator, square pixels.
 NUCLEUS_AREA = (20, 400)
