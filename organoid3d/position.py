@@ -16,10 +16,15 @@ from scipy import ndimage
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import Feature, Objects, find_objects
+from poolvox.shared.features.distances import box_distance
 from poolvox.shared.features.moments import principal_axes
 
 __all__ = ["POSITION_FEATURES", "Tissue", "measure_positions", "parent_of"]
 
+# Normals are taken from depth that is sampled this finely over the width of its blur.
+FINE = 4.0
+# Pairs of object and parent are tallied in a table up to this size, and sorted beyond.
+MOST_COUNTERS = 1 << 22
 LSTREE = "doi:10.1038/s41467-021-25246-y"
 
 POSITION_FEATURES = (
@@ -142,25 +147,32 @@ def parent_of(objects: Objects, parents: NDArray[np.integer]) -> NDArray[np.int6
 
     A tie goes to the lower label; background does not count.
     """
-    held = parents.ravel()[objects.indices]
+    held = parents.ravel()[objects.indices].astype(np.int64)
     owner = np.repeat(np.arange(len(objects)), objects.counts)
-    inside = held > 0
-    pairs, count = np.unique(
-        np.stack([owner[inside], held[inside].astype(np.int64)]), axis=1, return_counts=True
-    )
-    order = np.lexsort((-pairs[1], count))
+    base = int(parents.max(initial=0)) + 1
+    key = owner * base + held
+    if len(objects) * base < 8 * len(key) + MOST_COUNTERS:
+        tally = np.bincount(key)
+        key = np.flatnonzero(tally)
+        count = tally[key]
+    else:
+        key, count = np.unique(key, return_counts=True)
+    row, label = np.divmod(key, base)
+    order = np.lexsort((-label, count))
+    order = order[label[order] > 0]
     parent = np.zeros(len(objects), np.int64)
-    parent[pairs[0, order]] = pairs[1, order]
+    parent[row[order]] = label[order]
     return parent
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """Distances in the box of one organoid."""
+    """Distances in the box of one organoid; `smooth` is depth on every `step`th voxel, blurred."""
 
     origin: NDArray[np.int64]
     depth: NDArray[np.float64]
     smooth: NDArray[np.float64]
+    step: NDArray[np.int64]
     lumen: NDArray[np.float64] | None
     centre: NDArray[np.float64]
 
@@ -177,14 +189,25 @@ def _field(
     spacing = objects.spacing
     inside = tissue.organoids[box] == organoid
     origin = np.array([side.start for side in box])
-    depth = ndimage.distance_transform_edt(inside, sampling=spacing)
+    depth = _distance(inside, spacing)
     lumen = None
     if tissue.lumens is not None:
         hollow = inside & (tissue.lumens[box] > 0)
         if hollow.any():
-            lumen = ndimage.distance_transform_edt(~hollow, sampling=spacing)
+            lumen = _distance(~hollow, spacing)
     centre = (np.array(ndimage.center_of_mass(inside)) + origin) * spacing
-    return _Field(origin, depth, ndimage.gaussian_filter(depth, smooth / spacing), lumen, centre)
+    step = np.maximum(smooth / (FINE * spacing), 1).astype(int)
+    coarse = depth[tuple(slice(None, None, k) for k in step)]
+    smoothed = ndimage.gaussian_filter(coarse, smooth / (spacing * step))
+    return _Field(origin, depth, smoothed, step, lumen, centre)
+
+
+def _distance(mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Micrometres to the nearest voxel outside the mask; NaN where there is none in the image."""
+    distance = box_distance(np.ascontiguousarray(mask, np.uint8), spacing)
+    if mask.all():
+        distance[:] = np.nan
+    return distance
 
 
 def _distances(
@@ -215,12 +238,14 @@ def _distances(
 
 def _normals(field: _Field, objects: Objects, members: NDArray[np.intp]) -> NDArray[np.float64]:
     """Outward directions at the centroids, of any length; 0 where depth has its ridge."""
-    places = np.rint(objects.centroids[members]).astype(np.int64)
-    steps = np.eye(3, dtype=np.int64)
-    slopes = [
-        (field.at(field.smooth, places + step) - field.at(field.smooth, places - step)) / width
-        for step, width in zip(steps, 2 * objects.spacing, strict=True)
-    ]
+    places = np.rint((objects.centroids[members] - field.origin) / field.step).astype(np.int64)
+    top = np.array(field.smooth.shape) - 1
+    slopes = []
+    for axis, width in enumerate(2 * objects.spacing * field.step):
+        way = np.eye(3, dtype=np.int64)[axis]
+        ends = [np.clip(places + side * way, 0, top) for side in (1, -1)]
+        above, below = (field.smooth[tuple(end.T)] for end in ends)
+        slopes.append((above - below) / width)
     return -np.stack(slopes, axis=1)
 
 

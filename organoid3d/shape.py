@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from poolvox.organoid3d.position import Tissue, parent_of
 from poolvox.shared.features import Feature, Objects, find_objects
+from poolvox.shared.features.distances import box_distance
 
 __all__ = ["ORGANOID_FEATURES", "count_buds", "measure_contents", "summarise_objects"]
 
@@ -18,6 +19,8 @@ __all__ = ["ORGANOID_FEATURES", "count_buds", "measure_contents", "summarise_obj
 BUD_NECK = 0.6
 # ... and that holds at least this part of its volume.
 BUD_VOLUME = 0.01
+# Voxels per radius of the organoid that buds and thickness are looked for with.
+FINE = 24
 
 ORGANOID_FEATURES = (
     Feature("Count_Nuclei", "count", "nuclei with most of their voxels in the organoid"),
@@ -78,11 +81,12 @@ def measure_contents(
     for k, label in enumerate(organoids.ids):
         z0, z1, y0, y1, x0, x1 = organoids.layout.box[k]
         box = np.s_[z0:z1, y0:y1, x0:x1]
-        mask = np.pad(tissue.organoids[box] == label, 1)
-        hollow = np.pad(lumens[box] > 0, 1) & mask
-        table["Count_Buds"][k] = count_buds(mask, spacing=spacing)
+        step, coarse = _coarser(volume[k], spacing)
+        mask = np.pad((tissue.organoids[box] == label)[step], 1)
+        hollow = np.pad(lumens[box][step] > 0, 1) & mask
+        table["Count_Buds"][k] = count_buds(mask, spacing=coarse)
         if hollow.any():
-            table["Filling_Thickness_um"][k] = _thickness(mask, hollow, spacing)
+            table["Filling_Thickness_um"][k] = _thickness(mask, hollow, coarse)
     return pd.DataFrame(table, index=pd.Index(organoids.ids, name="label"), dtype=float)
 
 
@@ -94,10 +98,10 @@ def count_buds(mask: NDArray[np.bool_], *, spacing: Sequence[float]) -> int:
     mask : (Z, Y, X) organoid, lumens filled, with a margin of background
     spacing : (z, y, x) in micrometres
     """
-    depth = ndimage.distance_transform_edt(mask, sampling=spacing)
+    depth = _distance(mask, spacing)
     radius = BUD_NECK * depth.max()
     # An opening by distances: exact balls, whatever the spacing.
-    core = ndimage.distance_transform_edt(depth < radius, sampling=spacing) < radius
+    core = _distance(depth < radius, spacing) < radius
     parts, _ = ndimage.label(mask & ~core)
     sizes = np.bincount(parts.ravel())[1:]
     return int((sizes >= BUD_VOLUME * mask.sum()).sum())
@@ -175,6 +179,22 @@ def _sums(
 def _thickness(
     mask: NDArray[np.bool_], hollow: NDArray[np.bool_], spacing: Sequence[float]
 ) -> float:
-    outer = ndimage.distance_transform_edt(mask, sampling=spacing)
-    inner = ndimage.distance_transform_edt(~hollow, sampling=spacing)
+    outer, inner = _distance(mask, spacing), _distance(~hollow, spacing)
     return float(np.median((outer + inner)[mask & ~hollow]))
+
+
+def _coarser(
+    volume: float, spacing: Sequence[float]
+) -> tuple[tuple[slice, ...], tuple[float, ...]]:
+    """Every how many voxels an organoid of that volume is looked at, and the spacing then."""
+    radius = float(np.cbrt(3 / (4 * np.pi) * volume))
+    steps = [max(int(radius / (FINE * width)), 1) for width in spacing]
+    widths = tuple(step * width for step, width in zip(steps, spacing, strict=True))
+    return tuple(slice(None, None, step) for step in steps), widths
+
+
+def _distance(mask: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float64]:
+    distance: NDArray[np.float64] = box_distance(
+        np.ascontiguousarray(mask, np.uint8), np.asarray(spacing, float)
+    )
+    return distance
