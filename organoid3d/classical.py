@@ -49,7 +49,8 @@ class ClassicalOptions:
     surroundings : width of the window in which the background is looked for
     min_response : least response of a seed, relative to a typical one
     min_contrast : least contrast of a seed, relative to a typical one
-    noise_factor : least response of a seed, in standard deviations of the noise
+    clutter_factor : least response of a seed, in standard deviations of the background's
+    max_clutter : bound of that, relative to a typical seed
     level : how fast the level of the outline falls with brightness; 1.75 gives 0.38 of the contrast
         for typical nuclei, 0.48 for those a tenth as bright
     min_volume, max_volume : relative to the ball of that diameter; the largest for joined pieces
@@ -62,7 +63,8 @@ class ClassicalOptions:
     surroundings: float = 1.0
     min_response: float = 0.3
     min_contrast: float = 0.15
-    noise_factor: float = 4.0
+    clutter_factor: float = 4.0
+    max_clutter: float = 0.6
     level: float = 1.75
     min_volume: float = 0.1
     max_volume: float = 3.0
@@ -197,12 +199,36 @@ def _find_seeds(
     # Cubed, so that a few nuclei outweigh any number of specks of noise.
     weight = strength**3
     usual, typical = _median(strength, weight), _median(contrast, weight)
-    noise = _noise(squeezed, above, valid, options.seed_size * size)
-    if usual < CERTAIN * noise:
+    if usual < CERTAIN * _noise(squeezed, above, valid, options.seed_size * size):
         return places[:0], 0.0
-    least = max(options.min_response * usual, options.noise_factor * noise)
+    # Where nuclei fill the stack there is no background to tell clutter by: hence the bound. A
+    # stack that was cut out along the organoid keeps its haze, which is just that.
+    bound = options.max_clutter if valid is None else 1.0
+    clutter = options.clutter_factor * _clutter(response, above, valid, size / squeezed.spacing)
+    least = max(options.min_response * usual, min(clutter, bound * usual))
     kept = (strength > least) & (contrast > options.min_contrast * typical)
     return places[kept], typical
+
+
+def _clutter(
+    response: Stack,
+    above: Stack,
+    valid: NDArray[np.bool_] | None,
+    width: NDArray[np.float64],
+) -> float:
+    """Standard deviation of the response in the background, unmoved by what shines there.
+
+    The background is the darker half after a Gaussian of `width` voxels.
+    """
+    coarse = ndimage.gaussian_filter(above, width, mode="nearest", truncate=2)
+    if valid is None or not valid.any():
+        quiet = coarse <= np.median(coarse)
+    else:
+        quiet = valid & (coarse <= np.median(coarse[valid]))
+    if np.count_nonzero(quiet) < MIN_QUIET:
+        return 0.0
+    values = response[quiet]
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def _noise(
@@ -224,7 +250,8 @@ def _noise(
     voxel_noise = 1.4826 * float(np.median(np.abs(bends[quiet]))) / np.sqrt(6)
     shape = [min(TRIAL, n) for n in above.shape]
     white = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    return voxel_noise * float(blob_response(white, squeezed.spacing, diameter).std())
+    reaching = float(blob_response(white, squeezed.spacing, diameter).std())
+    return float(voxel_noise * reaching)
 
 
 def _median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
