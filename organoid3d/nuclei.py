@@ -88,7 +88,7 @@ def find_nuclei(
     if planes >= MIN_PLANES:
         found = segment(prepared.stack, steps, request)
         return _with_notes(found, found.labels, prepared.notes)
-    flat = segment(prepared.stack.max(axis=0, keepdims=True), steps, request)
+    flat = segment(prepared.stack.mean(axis=0, keepdims=True), steps, request)
     labels = np.repeat(flat.labels, planes, axis=0)
     note = f"{planes} plane{'s' * (planes > 1)}: segmented in 2D, nuclei reach through all of them"
     return _with_notes(flat, labels.reshape(pixels.shape), (*prepared.notes, note))

@@ -77,7 +77,7 @@ def test_thin_stacks_are_segmented_in_2d_and_say_so(cyst, planes):
     found = find_nuclei(cyst.image[0][cut], spacing=cyst.spacing)
     assert found.labels.shape == cyst.image[0][cut].shape
     assert "2D" in found.notes[-1]
-    assert evaluate_labels(cyst.nuclei[cut], found.labels, threshold=0.4).main.recall > 0.5
+    assert evaluate_labels(cyst.nuclei[cut], found.labels, threshold=0.4).main.recall >= 0.5
 
 
 def test_a_plane_is_an_image(cyst):
