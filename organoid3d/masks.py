@@ -175,7 +175,7 @@ def _combined(
     channels: Sequence[NDArray[Any]], spacing: Sequence[float]
 ) -> tuple[Stack, NDArray[np.float64], tuple[int, int, int]]:
     """Brightest channel at each voxel, each on its own range, on a logarithmic scale."""
-    if not channels:
+    if not len(channels):  # an array with channels first will do
         raise InputError("an organoid mask needs at least one channel")
     best: Stack | None = None
     for channel in channels:

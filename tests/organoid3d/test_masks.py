@@ -167,3 +167,10 @@ def test_no_objects_no_rows():
 def test_saturation_of_integers_only():
     assert saturated_part(np.array([255, 0, 0, 0], np.uint8)) == 0.25
     assert saturated_part(np.ones(4)) == 0
+
+
+def test_channels_may_be_a_list_or_one_array(cyst):
+    found = segment_organoids(cyst.image[:2], spacing=cyst.spacing)
+    assert (found == segment_organoids(list(cyst.image[:2]), spacing=cyst.spacing)).all()
+    with pytest.raises(InputError, match="at least one channel"):
+        segment_organoids(cyst.image[:0], spacing=cyst.spacing)
