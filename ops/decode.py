@@ -31,9 +31,11 @@ __all__ = [
     "reads_frame",
 ]
 
-# Reads that take part in the fit of the error model, and its rounds.
-FIT_READS = 5000
-FIT_ROUNDS = 6
+# Reads that take part in the fit of the error model, and its rounds at most; they end when no rate
+# changes by more than `SETTLED`.
+FIT_READS = 1500
+FIT_ROUNDS = 10
+SETTLED = 0.002
 # Rates where the fit starts, and the bounds they keep.
 START_SUBSTITUTION, SUBSTITUTION_BOUNDS = 0.02, (1e-4, 0.5)
 START_INDEL, INDEL_BOUNDS = 2e-3, (1e-6, 0.05)
@@ -217,8 +219,15 @@ def fit_error_model(loglik: Light, codebook: Codebook, *, rng: np.random.Generat
     if len(loglik) == 0:
         return model
     for _ in range(FIT_ROUNDS):
-        model = _refit(loglik, codebook, model)
+        before, model = model, _refit(loglik, codebook, model)
+        if np.abs(_rates(model) - _rates(before)).max() < SETTLED:
+            break
     return model
+
+
+def _rates(model: ErrorModel) -> NDArray[np.float64]:
+    single = [model.mapped, model.insertion, model.deletion]
+    return np.append(single, model.substitution.mean())
 
 
 def _refit(loglik: Light, codebook: Codebook, model: ErrorModel) -> ErrorModel:

@@ -22,61 +22,79 @@ NEWTON_STEPS = 3
 MAX_LOG_RATIO = 4.0
 # Weight of the population's brightness against that of the read itself, in cycles.
 PRIOR_CYCLES = 0.5
-# Rounds in which the brightness of a read and its bases are found from each other.
-ROUNDS = 1
+# Less light of a neighbouring base than this is not worth taking away.
+LEAST_LEAK = 1e-4
+
+
+@njit(cache=True, fastmath=FAST, inline="always")
+def _exp(x):  # type: ignore[no-untyped-def]
+    """Exponential of a step of at most 1, to 0.2 %: what is left is Newton's next step."""
+    half, third = 0.5 * x, x * x / 12.0
+    return (1.0 + half + third) / (1.0 - half + third)
 
 
 @njit(cache=True, fastmath=FAST)
-def _cycle(x, noise, states, lit, relative2, spread, log_scale, loglik, log_amp):  # type: ignore[no-untyped-def]
-    """Fill log-likelihood and log-amplitude of the four bases in one cycle of one read."""
+def _cycle(x, noise2, states, lit, relative2, spread, log_scale, loglik, log_amp, amp):  # type: ignore[no-untyped-def]
+    """Fill log-likelihood and amplitude of the four bases in one cycle of one read."""
     channels = x.shape[0]
     bright = 0.0
     for b in range(4):
-        xm = 0.0
-        mm = 0.0
+        xm, mm = 0.0, 0.0
         for c in range(channels):
-            xm += x[c] * states[b, c] / noise[c] ** 2
-            mm += states[b, c] ** 2 / noise[c] ** 2
-        if mm > 0 and xm / mm > bright:
+            weight = states[b, c] / noise2[c]
+            xm += x[c] * weight
+            mm += states[b, c] * weight
+        if mm > 0 and xm > bright * mm:
             bright = xm / mm
-    inverse = 1.0 / spread**2
+    floor = relative2 * bright * bright
+    xx, volume = 0.0, 1.0
+    for c in range(channels):
+        v = noise2[c] + floor
+        xx += x[c] * x[c] / v
+        volume *= v
+    dark = -0.5 * (xx + np.log(volume))
+    variance = spread * spread
+    inverse = 1.0 / variance
     for b in range(4):
-        xx = 0.0
-        xm = 0.0
-        mm = 0.0
-        norm = 0.0
-        for c in range(channels):
-            v = noise[c] ** 2 + relative2 * bright**2
-            xx += x[c] * x[c] / v
-            xm += x[c] * states[b, c] / v
-            mm += states[b, c] ** 2 / v
-            norm += np.log(v)
-        fit = -0.5 * (xx + norm)
-        log_a = log_scale
-        if lit[b] and mm > 0:
-            if xm > 0:
-                log_a = np.log(xm / mm)
-            log_a = min(max(log_a, log_scale - MAX_LOG_RATIO), log_scale + MAX_LOG_RATIO)
-            a = np.exp(log_a)
-            for _ in range(NEWTON_STEPS):
-                slope = a * xm - a * a * mm - (log_a - log_scale) * inverse
-                bend = a * a * mm + inverse + max(0.0, a * a * mm - a * xm)
-                step = slope / bend
-                log_a += min(max(step, -1.0), 1.0)
+        fit, log_a, a = dark, log_scale, 0.0
+        if lit[b]:
+            xm, mm = 0.0, 0.0
+            for c in range(channels):
+                weight = states[b, c] / (noise2[c] + floor)
+                xm += x[c] * weight
+                mm += states[b, c] * weight
+            if mm > 0:
+                if xm > 0:
+                    log_a = np.log(xm / mm)
+                log_a = min(max(log_a, log_scale - MAX_LOG_RATIO), log_scale + MAX_LOG_RATIO)
                 a = np.exp(log_a)
-            bend = max(2 * a * a * mm - a * xm, 0.0) + inverse
-            fit += a * xm - 0.5 * a * a * mm
-            fit -= 0.5 * (log_a - log_scale) ** 2 * inverse
-            fit -= 0.5 * np.log(bend * spread**2)
+                for _ in range(NEWTON_STEPS):
+                    fall = a * a * mm
+                    slope = a * xm - fall - (log_a - log_scale) * inverse
+                    step = slope / (fall + inverse + max(0.0, fall - a * xm))
+                    step = min(max(step, -1.0), 1.0)
+                    log_a += step
+                    a *= _exp(step)
+                fall = a * a * mm
+                bend = max(2 * fall - a * xm, 0.0) + inverse
+                fit += a * xm - 0.5 * fall - 0.5 * (log_a - log_scale) ** 2 * inverse
+                fit -= 0.5 * np.log(bend * variance)
         loglik[b] = fit
         log_amp[b] = log_a
+        amp[b] = a
 
 
 @njit(cache=True, fastmath=FAST)
-def _read(x, noise, states, lit, relative2, spread, mean, log_scale, loglik, log_amp):  # type: ignore[no-untyped-def]
-    """One pass over the cycles of a read; return its brightness as the bases now tell it."""
+def _read(  # type: ignore[no-untyped-def]
+    x, noise2, states, lit, relative2, spread, mean, log_scale, loglik, log_amp, share, amp
+):
+    """One pass over the cycles of a read; return its brightness as the bases now tell it.
+
+    `share` (cycle, 4) and `amp` (cycle,) are filled with the posterior and mean amplitude.
+    """
     total = PRIOR_CYCLES * mean
     weight = PRIOR_CYCLES
+    each = np.empty(4)
     for t in range(x.shape[0]):
         missing = False
         for c in range(x.shape[1]):
@@ -85,45 +103,52 @@ def _read(x, noise, states, lit, relative2, spread, mean, log_scale, loglik, log
         if missing:
             loglik[t, :] = 0.0
             log_amp[t, :] = log_scale
+            share[t, :] = 0.25
+            amp[t] = np.exp(log_scale)
             continue
-        _cycle(x[t], noise[t], states[t], lit, relative2, spread, log_scale, loglik[t], log_amp[t])
-        top = loglik[t].max()
+        _cycle(
+            x[t],
+            noise2[t],
+            states[t],
+            lit,
+            relative2,
+            spread,
+            log_scale,
+            loglik[t],
+            log_amp[t],
+            each,
+        )
+        top = max(max(loglik[t, 0], loglik[t, 1]), max(loglik[t, 2], loglik[t, 3]))
         norm = 0.0
         for b in range(4):
-            norm += np.exp(loglik[t, b] - top)
+            share[t, b] = np.exp(loglik[t, b] - top)
+            norm += share[t, b]
+        amp[t] = 0.0
         for b in range(4):
+            share[t, b] /= norm
             if lit[b]:
-                share = np.exp(loglik[t, b] - top) / norm
-                total += share * log_amp[t, b]
-                weight += share
+                total += share[t, b] * log_amp[t, b]
+                weight += share[t, b]
+                amp[t] += share[t, b] * each[b]
+            else:
+                amp[t] += share[t, b] * np.exp(log_scale)
     return total / weight
 
 
 @njit(cache=True, fastmath=FAST)
-def _unleak(x, states, leak, loglik, log_amp, out):  # type: ignore[no-untyped-def]
+def _unleak(x, states, leak, share, amp, out):  # type: ignore[no-untyped-def]
     """Take away the light that strands ahead and behind show, by the bases next to each cycle."""
     cycles, channels = x.shape
     for t in range(cycles):
-        top = loglik[t].max()
-        norm = 0.0
-        a = 0.0
-        for b in range(4):
-            norm += np.exp(loglik[t, b] - top)
-        for b in range(4):
-            a += np.exp(loglik[t, b] - top) / norm * np.exp(log_amp[t, b])
         for c in range(channels):
             out[t, c] = x[t, c]
         for j in range(cycles):
-            if j == t or leak[t, j] < 1e-4:
+            if j == t or leak[t, j] < LEAST_LEAK:
                 continue
-            high = loglik[j].max()
-            total = 0.0
             for b in range(4):
-                total += np.exp(loglik[j, b] - high)
-            for b in range(4):
-                share = np.exp(loglik[j, b] - high) / total * a * leak[t, j]
+                part = share[j, b] * amp[t] * leak[t, j]
                 for c in range(channels):
-                    out[t, c] -= share * states[t, b, c]
+                    out[t, c] -= part * states[t, b, c]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -149,25 +174,24 @@ def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak
     log_amp = np.empty((n, cycles, 4), np.float32)
     scales = np.empty(n, np.float32)
     clean = x.copy()
-    sd = np.empty((cycles, channels))
+    noise2 = np.empty((cycles, channels))
+    share = np.empty((cycles, 4))
+    amp = np.empty(cycles)
+    relative2 = relative**2
     leaking = False
     for t in range(cycles):
         for j in range(cycles):
-            leaking = leaking or (t != j and leak[t, j] >= 1e-4)
+            leaking = leaking or (t != j and leak[t, j] >= LEAST_LEAK)
     for i in range(n):
         row = i if len(noise) > 1 else 0
         for t in range(cycles):
             for c in range(channels):
-                sd[t, c] = max(noise[row, c] * factor[t, c], 1e-6)
-        log_scale = mean
-        for _ in range(ROUNDS):
-            log_scale = _read(
-                x[i], sd, states, lit, relative**2, spread, mean, log_scale, loglik[i], log_amp[i]
-            )
+                noise2[t, c] = max(noise[row, c] * factor[t, c], 1e-6) ** 2
+        fixed = (noise2, states, lit, relative2, spread, mean)
+        filled = (loglik[i], log_amp[i], share, amp)
+        log_scale = _read(x[i], *fixed, mean, *filled)
         if leaking:
-            _unleak(x[i], states, leak, loglik[i], log_amp[i], clean[i])
-        log_scale = _read(
-            clean[i], sd, states, lit, relative**2, spread, mean, log_scale, loglik[i], log_amp[i]
-        )
+            _unleak(x[i], states, leak, share, amp, clean[i])
+        log_scale = _read(clean[i], *fixed, log_scale, *filled)
         scales[i] = log_scale
     return loglik, log_amp, scales, clean

@@ -146,6 +146,8 @@ def _proportional(residual: Floats, amp: Floats) -> float:
     return float(nnls(design, np.ones(10))[0][1])
 
 
-def _median(values: Floats) -> float:
+def _median(values: NDArray[np.floating]) -> float:
+    """Upper median of what is finite, several times as fast as numpy's."""
     values = values[np.isfinite(values)]
-    return float(np.median(values)) if len(values) else 1e-4
+    middle = len(values) // 2
+    return float(np.partition(values, middle)[middle]) if len(values) else 1e-4

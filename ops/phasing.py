@@ -9,6 +9,7 @@ bases that are not next to it.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
@@ -16,6 +17,8 @@ __all__ = ["fit_phasing", "leak_matrix", "share_matrix"]
 
 # A base counts when its posterior is at least this.
 SURE = 0.9
+# Reads from which two groups are compared.
+LEAST_PAIRS = 10
 # Estimates with fewer reads than this are drawn towards the model.
 SHRINK_READS = 400.0
 # Above this a read is no longer a read.
@@ -78,11 +81,18 @@ def fit_phasing(
     """
     cycles = x.shape[1]
     lag, lead = np.zeros((2, cycles)), np.zeros((2, cycles))
+    called = share.argmax(axis=2)
+    sure = share.max(axis=2) >= SURE
+    lit = states.any(axis=2)
     for t in range(cycles):
-        if t:
-            lag[:, t] = _neighbour(x, share, log_amp, states, t, t - 1)
-        if t < cycles - 1:
-            lead[:, t] = _neighbour(x, share, log_amp, states, t, t + 1)
+        amp = np.exp(np.take_along_axis(log_amp[:, t], called[:, t, None], axis=1))
+        light = (x[:, t] @ np.linalg.pinv(states[t])) / amp
+        for other, result in ((t - 1, lag), (t + 1, lead)):
+            if 0 <= other < cycles:
+                both = sure[:, t] & sure[:, other]
+                result[:, t] = _gap(
+                    light[both], called[both, t], called[both, other], lit[t], LEAST_PAIRS
+                )
     phasing, prephasing = _solve(lag, lead)
     model = leak_matrix(cycles, phasing, prephasing, np.zeros((2, cycles)))
     expected = np.zeros((2, cycles))
@@ -91,37 +101,39 @@ def fit_phasing(
     return phasing, prephasing, (value - expected) * weight / (weight + SHRINK_READS)
 
 
-def _neighbour(
-    x: NDArray[np.float32],
-    share: Floats,
-    log_amp: NDArray[np.float32],
-    states: Floats,
-    t: int,
-    other: int,
-) -> tuple[float, float]:
-    """Light that cycle t has of the base of cycle `other`, over that of its own base; its weight.
+@njit(cache=True)
+def _gap(light, own, near, lit, least):  # type: ignore[no-untyped-def]
+    """Light that a cycle has of the base of another, over that of its own base; its weight.
 
     For each pair (own base, third base) the light of the third base is compared between reads
-    that have it in cycle `other` and reads that do not, so that crosstalk drops out.
+    that have it in the other cycle and reads that do not, so that crosstalk drops out.
+
+    Parameters
+    ----------
+    light : (read, 4) of each base over that of the own; `own`, `near` : (read,) bases of the two
+        cycles; `lit` : (4,) bases with light; `least` : reads on each side from which a pair counts
     """
-    sure = (share[:, [t, other]].max(axis=2) >= SURE).all(axis=1)
-    own, near = share[sure, t].argmax(axis=1), share[sure, other].argmax(axis=1)
-    amp = np.exp(log_amp[sure, t, own]).astype(float)
-    unmix = np.linalg.pinv(states[t])
-    light = (x[sure, t] @ unmix) / amp[:, None]
-    total, weight = 0.0, 0.0
+    total, weight = 0.0, 0
+    yes, no = np.empty(len(own)), np.empty(len(own))
     for b in range(4):
         for third in range(4):
-            if third == b or not states[t, third].any():
+            if third == b or not lit[third]:
                 continue
-            yes, no = (own == b) & (near == third), (own == b) & (near != third)
-            count = min(int(yes.sum()), int(no.sum()))
-            if count < 10:
-                continue
-            gap = np.median(light[yes, third]) - np.median(light[no, third])
-            total += count * float(gap)
-            weight += count
-    return (total / weight if weight else 0.0), weight
+            having, lacking = 0, 0
+            for i in range(len(own)):
+                if own[i] != b:
+                    continue
+                if near[i] == third:
+                    yes[having] = light[i, third]
+                    having += 1
+                else:
+                    no[lacking] = light[i, third]
+                    lacking += 1
+            count = min(having, lacking)
+            if count >= least:
+                total += count * (np.median(yes[:having]) - np.median(no[:lacking]))
+                weight += count
+    return (total / weight if weight else 0.0), float(weight)
 
 
 def _solve(lag: Floats, lead: Floats) -> tuple[float, float]:

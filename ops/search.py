@@ -3,7 +3,8 @@
 The likelihood of a word is a product over cycles, so all words whose likelihood is within a
 budget of the best word's are reached by exchanging a few bases; each is looked up in a bit
 filter. The budget is set so that a word left out has less than `NEGLIGIBLE` times the weight of
-"none of these", whatever the read.
+"none of these", whatever the read, or less than `OUTSHONE` times that of the word that the read
+shows letter by letter.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ __all__ = ["CANDIDATES", "NEGLIGIBLE", "search_words"]
 CANDIDATES = 6
 # A word with less weight than this, relative to "none of these", is not looked for.
 NEGLIGIBLE = 1e-2
+# Nor is one with less weight than this over that of an exact match.
+OUTSHONE = 1e-4
 # Words that may be looked at for one read and alignment; above it the budget shrinks.
 MAX_WORDS = 20_000
 SHRINK_BUDGET = 0.75
@@ -104,13 +107,16 @@ def _enumerate(  # type: ignore[no-untyped-def]
     how likely the last cycle has each base (for deletions only).
     """
     cycles = table.shape[0]
+    top = 0.0
+    for t in range(cycles):
+        top += max(max(table[t, 0], table[t, 1]), max(table[t, 2], table[t, 3]))
+    if top + offset < limit:
+        return count, top + offset - limit
     cost = np.empty(3 * cycles)
     place = np.empty(3 * cycles, np.int64)
     flip = np.empty(3 * cycles, np.uint64)
     word, top = _alternatives(table, cost, place, flip)
     budget = top + offset - limit
-    if budget < 0:
-        return count, budget
     spent = np.zeros(cycles + 1)
     words = np.zeros(cycles + 1, np.uint64)
     used = np.zeros(cycles + 1, np.uint64)
@@ -207,15 +213,21 @@ def search_words(  # type: ignore[no-untyped-def]
     moved = np.empty((cycles, 4))
     # Weights are relative to "none", under which every word of this length is as likely.
     offset = prior + cycles * np.log(4.0)
-    limit = np.log(NEGLIGIBLE)
     for i in range(n):
         top = 0.0
+        word = uint64(0)
         for t in range(cycles):
-            high = tables[i, t, 0]
+            best = 0
             for b in range(4):
                 table[t, b] = tables[i, t, b]
-                high = max(high, tables[i, t, b])
-            top += high
+                if table[t, b] > table[t, best]:
+                    best = b
+            top += table[t, best]
+            word |= uint64(best) << uint64(2 * t)
+        limit = np.log(NEGLIGIBLE)
+        index = lookup(word, filter_, exact, keys, values)
+        if index >= 0:
+            limit = max(limit, top + offset + lift[index] + np.log(OUTSHONE))
         count, budget = _enumerate(
             table,
             offset,
