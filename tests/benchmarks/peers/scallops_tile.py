@@ -39,7 +39,7 @@ from scallops.spots import find_peaks, max_filter, peak_thresholds_from_reads, s
 THRESHOLD_QUANTILES = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 CROSSTALK = ("median", "li_and_speed")
 # Nuclei of the simulator, square pixels.
-NUCLEUS_AREA = (20, 400)
+NUCLEUS_AREA = (20, 1500)
 
 
 def align(images: np.ndarray, channels: bool = True):
@@ -69,14 +69,10 @@ def segment(aligned) -> np.ndarray:
     return np.asarray(cells[0] if isinstance(cells, tuple) else cells)
 
 
-def call(maxed, peaks, labels, bases, barcodes, mismatches: int, method="median"):
+def read(maxed, peaks, labels, bases, barcodes, method="median"):
     spots = peaks_to_bases(maxed, peaks, labels=labels, bases=bases)
     crosstalk = channel_crosstalk_matrix(spots, method=method)
-    spots = apply_channel_crosstalk_matrix(spots, crosstalk)
-    reads = decode_max(spots, barcodes)
-    if mismatches:
-        reads = correct_mismatches(reads, barcodes, n_mismatches=mismatches)
-    return reads
+    return decode_max(apply_channel_crosstalk_matrix(spots, crosstalk), barcodes)
 
 
 def cells_of(reads: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +81,8 @@ def cells_of(reads: pd.DataFrame) -> pd.DataFrame:
 
 
 def one_pass(maxed, peaks, labels, bases, barcodes) -> float:
-    reads = call(maxed, peaks, labels, bases, barcodes, mismatches=1)
+    reads = read(maxed, peaks, labels, bases, barcodes)
+    reads = correct_mismatches(reads, barcodes, n_mismatches=1)
     threshold = float(peak_thresholds_from_reads(reads)["threshold"].iloc[0])
     cells_of(reads[reads["peak"] > threshold])
     return threshold
@@ -98,11 +95,12 @@ def sweep(maxed, peaks, labels, bases, barcodes, threshold: float) -> list[pd.Da
         cut = threshold if quantile is None else peaks["peak"].quantile(quantile)
         kept = peaks[peaks["peak"] > cut].reset_index(drop=True)
         for method in CROSSTALK:
-            for mismatches in (0, 1):
-                try:
-                    reads = call(maxed, kept, labels, bases, barcodes, mismatches, method)
-                except (ValueError, IndexError, np.linalg.LinAlgError):
-                    continue  # its estimate of crosstalk can fail on few reads
+            try:
+                exact = read(maxed, kept, labels, bases, barcodes, method)
+            except (ValueError, IndexError, np.linalg.LinAlgError):
+                continue  # its estimate of crosstalk can fail on few reads
+            corrected = correct_mismatches(exact.copy(), barcodes, n_mismatches=1)
+            for mismatches, reads in enumerate((exact, corrected)):
                 cells = cells_of(reads)
                 if len(cells):
                     chosen = {"threshold": cut, "mismatches": mismatches, "crosstalk": method}
