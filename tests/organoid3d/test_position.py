@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
 
 from poolvox.organoid3d.position import POSITION_FEATURES, Tissue, measure_positions, parent_of
+from poolvox.organoid3d.shape import measure_contents
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import find_objects
 
@@ -113,20 +115,43 @@ def test_shapes_must_agree():
         )
 
 
+def published(frame):
+    """LSTree's own table of its example (Nature Communications 2021, MIT licence)."""
+    with h5py.File(DATA / "agg_features.h5") as file:
+        nodes, organoid = file["nodes"], file["organoid"]
+        blocks = [
+            pd.DataFrame(nodes[f"block{k}_values"][:], columns=nodes[f"block{k}_items"][:])
+            for k in (0, 1)
+        ]
+        row = list(organoid["axis1"][:]).index(frame)
+        volumes = dict(zip(organoid["axis0"][:], organoid["block0_values"][row]))
+    table = pd.concat(blocks, axis=1).rename(columns=bytes.decode)
+    table = table[table["mamut_t"] == frame].set_index("label_id").sort_index()
+    return table, {name.decode(): value for name, value in volumes.items()}
+
+
 @pytest.mark.skipif(not DATA.exists(), reason="the public organoid lies beside the checkout")
-def test_the_published_distances_come_back():
-    """LSTree's own values of a nucleus of its example (Nature Communications 2021, MIT licence)."""
+@pytest.mark.parametrize("frame", [301, 303])
+def test_the_published_distances_and_volumes_come_back(frame):
     nuclei, cells, lumen = (
-        tifffile.imread(DATA / f"T0301_{name}_labels.tif") for name in ("nuclei", "cell", "lumen")
+        tifffile.imread(DATA / f"T0{frame}_{name}_labels.tif")
+        for name in ("nuclei", "cell", "lumen")
     )
+    expected, volumes = published(frame)
+    spacing = (2.0, 0.26, 0.26)
     tissue = Tissue((lumen > 0).astype(np.int32), (lumen == 1).astype(np.int32), cells)
-    table = measure_positions(nuclei, tissue, spacing=(2.0, 0.26, 0.26))
-    features = pd.read_csv(DATA / "T0301_features.csv")
-    volumes = features.query("region == 'nuclei' and feature_name == 'volume'")
-    objects = find_objects(nuclei, spacing=(2.0, 0.26, 0.26))
-    expected = volumes.set_index("object_id")["feature_value"].astype(float)
-    found = pd.Series(objects.counts * objects.voxel_size, index=objects.ids)
-    assert found.loc[expected.index].tolist() == pytest.approx(expected.tolist(), rel=1e-6)
-    near = (table["LumenDistanceMean_um"] - 7.910897).abs().idxmin()
-    assert table.loc[near, "LumenDistanceMean_um"] == pytest.approx(7.910897, rel=1e-6)
-    assert table.loc[near, "DepthMean_um"] == pytest.approx(3.480356, rel=1e-6)
+    table = measure_positions(nuclei, tissue, spacing=spacing)
+    assert table.index.tolist() == expected.index.tolist()
+    for name, other in (("LumenDistance", "lumen"), ("Depth", "basal")):
+        found, known = table[f"{name}Mean_um"], expected[f"nuclei_dist_to_{other}_mean"]
+        assert found.tolist() == pytest.approx(known.tolist(), rel=1e-6)
+    for labels, name in ((nuclei, "nuclei"), (cells, "cell")):
+        objects = find_objects(labels, spacing=spacing)
+        found = pd.Series(objects.counts * objects.voxel_size, index=objects.ids)
+        known = expected[f"{name}_volume"].reindex(found.index).dropna()
+        assert len(known) >= len(expected) - 1
+        assert found[known.index].tolist() == pytest.approx(known.tolist(), rel=1e-6)
+    contents = measure_contents(nuclei, tissue, spacing=spacing).loc[1]
+    assert contents["Filling_LumenVolume_um3"] == pytest.approx(volumes["lumen_volume"], rel=1e-6)
+    solid = contents["Filling_TissueVolume_um3"]
+    assert solid == pytest.approx(volumes["epithelium_volume"], rel=1e-6)
