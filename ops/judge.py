@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from poolvox.ops.config import OpsConfig
 from poolvox.ops.simulate import ScreenParams, simulate_screen
 from poolvox.shared.engine.pipeline import Check
-from poolvox.shared.store import read_table
+from poolvox.shared.store import open_plate, read_table
 
 __all__ = ["judge_run", "match_cells", "score_cells", "simulate_demo"]
 
 # Pixels within which a cell that was found is a cell that was simulated.
 SAME_CELL = 5.0
+# Nuclei whose centre is nearer to the border than this, in pixels, are cut by it.
+BORDER = 6.0
 PLACE = ["well", "tile"]
 
 
@@ -33,7 +37,9 @@ def judge_run(config: OpsConfig) -> list[Check]:
     truth = config.library.file.parent / "truth"
     cells = read_table(config.output / "tables" / "cells.parquet")
     reads = read_table(config.output / "tables" / "reads.parquet")
-    matched = match_cells(cells, pd.read_parquet(truth / "cells.parquet"))
+    plate = open_plate(config.output / "sbs.zarr")
+    shape = plate[plate.wells[0]][0].shape[-2:]
+    matched = match_cells(cells, pd.read_parquet(truth / "cells.parquet"), shape)
     score = score_cells(matched)
     inside = reads[reads["Metadata_Label"] > 0]
     mapped = (inside["Read_Barcode"] != "").mean()
@@ -47,25 +53,37 @@ def judge_run(config: OpsConfig) -> list[Check]:
     ]
 
 
-def match_cells(cells: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+def match_cells(
+    cells: pd.DataFrame, truth: pd.DataFrame, shape: Sequence[int] | None = None
+) -> pd.DataFrame:
     """Give every simulated cell the one that was found in its place.
 
     Parameters
     ----------
     cells : a run's cells, with keys, positions, `Metadata_Barcode`
     truth : simulated cells: well, tile, y, x, barcode, barcode_2
+    shape : rows and columns of a tile, if cells that its border cuts are to be left out: the truth
+        has only those whose centre lies on the tile
 
     Returns
     -------
     The truth with the columns of the found cell (label 0 and empty barcode where there is none),
     and a row for each found cell that is nowhere in the truth.
     """
+    if shape is not None:
+        cells = cells[_inside(cells[["Metadata_Y", "Metadata_X"]].to_numpy(), shape)]
+        truth = truth[_inside(truth[["y", "x"]].to_numpy(), shape)]
     parts = []
     found_tiles = dict(list(cells.groupby(["Metadata_Well", "Metadata_Tile"])))
     for place, there in truth.groupby(PLACE):
         found = found_tiles.get((str(place[0]), str(place[1])))
         parts.append(_match_tile(there.reset_index(drop=True), found))
     return pd.concat(parts, ignore_index=True)
+
+
+def _inside(places: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.bool_]:
+    inside: NDArray[np.bool_] = (places >= BORDER).all(axis=1)
+    return inside & (places < np.asarray(shape) - BORDER).all(axis=1)
 
 
 def _match_tile(truth: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame:
