@@ -19,7 +19,8 @@ from poolvox.ops.judge import score_cells
 from poolvox.ops.library import Library, LibrarySpec, make_library
 from poolvox.ops.parts import TileReads
 from poolvox.ops.signal import apply_corrections, estimate_corrections
-from poolvox.ops.simulate import ScreenParams, Truth, preset, simulate_tile
+from poolvox.ops.simulate import Chemistry as Dyes
+from poolvox.ops.simulate import Layout, ScreenParams, Truth, preset, simulate_tile
 from poolvox.ops.simulate.reads import make_library as simulate_library
 from poolvox.ops.spots import find_spots, sample_bases
 from poolvox.shared.features import find_objects
@@ -32,10 +33,9 @@ SPEC = LibrarySpec(
     controls="nontargeting",
 )
 NUCLEAR, BASES = 0, (1, 2, 3, 4)
-# The targets are for cells with room for their reads and channels of one exposure: there the peer
-# reaches what it is known to reach. The presets as they are, crowded, are far beyond it.
-ROOMY = {"nucleus_area": 300.0, "spacing": 20.0}
-EXPOSURE = (1.0, 1.0, 1.0, 1.0)
+# Small cells, unequal exposures: reads crowd as on a real screen, which is beyond the peer.
+CROWDED = {"nucleus_area": Layout().nucleus_area, "spacing": Layout().spacing}
+EXPOSURE = Dyes().gains
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Screen:
     @classmethod
     def make(cls, setting: str, *, crowded: bool = False) -> Screen:
         params = preset(setting)
-        if not crowded:
-            layout = replace(params.layout, **ROOMY)
+        if crowded:
+            layout = replace(params.layout, **CROWDED)
             chemistry = replace(params.chemistry, gains=EXPOSURE)
             params = replace(params, layout=layout, chemistry=chemistry)
         table = simulate_library(params.guides, params.cycles, np.random.default_rng(0))
