@@ -82,8 +82,8 @@ def match_cells(
 
 
 def _inside(places: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = (places >= BORDER).all(axis=1)
-    return inside & (places < np.asarray(shape) - BORDER).all(axis=1)
+    below = np.asarray(shape) - BORDER
+    return np.asarray(((places >= BORDER) & (places < below)).all(axis=1))
 
 
 def _match_tile(truth: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame:
