@@ -11,8 +11,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.ingest.pattern import Pattern, natural
+from poolvox.shared.ingest.pattern import Pattern
 from poolvox.shared.ingest.spec import RawSpec
+from poolvox.shared.sorting import natural
 
 __all__ = ["Found", "find_files", "walk"]
 

@@ -16,9 +16,10 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.ingest.files import walk
 from poolvox.shared.ingest.instruments import INSTRUMENTS, Instrument
 from poolvox.shared.ingest.names import NameGroup, group_names, is_derived
-from poolvox.shared.ingest.pattern import Pattern, natural, normalise, well_name
+from poolvox.shared.ingest.pattern import Pattern, normalise, well_name
 from poolvox.shared.ingest.readers import Header, describe, is_image
 from poolvox.shared.ingest.vendors import READERS, Acquisition
+from poolvox.shared.sorting import natural
 
 __all__ = ["Guess", "guess"]
 
@@ -79,7 +80,7 @@ def guess(folder: Path | str, pipeline: str) -> Guess:
     """
     base = Path(folder)
     if not base.is_dir():
-        raise InputError(f"there is no folder {base}")
+        raise InputError(f"{base} is no folder" if base.exists() else f"there is no folder {base}")
     names = sorted((n for n in walk(base, (None,)) if is_image(n)), key=natural)
     images = [name for name in names if not _excluded(name)]
     if not images:

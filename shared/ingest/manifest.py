@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.ingest.layout import Layout
-from poolvox.shared.ingest.pattern import natural
 from poolvox.shared.ingest.readers import Header, read_planes
 from poolvox.shared.ingest.spec import AXES, RawSpec
+from poolvox.shared.sorting import natural
 
 if TYPE_CHECKING:
     import pandas as pd

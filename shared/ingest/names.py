@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from poolvox.shared.ingest.pattern import natural, normalise
+from poolvox.shared.ingest.pattern import normalise
+from poolvox.shared.sorting import natural
 
 __all__ = ["NameGroup", "group_names", "is_derived"]
 

@@ -16,7 +16,7 @@ from itertools import takewhile
 
 from poolvox.shared.errors import ConfigError
 
-__all__ = ["FIELDS", "Pattern", "natural", "normalise", "well_name"]
+__all__ = ["FIELDS", "Pattern", "normalise", "well_name"]
 
 # Letters, digits and hyphens of any script: an underscore or a dot ends the value, so that
 # `{tile}.tif` does not take `3_thumb.tif` for a tile.
@@ -51,7 +51,6 @@ FIELDS = tuple(_VALUES)
 _TOKEN = re.compile(
     r"(?P<literal>\{\{|\}\}|[^{}*?]+)|(?P<any>\*\*/?|\*|\?)|\{(?P<field>[^{}:]*)(?::(?P<width>[^{}]*))?\}"
 )
-_NUMBER = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,20 +209,6 @@ def well_name(text: str, column: str | None = None) -> str:
     letters = bare.rstrip("0123456789")
     digits = bare[len(letters) :]
     return f"{letters.upper() or 'A'}{int(digits)}" if digits else bare
-
-
-def natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key that puts 2 before 10, and letters in their order.
-
-    Examples
-    --------
-    >>> sorted(["c10", "c2", "b"], key=natural)
-    ['b', 'c2', 'c10']
-    """
-    parts = _NUMBER.split(text)
-    pieces = tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p)
-    # The text itself decides between 1 and 01, so that the order never depends on the disk's.
-    return (*pieces, (2, 0, text))
 
 
 def _letters(row: int) -> str:

@@ -14,10 +14,11 @@ from poolvox.shared.ingest.checks import check_tile, problem
 from poolvox.shared.ingest.files import Found, find_files
 from poolvox.shared.ingest.layout import Expected, Layout, interpret
 from poolvox.shared.ingest.manifest import Manifest, Piece, Problem, TileKey
-from poolvox.shared.ingest.pattern import natural, normalise, well_name
+from poolvox.shared.ingest.pattern import normalise, well_name
 from poolvox.shared.ingest.readers import Header, Scene, describe
 from poolvox.shared.ingest.spec import AXES, RawSpec
 from poolvox.shared.ingest.tiff import Truncated
+from poolvox.shared.sorting import natural
 
 __all__ = ["scan"]
 

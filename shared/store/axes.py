@@ -75,7 +75,10 @@ def parse_axes(entries: Sequence[Any] | None) -> tuple[Axis, ...]:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
             raise StoreError(f"an axis is {entry!r}: expected a name, as in {{'name': 'y'}}")
         kind = entry.get("type", KINDS.get(entry["name"].lower()))
-        axes.append(Axis(entry["name"], kind, entry.get("unit")))
+        unit = entry.get("unit")
+        if not all(value is None or isinstance(value, str) for value in (kind, unit)):
+            raise StoreError(f"axis {entry['name']!r} is {entry!r}: expected texts")
+        axes.append(Axis(entry["name"], kind, unit))
     return tuple(axes)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from poolvox.shared.errors import StoreError
+from poolvox.shared.store.form import check_form
 
 __all__ = ["NGFF", "OWN", "Document", "locked", "read_document", "require_document", "write_json"]
 
@@ -64,6 +65,7 @@ def read_document(group: Path) -> Document | None:
     own = attributes.pop(OWN, {})
     names = ("multiscales", "omero", "plate", "well", "labels", "image-label")
     known = {key: attributes.pop(key) for key in (*names, LAYOUT) if key in attributes}
+    check_form(known, own, group / ".zattrs")
     return Document("0.4", known, own, attributes)
 
 
@@ -147,10 +149,13 @@ def _read_v3(group: Path) -> Document:
     node = _read_json(group / "zarr.json")
     if node.get("node_type") != "group":
         raise StoreError(f"{group} is an array: open the image group that holds it")
-    attributes = dict(node.get("attributes", {}))
+    attributes = node.get("attributes", {})
+    if not isinstance(attributes, dict):
+        raise StoreError(f"{group}/zarr.json: attributes is {attributes!r:.60}, expected an object")
     ome, own = attributes.pop("ome", {}), attributes.pop(OWN, {})
+    check_form(ome, own, group / "zarr.json")
     # 0.5 is the only released version on zarr 3 so far; later ones keep this layout.
-    return Document("0.5", dict(ome), dict(own), attributes)
+    return Document("0.5", ome, own, attributes)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 The tiles that a plate shall have stand in our own metadata from the start. NGFF's lists name what
 is there: a field enters its well when it is finished, a well its plate with its first field. So
 viewers never meet a listed image that does not exist, and a failed tile costs only itself.
+Tiles stand in the natural order of their names, so a plate does not depend on who came first.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from poolvox.shared.errors import StoreError
+from poolvox.shared.sorting import natural
 from poolvox.shared.store.cycles import CycleStack
 from poolvox.shared.store.images import Image
 from poolvox.shared.store.metadata import NGFF, Document, locked, read_document, require_document
@@ -23,7 +25,7 @@ __all__ = ["Plate", "Well", "create_plate", "open_plate", "parse_well"]
 PLATE_FORMATS: Final = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
 
 WELL: Final = re.compile(r"([A-Za-z]{1,2})[-_/ ]?(\d{1,2})")
-FIELD: Final = re.compile(r"[0-9]+")
+FIELD: Final = re.compile(r"[A-Za-z0-9]+")
 
 # Viewers take an acquisition 0 for none.
 FIRST_ACQUISITION: Final = 1
@@ -135,7 +137,8 @@ class Plate:
     def acquisitions(self) -> dict[int, str]:
         """Names of the acquisitions by number."""
         entries = require_document(self.path).ome["plate"].get("acquisitions", [])
-        return {int(entry["id"]): str(entry.get("name", entry["id"])) for entry in entries}
+        numbered = [entry for entry in entries if isinstance(entry.get("id"), int)]
+        return {entry["id"]: str(entry.get("name", entry["id"])) for entry in numbered}
 
     def __iter__(self) -> Iterator[str]:
         """Names of the wells."""
@@ -180,7 +183,7 @@ class Well:
 
     @property
     def tiles(self) -> list[str]:
-        """Names of the tiles, in the order they were declared."""
+        """Names of the tiles, 2 before 10."""
         return list(self._fields())
 
     def __iter__(self) -> Iterator[str]:
@@ -192,7 +195,7 @@ class Well:
         return len(self.tiles)
 
     def __getitem__(self, tile: str | int) -> Image:
-        """Get a tile by its name, or by its number in the order of declaration."""
+        """Get a tile by its name, or by its number in the order of `tiles`."""
         fields = self._fields()
         names = list(fields)
         if isinstance(tile, int) and -len(names) <= tile < len(names):
@@ -303,7 +306,7 @@ def _declare_tiles(
     root: Path, plate: Document, well: str, tiles: Sequence[str] | Mapping[str, int]
 ) -> None:
     rounds = dict(tiles) if isinstance(tiles, Mapping) else {}
-    numbers = [one["id"] for one in plate.ome["plate"].get("acquisitions", [])]
+    numbers = [one.get("id") for one in plate.ome["plate"].get("acquisitions", [])]
     with locked(root / well):
         document = read_document(root / well) or Document(plate.ngff)
         declared = document.own.setdefault("tiles", [])
@@ -318,13 +321,14 @@ def _declare_tiles(
             path = _field_path(name, taken)
             taken.add(path)
             declared.append({"path": path, "name": name, "acquisition": number})
+        declared.sort(key=lambda tile: natural(str(tile["name"])))
         if len(declared) != before or not document.ome:
             document.ome.setdefault("well", _new_well(plate.ngff))
             document.write(root / well)
 
 
 def _field_path(tile: str, taken: set[str]) -> str:
-    """The tile's own name where it is a number; MoBIE finds fields of digits only."""
+    """The tile's own name where NGFF allows it, else a number; MoBIE finds digits only."""
     if FIELD.fullmatch(tile) and tile not in taken:
         return tile
     number = len(taken)

@@ -110,12 +110,20 @@ class _Check:
         where = str(place.relative_to(self.root)) if place != self.root else "."
         self.problems.append(Problem(severity, where, message))
 
+    def document(self, group: Path) -> Document | None:
+        """Read the metadata of a group below the root; damaged ones cost that group alone."""
+        try:
+            return read_document(group)
+        except StoreError as error:
+            self.error(group, str(error).removeprefix(f"{group}/"))
+            return None
+
     def plate(self, document: Document) -> Iterator[ImageFacts]:
         """Check a plate and all below it."""
         plate = document.ome["plate"]
         names = {}
         for key in ("rows", "columns"):
-            names[key] = [str(entry.get("name", "")) for entry in plate.get(key) or []]
+            names[key] = [str(entry.get("name", "")) for entry in plate.get(key, ())]
             wrong = [name for name in names[key] if not ALPHANUMERIC.fullmatch(name)]
             if not names[key] or wrong or len(set(names[key])) < len(names[key]):
                 self.error(self.root, f"plate.{key} must be different alphanumeric names: {wrong}")
@@ -147,7 +155,7 @@ class _Check:
         else:
             if path != f"{row}/{column}":
                 self.error(self.root, f"well {path!r} is indexed as {row}/{column}")
-        document = read_document(group)
+        document = self.document(group)
         if document is None or "well" not in document.ome:
             self.error(group, "is listed in the plate, but is no well: its metadata are missing")
             return
@@ -174,7 +182,7 @@ class _Check:
                 self.error(group, f"field path {path!r} must be letters and digits only")
             if several and entry.get("acquisition") not in (numbers or []):
                 self.error(group, f"field {path!r} needs an acquisition out of {numbers}")
-            field = read_document(group / path)
+            field = self.document(group / path)
             if field is None or "multiscales" not in field.ome:
                 self.error(group / path, "is listed in the well, but is no image")
                 continue
@@ -192,7 +200,7 @@ class _Check:
         shapes = self._multiscale(group, document)
         if "omero" in document.ome:
             self._omero(group, document.ome["omero"])
-        labels = read_document(group / "labels")
+        labels = self.document(group / "labels")
         names = [str(name) for name in labels.ome.get("labels", [])] if labels else []
         levels = len(document.ome["multiscales"][0].get("datasets", ()))
         kinds = {name: self._labels(group / "labels" / name, levels) for name in names}
@@ -277,7 +285,7 @@ class _Check:
 
     def _labels(self, group: Path, levels: int) -> bool:
         """Check one label; whether it has an `image-label` block."""
-        document = read_document(group)
+        document = self.document(group)
         if document is None or "multiscales" not in document.ome:
             self.error(group, "is listed in labels, but is no image")
             return False

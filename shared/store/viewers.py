@@ -57,7 +57,7 @@ class Facts:
         """Whether there are images, and each has all its levels."""
         promised = (len(image.ome["multiscales"][0].get("datasets", ())) for image in self.images)
         present = (len(image.shapes) for image in self.images)
-        return bool(self.images) and all(a == b for a, b in zip(promised, present))
+        return bool(self.images) and all(a == b > 0 for a, b in zip(promised, present))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _napari_limits(facts: Facts) -> Iterator[str]:
     if len({image.shapes[0] for image in facts.images}) > 1:
         yield "assumes one shape for all images; here they differ, and tiles are cut or misplaced"
     plate = facts.ome["plate"]
-    empty = len(plate["rows"]) * len(plate["columns"]) - len(fields)
+    empty = len(plate.get("rows", ())) * len(plate.get("columns", ())) - len(fields)
     if empty > MANY_EMPTY_WELLS:
         yield f"draws {empty} empty wells, which is slow"
 

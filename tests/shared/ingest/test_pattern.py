@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from poolvox.shared.errors import ConfigError, InputError
 from poolvox.shared.ingest import Pattern, RawSpec
 from poolvox.shared.ingest.files import find_files
-from poolvox.shared.ingest.pattern import natural, normalise, well_name
+from poolvox.shared.ingest.pattern import normalise, well_name
+from poolvox.shared.sorting import natural
 
 CASES = [
     ("W-{well}_T-{tile}.tif", "W-A01_T-3.tif", {"well": "A01", "tile": "3"}),

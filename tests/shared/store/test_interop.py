@@ -101,17 +101,21 @@ def test_napari_gets_layers_for_image_and_labels(plate):
     reader = pytest.importorskip("napari_ome_zarr._reader")
     image = plate["A1"][0]
     layers = reader.napari_get_reader(str(image.path))(str(image.path))
-    kinds = [kind for _, _, kind in layers]
-    assert kinds == ["image", "labels", "labels"]
-    data, options, _ = layers[0]
-    assert options["channel_axis"] == 1
-    assert [name.split(": ")[1] for name in options["name"]] == CHANNELS
-    assert data[0].shape == image.shape
-    for window, channel in zip(options["contrast_limits"], range(5)):
+    images = [layer for layer in layers if layer[2] == "image"]
+    assert [kind for _, _, kind in layers[len(images) :]] == ["labels", "labels"]
+    names, windows, shape = [], [], ()
+    for data, options, _ in images:  # one of all channels up to 0.10, later one of each
+        several = options.get("channel_axis") is not None
+        names += options["name"] if several else [options["name"]]
+        windows += options["contrast_limits"] if several else [options["contrast_limits"]]
+        shape = data[0].shape if several else (data[0].shape[0], len(images), *data[0].shape[1:])
+    assert [name.split(": ")[1] for name in names] == CHANNELS
+    assert shape == image.shape
+    for window, channel in zip(windows, range(5), strict=True):
         assert 0 <= window[0] < window[1] <= 4000, f"channel {channel} would be dark or white"
     whole = reader.napari_get_reader(str(plate.path))(str(plate.path))
-    assert [kind for _, _, kind in whole].count("image") == 1
-    assert whole[0][0][0].ndim == 4
+    assert [kind for _, _, kind in whole].count("image") == len(images)
+    assert whole[0][0][0].ndim == 4 - (len(images) > 1)
 
 
 def test_our_own_check_agrees(store):

@@ -105,17 +105,31 @@ def test_a_plate_of_another_version_is_not_mixed(plate):
         create_plate(plate.path, {"A1": ["0"]}, ngff=other)
 
 
-def test_tiles_of_any_name_get_fields_of_digits(tmp_path):
-    plate = create_plate(tmp_path / "p.zarr", {"A1": ["left-top", "3", "0", "007", "α"]})
+def test_tiles_of_any_name_get_fields_that_ngff_allows(tmp_path):
+    plate = create_plate(tmp_path / "p.zarr", {"A1": ["left-top", "3", "0", "007", "α", "3o1"]})
     create_plate(plate.path, {"A1": ["right"]})
     tiles = plate["A1"].tiles
-    assert tiles == ["left-top", "3", "0", "007", "α", "right"]
+    assert tiles == ["0", "3", "3o1", "007", "left-top", "right", "α"]
     paths = [plate["A1"][tile].path.name for tile in tiles]
     assert len(set(paths)) == len(paths)
-    assert all(path.isascii() and path.isdigit() for path in paths)
-    assert plate["A1"]["3"].path.name == "3"
+    assert all(path.isascii() and path.isalnum() for path in paths)
+    for own in ("3", "007", "3o1", "right"):
+        assert plate["A1"][own].path.name == own
     write(plate, "A1", "α", 9)
     np.testing.assert_array_equal(open_plate(plate.path)["A1"]["α"].image(), PIXELS + 9)
+
+
+def test_a_plate_does_not_depend_on_which_tile_came_first(tmp_path):
+    tiles = ["1", "2", "2o3", "10", "left"]
+    for name, order in (("a", tiles), ("b", tiles[::-1])):
+        for tile in order:
+            plate = create_plate(tmp_path / name / "p.zarr", {"A1": [tile]})
+            plate["A1"][tile].write(PIXELS, axes="yx", spacing={"y": 1.0, "x": 1.0})
+    one, other = (tmp_path / name / "p.zarr" for name in "ab")
+    files = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
+    assert [f for f in files if (one / f).read_bytes() != (other / f).read_bytes()] == []
+    assert open_plate(one)["A1"].tiles == tiles
 
 
 @pytest.mark.parametrize("well", ["1A", "A", "well", "A/", "ABC1", ""])

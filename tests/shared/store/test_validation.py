@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,50 @@ def test_what_is_no_store_is_refused(tmp_path):
     with pytest.raises(StoreError, match="is not an OME-Zarr group"):
         validate(tmp_path)
     assert not validate(create_plate(tmp_path / "p.zarr", {}).path).valid
+
+
+JUNK = (None, 7, -1.5, "x", [], [7], {}, {"a": []}, [None])
+
+
+def spots(value, path=()):
+    """Every place in a JSON document."""
+    yield path
+    inner = dict(enumerate(value)) if isinstance(value, list) else value
+    for key, item in inner.items() if isinstance(inner, dict) else ():
+        yield from spots(item, (*path, key))
+
+
+def look_at_all_of(path):
+    """What readers of a store ask it."""
+    validate(path).text()
+    plate = open_plate(path)
+    assert isinstance(plate.name, str)
+    assert len(plate.acquisitions) >= 0
+    for well in plate:
+        for tile in plate[well]:
+            image = plate[well][tile]
+            assert len(image.channels) == image.image().sizes.get("c", 0)
+            assert all(image.labels(name).ndim for name in image.label_names)
+
+
+@pytest.mark.parametrize("group", ["", "A/1", FIELD, f"{FIELD}/labels", LABEL])
+def test_metadata_of_any_form_end_in_a_clear_message(plate, group):
+    path = next(
+        p for p in (plate.path / group / "zarr.json", plate.path / group / ".zattrs") if p.is_file()
+    )
+    whole = path.read_text()
+    for number, spot in enumerate(spots(json.loads(whole))):
+        # Every kind of junk at every place takes a minute: each place gets the next two kinds.
+        for junk in (JUNK[2 * number % len(JUNK)], JUNK[(2 * number + 1) % len(JUNK)]):
+            node = {"": json.loads(whole)}
+            block = node
+            for key in ("", *spot)[:-1]:
+                block = block[key]
+            block[("", *spot)[-1]] = junk
+            path.write_text(json.dumps(node[""]))
+            with suppress(StoreError):
+                look_at_all_of(plate.path)
+    path.write_text(whole)
 
 
 @pytest.mark.skipif(not BROKEN.exists(), reason="the public data are not beside the checkout")
