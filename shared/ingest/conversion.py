@@ -78,7 +78,8 @@ def convert(
     written, failed = write(manifest, target, ngff, progress or _silent)
     if not written:
         raise InputError(f"no tile could be converted; e.g. {next(iter(failed.values()))}")
-    return Conversion(target, tuple(written), failed, (*notes, *manifest.notes))
+    told = [n for n in (*notes, *manifest.notes) if n not in failed.values()]
+    return Conversion(target, tuple(written), failed, tuple(told))
 
 
 def _silent(done: int, total: int) -> None:

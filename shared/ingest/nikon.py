@@ -34,7 +34,9 @@ def describe_nd2(path: Path) -> Header:
         scenes = tuple(_scene(sizes, loops, p, name) for p, name in enumerate(names))
         voxel = file.voxel_size()
         spacing = {axis: float(getattr(voxel, axis)) for axis in "zyx"}
-        channels = tuple(str(c.channel.name) for c in file.metadata.channels or ())
+        # Files of before 2012 have metadata of another kind, without names.
+        listed = getattr(file.metadata, "channels", None) or ()
+        channels = tuple(str(c.channel.name) for c in listed)
         return Header(
             "nd2",
             np.dtype(file.dtype),

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError, PoolvoxError
+from poolvox.shared.ingest.imagej import channel_names, parse_description
 from poolvox.shared.ingest.omexml import micrometres, ome_images, parse_xml, strip_namespace
 from poolvox.shared.ingest.tiff import Page, TiffDirectory, read_directory
 
@@ -208,10 +209,7 @@ def _with_ome(header: Header, directory: TiffDirectory, text: str, filename: str
 
 
 def _with_imagej(header: Header, directory: TiffDirectory, text: str) -> Header:
-    values: dict[str, str] = {}
-    for line in text.splitlines():
-        name, _, value = line.partition("=")
-        values[name.strip()] = value.strip()
+    values = parse_description(text)
     sizes = tuple(int(values.get(name, "1")) for name in ("frames", "slices", "channels"))
     spacing = _imagej_spacing(values, directory.resolution)
     count = directory.contiguous or len(directory.pages)
@@ -219,7 +217,8 @@ def _with_imagej(header: Header, directory: TiffDirectory, text: str) -> Header:
         return replace(header, spacing=spacing)
     axes, shape = _plane(directory.pages[0])
     scene = Scene("tzc" + axes, (*sizes, *shape), colour=directory.pages[0].rgb)
-    return replace(header, scenes=(scene,), spacing=spacing)
+    names = channel_names(directory.labels, dict(zip("tzc", sizes)))
+    return replace(header, scenes=(scene,), spacing=spacing, channels=names)
 
 
 def _imagej_spacing(

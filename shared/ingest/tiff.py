@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from poolvox.shared.errors import InputError
+from poolvox.shared.ingest.imagej import parse_description, plane_labels
 
 __all__ = ["Page", "TiffDirectory", "Truncated", "read_directory"]
 
@@ -22,18 +23,21 @@ __all__ = ["Page", "TiffDirectory", "Truncated", "read_directory"]
 WINDOW = 16384
 # A chain of directories longer than this is a loop or garbage.
 MAX_PAGES = 2_000_000
+# Labels of planes are read from tags up to this size: overlays drawn by users may take megabytes.
+MAX_LABEL_BYTES = 2**16
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
 _PHOTOMETRIC, _DESCRIPTION, _STRIPS, _SAMPLES, _STRIP_BYTES = 262, 270, 273, 277, 279
 _X_RESOLUTION, _Y_RESOLUTION, _PLANAR, _TILES, _TILE_BYTES = 282, 283, 284, 324, 325
-_FORMAT, _UIC1, _UIC2 = 339, 33628, 33629
-_IMAGEJ_CONTIGUOUS = 1
+_FORMAT, _UIC1, _UIC2, _IJ_COUNTS, _IJ_DATA = 339, 33628, 33629, 50838, 50839
 
 _WANTED = frozenset(
     {_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION, _STRIPS}
     | {_SAMPLES, _STRIP_BYTES, _X_RESOLUTION, _Y_RESOLUTION, _PLANAR, _TILES, _TILE_BYTES}
-    | {_FORMAT, _UIC1, _UIC2}
+    | {_FORMAT, _UIC1, _UIC2, _IJ_COUNTS, _IJ_DATA}
 )
+# Read from the first page only.
+_OF_FIRST = frozenset({_DESCRIPTION, _IJ_COUNTS, _IJ_DATA})
 # Letters of `struct` for the types of TIFF tags; rationals are read as pairs.
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: "i", 10: "ii"}
 _TYPES |= {11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
@@ -72,6 +76,7 @@ class TiffDirectory:
     ----------
     numbers : place of each page in the chain, in which thumbnails count as well
     contiguous : planes that lie behind the first page without pages of their own, or 0
+    labels : what ImageJ calls the planes
     """
 
     pages: tuple[Page, ...]
@@ -82,6 +87,7 @@ class TiffDirectory:
     byteorder: str
     metamorph: Mapping[str, float | str] = field(default_factory=dict)
     contiguous: int = 0
+    labels: tuple[str, ...] = ()
 
     @property
     def skipped(self) -> bool:
@@ -172,7 +178,11 @@ class _Reader:
         layout = struct.Struct(self.order + ("HHQ8s" if big else "HHI4s"))
         for place in range(0, count * width, width):
             tag, kind, length, value = layout.unpack_from(raw, place)
-            if tag not in _WANTED or kind not in _TYPES or (tag == _DESCRIPTION and not first):
+            if tag not in _WANTED or kind not in _TYPES:
+                continue
+            if tag in _OF_FIRST and not first:
+                continue
+            if tag in (_IJ_COUNTS, _IJ_DATA) and length > MAX_LABEL_BYTES:
                 continue
             if tag == _DESCRIPTION and tag in found:
                 tag = -_DESCRIPTION  # tifffile's own beside ImageJ's
@@ -252,7 +262,15 @@ class _Reader:
             byteorder=self.order,
             metamorph=metamorph,
             contiguous=contiguous if contiguous > len(pages) else 0,
+            labels=self._labels(tags),
         )
+
+    def _labels(self, tags: Mapping[int, tuple[int, ...] | bytes]) -> tuple[str, ...]:
+        counts = tuple(int(count) for count in tags.get(_IJ_COUNTS, ()))
+        try:
+            return plane_labels(bytes(tags.get(_IJ_DATA, ())), counts, self.order)
+        except ValueError:  # of another type than bytes: not ImageJ's, and no loss
+            return ()
 
     def _check_length(self, pages: list[Page], contiguous: int) -> None:
         end = max(page.end for page in pages)
@@ -307,11 +325,8 @@ def _resolution(tags: Mapping[int, tuple[int, ...] | bytes]) -> tuple[float, flo
 
 
 def _imagej_planes(description: str) -> int:
-    for line in description.splitlines():
-        name, _, value = line.partition("=")
-        if name.strip() == "images" and value.strip().isdecimal():
-            return int(value)
-    return 1
+    count = parse_description(description).get("images", "")
+    return int(count) if count.isdecimal() else 1
 
 
 def _decode(value: tuple[int, ...] | bytes) -> str:

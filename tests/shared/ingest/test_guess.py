@@ -360,3 +360,41 @@ def test_a_folder_without_images_is_an_error(tmp_path, name):
         guess(tmp_path, "ops")
     with pytest.raises(InputError, match="no folder"):
         guess(tmp_path / "absent", "ops")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["DAPI", "Größe"] * 3, ("DAPI", "Größe")),
+        (["a.tif", "b.tif"] * 3, ("channel1", "channel2")),
+        (["DAPI"] * 6, ("channel1", "channel2")),
+        (["1", "2", "3", "4", "5", "6"], ("channel1", "channel2")),
+        (["DAPI", ""] * 3, ("channel1", "channel2")),
+        (None, ("channel1", "channel2")),
+    ],
+)
+def test_labels_of_imagej_that_each_channel_has_to_itself_are_its_name(
+    tmp_path, labels, names, order
+):
+    pixels = np.arange(3 * 2 * 6 * 8, dtype=np.uint16).reshape(3, 2, 6, 8)
+    metadata = {"axes": "ZCYX"} | ({"Labels": labels} if labels else {})
+    for well in ("A1", "A2"):
+        path = tmp_path / f"{well}_T-1.tif"
+        tifffile.imwrite(path, pixels, imagej=True, metadata=metadata, byteorder=order)
+    assert guess(tmp_path, "ops").channels == names
+    manifest = scan(RawSpec(files="{well}_T-{tile}.tif"), tmp_path)
+    assert manifest.channels == (names if names[0] == "DAPI" else ("0", "1"))
+    np.testing.assert_array_equal(manifest.read(manifest.tiles[0]), pixels.swapaxes(0, 1))
+
+
+def test_labels_of_imagej_that_are_damaged_are_ignored(tmp_path):
+    path = tmp_path / "A1_T-1.tif"
+    pixels = np.zeros((2, 6, 8), np.uint16)
+    metadata = {"axes": "CYX", "Labels": ["DAPI", "G"]}
+    for damage in (b"XXXX\x00", b"JIJI\xff", b"\x00" * 5):
+        tifffile.imwrite(path, pixels, imagej=True, metadata=metadata, byteorder="<")
+        data = path.read_bytes()
+        place = data.index(b"JIJI")
+        path.write_bytes(data[:place] + damage + data[place + len(damage) :])
+        assert guess(tmp_path, "ops").channels == ("channel1", "channel2")

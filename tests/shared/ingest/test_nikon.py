@@ -104,3 +104,17 @@ def test_the_real_package_offers_what_is_used():
     package = pytest.importorskip("nd2")
     for name in ("sizes", "dtype", "voxel_size", "metadata", "experiment", "read_frame"):
         assert hasattr(package.ND2File, name)
+
+
+def test_the_stand_in_is_like_the_package():
+    real = pytest.importorskip("nd2").ND2File
+    used = [name for name in vars(File) if not name.startswith("_") and name != "names"]
+    assert [name for name in used if not hasattr(real, name)] == []
+    assert hasattr(real, "__enter__")
+
+
+def test_what_the_package_refuses_costs_the_file(tmp_path):
+    pytest.importorskip("nd2")
+    (tmp_path / "A1_1.nd2").write_bytes(b"no Nikon file" * 99)
+    with pytest.raises(InputError, match="the ND2 file cannot be opened"):
+        scan(RawSpec(files="{well}_{tile}.nd2"), tmp_path)
