@@ -140,6 +140,8 @@ def read_document(path: Path) -> Document:
         raise ConfigError(_explain(path, text, error)) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: this is not YAML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: the brackets or blocks are nested too deeply") from None
     finally:
         loader.dispose()
     if not isinstance(value, dict):
@@ -154,8 +156,8 @@ def parse_value(text: str, place: Place) -> Any:
     """Read one value as YAML does."""
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError:
-        raise ConfigError(f"{place}: {text!r} is not a value in YAML") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ConfigError(f"{place}: {text:.60} is not a value in YAML") from None
 
 
 def dump_yaml(data: Any) -> str:
@@ -203,6 +205,9 @@ class _Builder:
             if isinstance(node, yaml.SequenceNode):
                 return [self.build(inner, (*key, i)) for i, inner in enumerate(node.value)]
             return self._loader.construct_object(node, deep=True)
+        except ValueError:  # a date that does not exist, a number of thousands of digits
+            shown = f"{node.value:.40}"
+            raise ConfigError(f"{self._place(node)}: {shown!r} is no value: use quotes") from None
         finally:
             self._open.pop()
 

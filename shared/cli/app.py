@@ -27,6 +27,12 @@ Begin with `poolvox demo`, or `poolvox init` on a folder of raw files.
 Exit codes: 0 done; 1 finished, but some units failed; 2 the input is wrong; 3 a bug.
 """
 
+# What the system says about a path, a disk or a device, and never because of a mistake of ours.
+_REFUSALS = (
+    *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "EIO", "ESTALE"),
+    *("ENOTDIR", "EISDIR", "ENAMETOOLONG", "ELOOP", "EFBIG", "ENXIO", "EBUSY", "ETXTBSY"),
+)
+
 _BUG = """\
 This is a bug in poolvox, not a mistake of yours. Please report it as CONTRIBUTING says, with the
 lines above, the command, and what `poolvox --version` prints."""
@@ -155,8 +161,7 @@ def _blame_system(error: OSError) -> int:
 
     if isinstance(error, BrokenPipeError):
         raise error
-    refusals = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE}
-    if error.errno not in refusals:
+    if error.errno not in {getattr(errno, name) for name in _REFUSALS if hasattr(errno, name)}:
         return _admit_bug()
     where = f" {error.filename}" if error.filename else ""
     complain(f"the system refuses to use{where}: {error.strerror}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,23 +100,27 @@ def estimate(job: Job, options: Options) -> Estimate:
     EngineError
         if the plan is wrong
     """
-    from poolvox.shared.engine import cores, parse_memory, read_records
+    from poolvox.shared.engine import cores, parse_memory
+    from poolvox.shared.engine.decisions import foretell
+    from poolvox.shared.engine.journal import JOURNAL_NAME, Past
     from poolvox.shared.engine.layout import lay_out
     from poolvox.shared.engine.resources import default_budget
 
-    units = list(lay_out(job.pipeline.plan(job.config), job.output).units.values())
-    records = read_records(job.output / "journal")
+    layout = lay_out(job.pipeline.plan(job.config), job.output)
+    units = list(layout.units.values())
+    past = Past(job.output / JOURNAL_NAME)
+    states = foretell(layout, job.output, past)
     workers = options.workers or cores()
     budget = parse_memory(options.memory) if options.memory else default_budget()
     sizes, missing = _look_at(units)
-    steps = tuple(_costs(units, records))
+    steps = tuple(_costs(units, states, past.records))
     left = [(s.units - s.done, s.seconds) for s in steps]
     known = all(seconds is not None for todo, seconds in left if todo)
     total = sum(todo * (seconds or 0.0) for todo, seconds in left)
     return Estimate(
         pipeline=job.pipeline.name,
         output=job.output,
-        places=len({tuple(u.where.items()) for u in units if u.inputs}),
+        places=_places(units),
         files=len(sizes),
         size=sum(sizes),
         steps=steps,
@@ -139,13 +143,24 @@ def _look_at(units: Sequence[Unit]) -> tuple[list[int], list[Path]]:
     return sizes, missing
 
 
-def _costs(units: Sequence[Unit], records: dict[str, Record]) -> list[StepCost]:
-    done = {key for key, record in records.items() if record.state == "done"}
+def _places(units: Sequence[Unit]) -> int:
+    """Tiles or organoids, and not the wells and plates that other units are for."""
+    places = {frozenset(unit.where.items()) for unit in units if unit.inputs}
+    # Those above have fewer names; comparing all pairs takes minutes for 100,000 tiles.
+    most = max(map(len, places), default=0)
+    return sum(len(place) == most for place in places)
+
+
+def _costs(
+    units: Sequence[Unit], states: Mapping[str, str], records: Mapping[str, Record]
+) -> list[StepCost]:
+    """Count the units of each step; the times are of all that were done once."""
+    past = {key for key, record in records.items() if record.state == "done"}
     costs = []
     for step, number in Counter(unit.step for unit in units).items():
         own = [unit for unit in units if unit.step == step]
-        ready = [unit.key for unit in own if unit.key in done]
-        times = [records[key].seconds for key in ready]
+        ready = [unit.key for unit in own if states[unit.key] == "done"]
+        times = [records[unit.key].seconds for unit in own if unit.key in past]
         seconds = sum(times) / len(times) if times else None
         costs.append(StepCost(step, number, len(ready), max(u.memory for u in own), seconds))
     return costs

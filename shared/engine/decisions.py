@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from poolvox.shared.engine.inputs import Digest, Names, fingerprints, identity, stamp
-from poolvox.shared.engine.journal import Journal, Record
+from poolvox.shared.engine.journal import Past, Record
 from poolvox.shared.engine.layout import Layout, output_name
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.engine.tokens import base_token, token
 
-__all__ = ["ABSENT", "Ledger"]
+__all__ = ["ABSENT", "Ledger", "foretell"]
 
 # In the place of the token of a unit that left nothing: it failed, was skipped or never ran.
 ABSENT = "-"
@@ -21,7 +21,7 @@ ABSENT = "-"
 class Ledger:
     """Tokens of the units of a plan, and what of an earlier run is still good."""
 
-    def __init__(self, layout: Layout, journal: Journal, output: Path) -> None:
+    def __init__(self, layout: Layout, journal: Past, output: Path) -> None:
         """Hash what is known of each unit before any work."""
         self._units = layout.units
         self._journal = journal
@@ -40,11 +40,19 @@ class Ledger:
         hashes = {path: digest.hash for path in paths if (digest := self.known(path)) is not None}
         read = fingerprints(sorted(paths - hashes.keys()), threads=threads)
         self.learn(read)
-        hashes |= {path: digest.hash for path, digest in read.items()}
+        self._identify(hashes | {path: digest.hash for path, digest in read.items()})
+        return len(read)
+
+    def trust_unchanged(self) -> None:
+        """Identify the inputs of done units without reading any: what is new counts as changed."""
+        paths = {os.fspath(path) for unit in self._units.values() for path in unit.inputs}
+        found = {path: self.known(path) for path in paths}
+        self._identify({path: "" if d is None else d.hash for path, d in found.items()})
+
+    def _identify(self, hashes: Mapping[str, str]) -> None:
         for key, unit in self._units.items():
             if self._record(key, "done"):
                 self._identities[key] = identity(unit.inputs, hashes)
-        return len(read)
 
     def known(self, path: str) -> Digest | None:
         """Hash of an input, if it was read before and has not been touched since."""
@@ -108,6 +116,13 @@ class Ledger:
     def _token(self, unit: Unit, inputs: str, at: Mapping[str, str]) -> str:
         needs = ((need, at[need]) for need in unit.needs)
         return token(self._bases[unit.key], inputs, needs)
+
+
+def foretell(layout: Layout, output: Path, past: Past) -> dict[str, str]:
+    """Foretell the state of every unit as `Ledger.survey` does, without reading any input."""
+    ledger = Ledger(layout, past, output)
+    ledger.trust_unchanged()
+    return ledger.survey()
 
 
 def _is_there(path: str, facts: tuple[int, str] | None) -> bool:

@@ -16,8 +16,18 @@ from typing import Any
 
 from poolvox.shared.engine.inputs import Digest
 
-__all__ = ["Journal", "Record", "read_digests", "read_lines", "read_records", "write_whole"]
+__all__ = [
+    "JOURNAL_NAME",
+    "Journal",
+    "Past",
+    "Record",
+    "read_digests",
+    "read_lines",
+    "read_records",
+    "write_whole",
+]
 
+JOURNAL_NAME = "journal"
 UNITS_NAME = "units.jsonl"
 INPUTS_NAME = "inputs.jsonl"
 PLAN_NAME = "plan.jsonl"
@@ -63,15 +73,27 @@ class Record:
         return json.dumps(facts, separators=(",", ":"), ensure_ascii=False)
 
 
-class Journal:
+class Past:
+    """What earlier runs noted in a folder; nothing is written."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read what is there."""
+        self.records = read_records(folder)
+        self.digests = read_digests(folder)
+
+    def remember(self, digests: Mapping[str, Digest]) -> None:
+        """Keep the hashes of inputs (by their names, see `Names`)."""
+        self.digests.update(digests)
+
+
+class Journal(Past):
     """The journal of a run that is going on; give it back with `close`."""
 
     def __init__(self, folder: Path) -> None:
         """Read what is there, and drop a torn last line."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.records = read_records(folder)
-        self.digests = read_digests(folder)
+        super().__init__(folder)
         self._units = _Lines(folder / UNITS_NAME)
         self._inputs = _Lines(folder / INPUTS_NAME)
         header = next(read_lines(folder / PLAN_NAME), {"run": 0})
@@ -88,10 +110,10 @@ class Journal:
         self.add(Record(key, "dropped", self.run))
 
     def remember(self, digests: Mapping[str, Digest]) -> None:
-        """Keep the hashes of inputs (by their names, see `Inputs`)."""
+        """Write the hashes that are new."""
         fresh = {name: d for name, d in digests.items() if self.digests.get(name) != d}
         self._inputs.append(*(_digest_line(name, digest) for name, digest in fresh.items()))
-        self.digests.update(fresh)
+        super().remember(fresh)
 
     def close(self) -> None:
         """Write everything through to the disk, and shorten what has become long."""

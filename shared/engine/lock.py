@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from poolvox.shared.engine.work import is_disk_full
 from poolvox.shared.errors import EngineError
 
 __all__ = ["hold", "holder"]
@@ -32,7 +33,13 @@ def hold(folder: Path) -> Iterator[None]:
     EngineError
         if another run holds it; says which
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        reason = error.strerror or error
+        raise EngineError(f"{folder.parent} cannot be the folder of a run: {reason}") from error
     with open(folder / LOCK_NAME, "a+", encoding="utf-8") as file:
         if not _take_soon(file):
             raise EngineError(

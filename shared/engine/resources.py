@@ -43,7 +43,7 @@ def cores() -> int:
 
 def available_memory() -> int:
     """Measure the bytes that are free for this process, by machine and control group."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     free = int(psutil.virtual_memory().available)
     return min([free, *_cgroup_free()])
@@ -81,7 +81,7 @@ def cap_threads(count: int) -> None:
     thread, and a library may have been loaded by the unit before. Nothing is put back here; with
     units side by side the first to end would lift the cap of the others.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     threadpool_limits(limits=count)
     numba = sys.modules.get("numba")

@@ -16,7 +16,7 @@ from typing import Any
 from poolvox.shared.engine import lock
 from poolvox.shared.engine.decisions import ABSENT, Ledger
 from poolvox.shared.engine.interrupts import hold_interrupts
-from poolvox.shared.engine.journal import PLAN_NAME, Journal, Record, write_whole
+from poolvox.shared.engine.journal import JOURNAL_NAME, PLAN_NAME, Journal, Record, write_whole
 from poolvox.shared.engine.layout import Layout, lay_out
 from poolvox.shared.engine.options import Event, Options, RunSummary
 from poolvox.shared.engine.pace import Pace
@@ -31,7 +31,6 @@ from poolvox.shared.errors import EngineError
 
 __all__ = ["run_plan"]
 
-JOURNAL_NAME = "journal"
 LOGS_NAME = "logs"
 
 # A unit whose process died that often is given up.

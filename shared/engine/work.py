@@ -17,7 +17,7 @@ from poolvox.shared.engine.inputs import MISSING, Digest, fingerprint, hash_file
 from poolvox.shared.engine.resources import cap_threads
 from poolvox.shared.errors import InputError, PoolvoxError
 
-__all__ = ["Outcome", "Task", "perform", "remove"]
+__all__ = ["Outcome", "Task", "is_disk_full", "perform", "remove"]
 
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 

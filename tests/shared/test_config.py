@@ -182,6 +182,8 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file(complaint):
         ("# nothing\n", "the file is empty"),
         ("- a\n- b\n", "my.yaml:1: expected lines such as `pipeline: ops`, got a list of 2 values"),
         ("a: b: c\n", "my.yaml:1: this is not YAML: expected one `key: value`"),
+        ("a: " + "[" * 2000, "my.yaml: the brackets or blocks are nested too deeply"),
+        ("a:\n  - " + "1" * 5000, "my.yaml:2: '1111111111111111111111111111111111111111' is no"),
         ("a:\n\tb: 1\n", "my.yaml:2: this is not YAML: there is a tab"),
         ("files: {well}_{tile}.tif\n", "in quotes"),
         ("a: 1\nb: 'x\n", "a quote is not closed"),

@@ -62,6 +62,17 @@ def test_the_system_s_refusal_is_no_bug(poolvox, monkeypatch):
     assert "refuses to use out: Permission denied" in err
 
 
+@pytest.mark.parametrize("name", ["ENOTDIR", "ENAMETOOLONG", "EROFS", "EIO", "ENOSPC"])
+def test_refusals_are_told_from_bugs(poolvox, monkeypatch, name):
+    import errno
+
+    def refuse(*_):
+        raise OSError(getattr(errno, name), "no", "out")
+
+    monkeypatch.setattr("poolvox.shared.cli.work.open_job", refuse)
+    assert poolvox("run", "tiny.yaml")[0] == 2
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["run", "--help"]])
 def test_help_is_no_complaint(poolvox, arguments):
     code, out, err = poolvox(*arguments)

@@ -20,6 +20,30 @@ def test_check_says_what_a_run_will_cost_and_writes_nothing(config, poolvox):
     assert not Path("out").exists()
 
 
+def test_check_counts_what_a_run_would_do(config, poolvox):
+    import json
+
+    poolvox("run", config)
+
+    def done(*options):
+        steps = json.loads(poolvox("check", config, "--json", *options)[1])["steps"]
+        return {step["step"]: (step["done"], step["units"]) for step in steps}
+
+    assert done() == {"count": (6, 6), "gather": (1, 1)}
+    assert done("--set", "threshold=9") == {"count": (0, 6), "gather": (0, 1)}
+    (config.parent / "raw" / "A1_1.tif").touch()
+    assert done() == {"count": (5, 6), "gather": (0, 1)}
+    assert "0 done, 7 reused" in poolvox("run", config)[1], "touched, but of the same content"
+
+
+def test_a_folder_that_cannot_be_made_is_told(config, poolvox):
+    Path("file").write_text("")
+    for place in ("file/out", "file", "x" * 300):
+        code, _, err = poolvox("run", config, "--set", f"output={place}")
+        assert code == 2
+        assert "cannot be the folder of a run" in err
+
+
 def test_run_writes_everything_and_says_where(config, poolvox):
     code, out, _ = poolvox("run", config)
     assert code == 0
