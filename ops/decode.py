@@ -42,6 +42,8 @@ START_INDEL, INDEL_BOUNDS = 2e-3, (1e-6, 0.05)
 START_MAPPED, MAPPED_BOUNDS = 0.6, (0.01, 0.99)
 # Reads with equal shares of the bases that hold the background's; and the bound of its logarithm.
 BACKGROUND_READS, MAX_LOG_BACKGROUND = 20.0, 60.0
+# Where words are a larger share of all sequences, a background cannot be told from frequent words.
+CROWDED = 0.02
 # A read is called only when its best word is more likely than all else together.
 MIN_POSTERIOR = 0.5
 # Quality of a base as a phred score is at most this.
@@ -246,20 +248,28 @@ def _refit(loglik: Light, codebook: Codebook, model: ErrorModel) -> ErrorModel:
     gained, lost = (weight[:, None] * calls.shift).sum(axis=0) + START_INDEL
     reads = weight.sum() + 1.0
     probability = base_probabilities(loglik, model)
-    none = 1 / (1 + total)
-    # Reads of the background weigh by its own view of their bases.
-    shares = probability * (np.asarray(model.background) if model.background else 1.0)
-    shares = shares / shares.sum(axis=2, keepdims=True)
-    count = np.einsum("n,ntb->tb", none, shares) + BACKGROUND_READS / 4
-    background = count / count.sum(axis=1, keepdims=True)
     return replace(
         model,
         substitution=np.clip(wrong / (straight.sum() + 1.0), *SUBSTITUTION_BOUNDS),
         insertion=float(np.clip(gained / reads, *INDEL_BOUNDS)),
         deletion=float(np.clip(lost / reads, *INDEL_BOUNDS)),
         mapped=float(np.clip(mapped, *MAPPED_BOUNDS)),
-        background=tuple(tuple(float(v) for v in row) for row in background),
+        background=_find_background(probability, 1 / (1 + total), codebook, model),
     )
+
+
+def _find_background(
+    probability: Light, none: NDArray[np.float64], codebook: Codebook, model: ErrorModel
+) -> tuple[tuple[float, ...], ...]:
+    """Shares of the bases in reads that show no word, from the chance `none` that each is one."""
+    if len(codebook) > CROWDED * 4.0**codebook.cycles:
+        return ()
+    # Reads of the background weigh by its own view of their bases.
+    shares = probability * (np.asarray(model.background) if model.background else 1.0)
+    shares = shares / shares.sum(axis=2, keepdims=True)
+    count = np.einsum("n,ntb->tb", none, shares) + BACKGROUND_READS / 4
+    background = count / count.sum(axis=1, keepdims=True)
+    return tuple(tuple(float(v) for v in row) for row in background)
 
 
 def _codes_of(codebook: Codebook, words: NDArray[np.int32]) -> NDArray[np.uint8]:

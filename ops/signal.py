@@ -29,8 +29,8 @@ from poolvox.shared.errors import InputError
 
 __all__ = ["Corrections", "Signals", "apply_corrections", "estimate_corrections"]
 
-# Reads that take part in an estimate; with four times as many the F1 of cells is the same to 0.002.
-MAX_READS = 1500
+# Reads that take part in an estimate; with six times as many the F1 of cells is the same to 0.002.
+MAX_READS = 1000
 # A well with fewer reads than this takes the corrections of the plate.
 MIN_READS = 300
 # Rounds of expectation and maximisation, at most. In the first ones a cycle leans on the colours of

@@ -65,10 +65,16 @@ class Tile:
 
 
 def tile_of(name: str, seed: int, *, size: int = 512) -> Tile:
-    """A quarter of a benchmark tile, reads taken straight from the scene."""
-    params = preset(name)
+    """A quarter of a benchmark tile, crowded as real cells are, reads taken from the scene."""
+    params, real = preset(name), preset("default")
     share = size**2 / (params.layout.shape[0] * params.layout.shape[1])
-    layout = replace(params.layout, shape=(size, size), cells=round(params.layout.cells * share))
+    layout = replace(
+        params.layout,
+        shape=(size, size),
+        cells=round(params.layout.cells * share),
+        nucleus_area=real.layout.nucleus_area,
+        spacing=real.layout.spacing,
+    )
     params, rng = replace(params, layout=layout), np.random.default_rng(seed)
     table = draw_library(params.guides, params.cycles, rng)
     library = make_library(
@@ -77,7 +83,7 @@ def tile_of(name: str, seed: int, *, size: int = 512) -> Tile:
     scene = place_cells(layout, MARGIN, rng)
     owner, guide = _transduce(scene, len(table), params, rng)
     y, x = place_reads(scene, owner, layout.spill, rng)
-    light = replace(params.chemistry, phasing=0.01)
+    light = replace(params.chemistry, phasing=0.01, gains=real.chemistry.gains)
     codes = np.hstack([library.codes[guide], rng.integers(0, 4, (len(guide), 2))])
     bases = light_of(codes, light, rng, snr=params.camera.snr)
     seen = (y >= 0) & (x >= 0) & (y < size - 1) & (x < size - 1)
