@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import queue
+import re
 import uuid
 from contextlib import ExitStack
 from typing import Any
@@ -15,6 +16,7 @@ from poolvox.shared.errors import EngineError
 __all__ = ["Cluster"]
 
 _CONNECT_SECONDS = 15
+_ADDRESS = re.compile(r"inproc://.+|([a-z]+://)?[^/]*[^/:]:\d+/?")
 # A unit that took so many workers with it fails; dask's default is three as well.
 MAX_DEATHS = 3
 
@@ -33,6 +35,12 @@ class Cluster:
         """Connect, or start the cluster first."""
         from distributed import Client
 
+        # A client that never connected blocks for half a minute when it is thrown away.
+        if address is not None and not _ADDRESS.fullmatch(address):
+            raise EngineError(
+                f"the scheduler is {address!r}: expected threads, processes, local, or the address "
+                "of a dask scheduler, such as tcp://host:8786"
+            )
         self._close = ExitStack()
         self._limit = workers
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()

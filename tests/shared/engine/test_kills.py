@@ -20,7 +20,13 @@ ROOT = Path(__file__).parents[3]
 def start(raw: Path, out: Path, scheduler: str = "threads", pause: float = 0.05):
     command = [sys.executable, "-m", "tests.shared.engine", raw, out, scheduler, str(pause)]
     return subprocess.Popen(
-        list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        list(map(str, command)),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Shells start what runs in the background deaf to Ctrl-C, and its children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -147,3 +147,9 @@ def test_sizes_that_are_none(text):
 def test_this_machine_has_something_to_give():
     assert cores() >= 1
     assert 2**20 < available_memory() < 2**50
+
+
+@pytest.mark.parametrize("scheduler", ["thread", "tcp://host", "host:port", "ftp//x:1", ":8786"])
+def test_what_is_no_address_is_told_at_once(tmp_path, scheduler):
+    with pytest.raises(EngineError, match="such as tcp://host:8786"):
+        run_plan([Unit("a", "a", dict)], tmp_path, options=Options(scheduler=scheduler))
