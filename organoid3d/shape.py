@@ -19,13 +19,20 @@ __all__ = ["ORGANOID_FEATURES", "count_buds", "measure_contents", "summarise_obj
 BUD_NECK = 0.6
 # ... and that holds at least this part of its volume.
 BUD_VOLUME = 0.01
+# ... and sticks out this far, in largest inner radii: the waves of a rough mask do not.
+BUD_HEIGHT = 0.2
 # Voxels per radius of the organoid that buds and thickness are looked for with.
 FINE = 24
 
 ORGANOID_FEATURES = (
     Feature("Count_Nuclei", "count", "nuclei with most of their voxels in the organoid"),
     Feature("Count_Lumens", "count", "lumens with most of their voxels in the organoid"),
-    Feature("Count_Buds", "count", "parts that a ball of 0.6 times the inner radius cannot reach"),
+    Feature(
+        "Count_Buds",
+        "count",
+        "parts that a ball of 0.6 times the inner radius cannot reach, and that stick out from "
+        "where it reaches by 0.2 times that radius",
+    ),
     Feature("Filling_NucleiDensity_per_um3", "per_um3", "nuclei per volume without lumens"),
     Feature(
         "Filling_NucleiFraction", "", "volume of nuclei over volume without lumens", "", "[0, 1]"
@@ -101,10 +108,13 @@ def count_buds(mask: NDArray[np.bool_], *, spacing: Sequence[float]) -> int:
     depth = _distance(mask, spacing)
     radius = BUD_NECK * depth.max()
     # An opening by distances: exact balls, whatever the spacing.
-    core = _distance(depth < radius, spacing) < radius
-    parts, _ = ndimage.label(mask & ~core)
-    sizes = np.bincount(parts.ravel())[1:]
-    return int((sizes >= BUD_VOLUME * mask.sum()).sum())
+    away = _distance(depth < radius, spacing)
+    parts, count = ndimage.label(mask & (away >= radius))
+    if not count:
+        return 0
+    large = np.bincount(parts.ravel())[1:] >= BUD_VOLUME * mask.sum()
+    height = ndimage.maximum(away, parts, np.arange(1, count + 1)) - radius
+    return int((large & (height >= BUD_HEIGHT * depth.max())).sum())
 
 
 def summarise_objects(table: pd.DataFrame, parent: pd.Series, depth: pd.Series) -> pd.DataFrame:

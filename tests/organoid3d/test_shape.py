@@ -46,6 +46,13 @@ def test_buds_are_counted(buds):
     assert count_buds(mask, spacing=SPACING) == buds
 
 
+def test_blunt_edges_are_no_buds():
+    z, y, x = np.indices(SHAPE)
+    radius, height = np.hypot(y - 40, x - 40), np.abs(2 * z - 40)
+    barrel = (radius < 26) & (height < 26) & (np.hypot(radius, height) < 33)
+    assert count_buds(barrel, spacing=SPACING) == 0
+
+
 def test_empty_organoids_and_fields_have_rows_and_columns():
     nothing = np.zeros(SHAPE, int)
     alone = measure_contents(nothing, Tissue(2 * ball((40, 40, 40), 10)), spacing=SPACING)
