@@ -12,11 +12,13 @@ from poolvox.shared.config import Model, RunConfig
 from poolvox.shared.errors import ConfigError
 from poolvox.shared.ingest import RawSpec
 
-__all__ = ["DecodeConfig", "OpsConfig", "RawImages", "SegmentConfig"]
+__all__ = ["DecodeConfig", "OpsConfig", "RawImages", "SegmentConfig", "order_is_open"]
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+# What base channels are called until their order is found.
+LETTERS = {4: ("A", "C", "G", "T")}
 # Names by which nuclear stains go, in the order in which they are looked for.
 NUCLEAR = ("dapi", "hoechst", "nuclei", "nuclear", "draq5", "h33342")
 
@@ -119,6 +121,19 @@ def base_channels(
     else:
         named = {name for name in channels if name.upper() in {"A", "C", "G", "T"}}
     places = tuple(k for k, name in enumerate(channels) if name in named)
+    if order_is_open(config, channels):
+        places = tuple(k for k, name in enumerate(channels) if name == "auto")
+        places = places or tuple(k for k in range(len(channels)) if k != nuclear)
+        names = LETTERS.get(len(places), tuple(f"channel {k + 1}" for k in range(len(places))))
+        return places, resolve_chemistry(spec, names)
     if not places:
         places = tuple(k for k in range(len(channels)) if k != nuclear)
     return places, resolve_chemistry(spec, [channels[k] for k in places])
+
+
+def order_is_open(config: OpsConfig, channels: tuple[str, ...]) -> bool:
+    """Whether nothing says which channel is which base, so that the library has to."""
+    if isinstance(config.chemistry, dict):
+        return False
+    letters = any(name.upper() in {"A", "C", "G", "T"} for name in channels)
+    return "auto" in channels or (config.raw.sbs.channels == "auto" and not letters)

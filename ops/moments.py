@@ -38,7 +38,7 @@ Light = NDArray[np.float32]
 
 def mean_light(
     x: Light,
-    share: Floats,
+    share: Light,
     log_amp: Light,
     log_scale: Light,
     now: Corrections,
@@ -94,7 +94,7 @@ def _shrink_states(states: Floats, count: Floats, code: Floats, strength: float)
     return mixed
 
 
-def amplitude_spread(share: Floats, log_amp: Light, log_scale: Light, now: Corrections) -> float:
+def amplitude_spread(share: Light, log_amp: Light, log_scale: Light, now: Corrections) -> float:
     """Log-sd of the amplitude within a read, with what of it the noise hides."""
     lit = now.states.max(axis=(0, 2)) > 0
     amp = np.exp(log_amp[..., lit])
@@ -109,7 +109,7 @@ def amplitude_spread(share: Floats, log_amp: Light, log_scale: Light, now: Corre
 
 
 def noise_levels(
-    x: Light, share: Floats, log_amp: Light, noise: Light | None, now: Corrections
+    x: Light, share: Light, log_amp: Light, noise: Light | None, now: Corrections
 ) -> tuple[float, Floats]:
     """Noise in proportion to the light, and the noise that is left, from what no base explains."""
     best = share.argmax(axis=2)

@@ -1,18 +1,23 @@
-"""What the units of a run hand to each other: the reads of a tile, before they are called."""
+"""What the units of a run hand to each other: reads before they are called, and the signal."""
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.ops.cells import Neighbours
+from poolvox.ops.chemistry import Chemistry
+from poolvox.ops.corrections import Corrections
+from poolvox.ops.decode import ErrorModel
 from poolvox.shared.errors import InputError
 
-__all__ = ["TileReads", "load_reads", "save_reads"]
+__all__ = ["Signal", "TileReads", "load_reads", "load_signal", "save_reads"]
 
 Floats = NDArray[np.float32]
 
@@ -82,3 +87,54 @@ def load_reads(path: Path) -> TileReads:
             return TileReads(**{name: stored[name] for name in stored.files})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}): remove it and run again") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What is known of the reads of a well or the plate, as it is stored with the run.
+
+    Parameters
+    ----------
+    strangers : sequences that many reads show and that are not in the library
+    order : how the order of the channels was found; empty where it was given
+    """
+
+    corrections: Corrections
+    errors: ErrorModel
+    chemistry: Chemistry
+    strangers: pd.DataFrame
+    order: str = ""
+
+    def to_json(self) -> str:
+        """As text; the opposite of `from_json`."""
+        errors = asdict(self.errors) | {"substitution": self.errors.substitution.tolist()}
+        values = {
+            "corrections": json.loads(self.corrections.to_json()),
+            "errors": errors,
+            "chemistry": asdict(self.chemistry),
+            "strangers": self.strangers.to_dict("list"),
+            "order": self.order,
+        }
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Signal:
+        """Read what `to_json` wrote."""
+        values = json.loads(text)
+        errors = values["errors"]
+        errors["substitution"] = np.asarray(errors["substitution"], float)
+        errors["background"] = tuple(map(tuple, errors["background"]))
+        chemistry = values["chemistry"]
+        table = tuple(map(tuple, chemistry["table"]))
+        return cls(
+            Corrections.from_json(json.dumps(values["corrections"])),
+            ErrorModel(**errors),
+            Chemistry(tuple(chemistry["channels"]), table),
+            pd.DataFrame(values["strangers"]),
+            values["order"],
+        )
+
+
+def load_signal(path: Path) -> Signal:
+    """Read what `estimate_signal` wrote."""
+    return Signal.from_json(path.read_text(encoding="utf-8"))

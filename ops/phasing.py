@@ -25,6 +25,7 @@ SHRINK_READS = 400.0
 MAX_RATE = 0.15
 
 Floats = NDArray[np.float64]
+Shares = NDArray[np.floating]
 
 
 def share_matrix(cycles: int, phasing: float, prephasing: float) -> Floats:
@@ -64,7 +65,7 @@ def leak_matrix(cycles: int, phasing: float, prephasing: float, extra: Floats) -
 
 
 def fit_phasing(
-    x: NDArray[np.float32], share: Floats, log_amp: NDArray[np.float32], states: Floats
+    x: NDArray[np.float32], share: Shares, log_amp: NDArray[np.float32], states: Floats
 ) -> tuple[float, float, Floats]:
     """Estimate p and q, and how each cycle departs from them.
 
@@ -82,8 +83,8 @@ def fit_phasing(
     cycles = x.shape[1]
     lag, lead = np.zeros((2, cycles)), np.zeros((2, cycles))
     called = share.argmax(axis=2)
-    sure = share.max(axis=2) >= SURE
-    lit = states.any(axis=2)
+    sure = np.asarray(share.max(axis=2) >= SURE, bool)
+    lit = np.asarray(states.max(axis=2) > 0, bool)
     for t in range(cycles):
         amp = np.exp(np.take_along_axis(log_amp[:, t], called[:, t, None], axis=1))
         light = (x[:, t] @ np.linalg.pinv(states[t])) / amp

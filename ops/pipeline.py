@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from poolvox.ops.config import OpsConfig, base_channels, nuclear_channel
+from poolvox.ops.config import OpsConfig, base_channels, nuclear_channel, order_is_open
 from poolvox.ops.steps import (
     Folder,
     Optics,
@@ -111,6 +111,7 @@ class _Layout:
             "method": config.decode.method,
             "seed": config.decode.seed,
             "chemistry": optics.chemistry.table,
+            "find_order": optics.find_order,
         }
 
     def images(self, tile: TileKey) -> Unit:
@@ -201,7 +202,18 @@ def _optics(config: OpsConfig, manifest: Manifest) -> Optics:
         )
     bases, chemistry = base_channels(config, manifest.channels)
     nuclear = nuclear_channel(config.segment, manifest.channels)
-    return Optics(manifest.channels, bases, nuclear, chemistry, (spacing[0], spacing[1]))
+    names = [
+        f"base {bases.index(k) + 1}" if name == "auto" else name
+        for k, name in enumerate(manifest.channels)
+    ]
+    return Optics(
+        tuple(names),
+        bases,
+        nuclear,
+        chemistry,
+        (spacing[0], spacing[1]),
+        order_is_open(config, manifest.channels),
+    )
 
 
 pipeline = OpsPipeline()

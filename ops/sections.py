@@ -9,8 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.ops.config import OpsConfig
+from poolvox.ops.parts import load_signal
 from poolvox.ops.signal import Corrections
-from poolvox.ops.steps import Folder, load_signal
+from poolvox.ops.steps import Folder
 from poolvox.shared.report.figures import (
     show_curves,
     show_histogram,
@@ -106,7 +107,8 @@ def _signal(config: OpsConfig, folder: Folder) -> Iterator[Section]:
     path = folder.signal("plate")
     if not path.exists():
         return
-    corrections, model = load_signal(path)
+    signal = load_signal(path)
+    corrections, model = signal.corrections, signal.errors
     cycles = np.arange(1, corrections.cycles + 1)
     gains = {
         channel: (cycles, corrections.gain[:, k] / corrections.gain[0, k])
@@ -121,6 +123,8 @@ def _signal(config: OpsConfig, folder: Folder) -> Iterator[Section]:
             ("phasing per cycle", f"{corrections.phasing:.2%}"),
             ("pre-phasing per cycle", f"{corrections.prephasing:.2%}"),
             ("wrong bases per read and cycle", f"{model.substitution.mean():.2%}"),
+            *((("order of the channels", signal.order),) if signal.order else ()),
+            *_tell_strangers(signal.strangers),
         ),
         tables=(_crosstalk(corrections),),
         figures=(
@@ -130,6 +134,12 @@ def _signal(config: OpsConfig, folder: Folder) -> Iterator[Section]:
             show_curves(bases, "Share of each base.", x="cycle", y="share of reads"),
         ),
     )
+
+
+def _tell_strangers(strangers: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Frequent sequences that are not in the library, such as a vector without insert."""
+    for name, share in zip(strangers["sequence"], strangers["share"]):
+        yield f"not in the library: {name}", f"{share:.1%} of the reads"
 
 
 def _crosstalk(corrections: Corrections) -> Table:

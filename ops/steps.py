@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,19 +23,21 @@ from poolvox.ops.chemistry import Chemistry
 from poolvox.ops.config import OpsConfig
 from poolvox.ops.decode import (
     Codebook,
-    ErrorModel,
     decode_reads,
+    find_strangers,
     fit_error_model,
     q_values,
     reads_frame,
 )
 from poolvox.ops.decoys import make_decoys
 from poolvox.ops.library import Library, LibrarySpec, load_library
-from poolvox.ops.orient import explain_no_match
-from poolvox.ops.parts import TileReads, load_reads, save_reads
+from poolvox.ops.orient import ChannelOrder, explain_no_match, find_channel_order
+from poolvox.ops.parts import Signal, TileReads, load_reads, load_signal, save_reads
+from poolvox.ops.qc import inspect_tile
 from poolvox.ops.segment import SegmentSettings, segment_cells, segment_nuclei
-from poolvox.ops.signal import Corrections, apply_corrections, estimate_corrections
+from poolvox.ops.signal import apply_corrections, estimate_corrections
 from poolvox.ops.spots import check_images, find_spots, sample_bases
+from poolvox.ops.words import pack
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import find_objects
 from poolvox.shared.ingest import Manifest, TileKey
@@ -48,19 +50,23 @@ GROW = 0.4
 # Tiles and reads that the corrections of a plate or well rest on.
 SAMPLE_TILES = 48
 SAMPLE_READS = 8000
-# Where fewer reads than this share match the library, the reason is looked for.
+# Where fewer reads than this share match the library exactly, the reason is looked for.
 FEW_MAPPED = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Optics:
-    """How the channels of an image are used: places of bases and nuclei, names, pixel size (um)."""
+    """How the channels of an image are used: places of bases and nuclei, names, pixel size (um).
+
+    With `find_order` the chemistry is in some order of the channels, and the library tells which.
+    """
 
     channels: tuple[str, ...]
     bases: tuple[int, ...]
     nuclear: int | None
     chemistry: Chemistry
     spacing: tuple[float, float]
+    find_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,7 @@ def image_tile(
     """Align a tile, find its reads, nuclei and cells, and measure the light of the reads."""
     images = _tile_images(manifest, tile)
     check_images(images)
+    looks = inspect_tile(images, bases=optics.bases, nuclear=optics.nuclear)
     alignment = align_tile(
         images,
         bases=optics.bases,
@@ -139,7 +146,10 @@ def image_tile(
         "reads": len(spots),
         "cells": len(near.labels),
         "residual_px": _finite(alignment.table["residual"].max()),
-        "flags": [text for text in (alignment.reason, cell_reason) if text],
+        "flags": [
+            *(f"cycle {t}: {text}" for t, text in zip(looks["cycle"], looks["reason"]) if text),
+            *(text for text in (alignment.reason, cell_reason) if text),
+        ],
     }
 
 
@@ -151,34 +161,41 @@ def estimate_signal(
     if sample is None:
         raise InputError("no tile has reads: see the reasons of the failed tiles, and the images")
     light, noise = sample
-    fallback = None
-    if place != "plate":
-        fallback = load_signal(folder.signal("plate"))[0]
     rng = np.random.default_rng([config.decode.seed, 2])
+    plate = None if place == "plate" else load_signal(folder.signal("plate"))
+    chemistry = optics.chemistry if plate is None else plate.chemistry
+    fallback = None if plate is None else plate.corrections
     corrections = estimate_corrections(
-        light, optics.chemistry, rng=rng, noise=noise, fallback=fallback, source=place
+        light, chemistry, rng=rng, noise=noise, fallback=fallback, source=place
     )
-    signals = apply_corrections(light, corrections, noise=noise)
-    library, codebook = load_codebook(config, light.shape[1])
-    model = fit_error_model(signals.loglik, codebook, rng=rng)
-    if place == "plate" and model.mapped < FEW_MAPPED:
-        _refuse_no_match(signals.loglik, library, rng)
-    text = json.dumps(
-        {
-            "corrections": json.loads(corrections.to_json()),
-            "errors": asdict(model) | {"substitution": model.substitution.tolist()},
-        },
-        sort_keys=True,
-    )
+    loglik = apply_corrections(light, corrections, noise=noise).loglik
+    library = load_codebook(config, light.shape[1])[0]
+    if plate is None:
+        order = ""
+        if optics.find_order:
+            found = _find_order(loglik, chemistry, library, rng)
+            order, chemistry = str(found), found.chemistry
+            corrections = estimate_corrections(light, chemistry, rng=rng, noise=noise, source=place)
+            loglik = apply_corrections(light, corrections, noise=noise).loglik
+        if _exact(loglik, library) < FEW_MAPPED:
+            _refuse_no_match(loglik, library, rng)
+        strangers = find_strangers(loglik, library)
+    else:
+        order, strangers = plate.order, plate.strangers
+    codebook = load_codebook(config, light.shape[1], strangers)[1]
+    model = fit_error_model(loglik, codebook, rng=rng)
     path = folder.signal(place)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    signal = Signal(corrections, model, chemistry, strangers, order)
+    path.write_text(signal.to_json(), encoding="utf-8")
     return {
         "reads": len(light),
         "source": corrections.source,
         "phasing": corrections.phasing,
         "prephasing": corrections.prephasing,
         "mapped": model.mapped,
+        "strangers": strangers["sequence"].tolist(),
+        "order": order,
     }
 
 
@@ -188,10 +205,10 @@ def decode_tile(
     """Decode the reads of a tile and call its cells."""
     name = str(tile)
     reads = load_reads(folder.reads(name))
-    corrections, model = load_signal(folder.signal(f"{tile.plate}-{tile.well}"))
-    library, codebook = load_codebook(config, reads.intensity.shape[1])
-    light = np.nan_to_num(reads.intensity)
-    signals = apply_corrections(light, corrections, noise=reads.relative_noise)
+    signal = load_signal(folder.signal(f"{tile.plate}-{tile.well}"))
+    model = signal.errors
+    library, codebook = load_codebook(config, reads.intensity.shape[1], signal.strangers)
+    signals = apply_corrections(reads.intensity, signal.corrections, noise=reads.relative_noise)
     calls = decode_reads(signals.loglik, codebook, model)
     cells, found = call_cells(calls, reads.neighbours, codebook, library, model)
     places = {"Metadata_Y": reads.y, "Metadata_X": reads.x, "Metadata_Label": reads.labels}
@@ -214,8 +231,9 @@ def call_plate(
     folder: Folder, tiles: Sequence[TileKey], config: OpsConfig, cycles: int
 ) -> dict[str, Any]:
     """Give reads and cells the q-values of the whole plate, and write the tables."""
-    library, codebook = load_codebook(config, cycles)
     reads = _together(folder, tiles, "reads")
+    strangers = load_signal(folder.signal("plate")).strangers
+    library, codebook = load_codebook(config, cycles, strangers)
     reads["Read_QValue"] = q_values(
         reads.pop("Read_Score").to_numpy(), reads["Read_Decoy"].to_numpy(), ratio=codebook.ratio
     )
@@ -237,23 +255,19 @@ def call_plate(
 
 
 @lru_cache(maxsize=4)
-def _codebook(library: str, cycles: int, seed: int) -> tuple[Library, Codebook]:
+def _codebook(library: str, cycles: int, seed: int, strangers: str) -> tuple[Library, Codebook]:
     found = load_library(LibrarySpec.model_validate_json(library), cycles)
     decoys = make_decoys(found, np.random.default_rng([seed, 0]))
-    return found, Codebook.make(found, decoys)
+    odd = pd.DataFrame(json.loads(strangers)) if strangers else None
+    return found, Codebook.make(found, decoys, odd)
 
 
-def load_codebook(config: OpsConfig, cycles: int) -> tuple[Library, Codebook]:
+def load_codebook(
+    config: OpsConfig, cycles: int, strangers: pd.DataFrame | None = None
+) -> tuple[Library, Codebook]:
     """The library cut to the cycles, and its words with decoys; made once per process."""
-    return _codebook(config.library.model_dump_json(), cycles, config.decode.seed)
-
-
-def load_signal(path: Path) -> tuple[Corrections, ErrorModel]:
-    """Read what `estimate_signal` wrote."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    errors = values["errors"]
-    errors["substitution"] = np.asarray(errors["substitution"], float)
-    return Corrections.from_json(json.dumps(values["corrections"])), ErrorModel(**errors)
+    odd = "" if strangers is None else json.dumps(strangers.to_dict("list"))
+    return _codebook(config.library.model_dump_json(), cycles, config.decode.seed, odd)
 
 
 def _tile_images(manifest: Manifest, tile: TileKey) -> NDArray[Any]:
@@ -318,6 +332,22 @@ def _write_images(
     field.write_labels("cells", cells)
 
 
+def _find_order(
+    loglik: NDArray[np.float32], chemistry: Chemistry, library: Library, rng: np.random.Generator
+) -> ChannelOrder:
+    found = find_channel_order(loglik, chemistry, library, rng=rng)
+    if not found.confirmed:
+        reason, _ = explain_no_match(loglik, library, rng=rng)
+        raise InputError(f"the order of the channels could not be found ({found}); {reason}")
+    return found
+
+
+def _exact(loglik: NDArray[np.float32], library: Library) -> float:
+    """Share of reads that show a word of the library, letter by letter."""
+    called = loglik.argmax(axis=2).astype(np.uint8)
+    return float(np.isin(pack(called), pack(library.codes)).mean())
+
+
 def _refuse_no_match(
     loglik: NDArray[np.float32], library: Library, rng: np.random.Generator
 ) -> None:
@@ -336,7 +366,7 @@ def _sample(
     lights, noises = [], []
     for k in np.unique(np.round(steps).astype(int)):
         reads = load_reads(folder.reads(there[k]))
-        lights.append(np.nan_to_num(reads.intensity))
+        lights.append(reads.intensity)
         noises.append(reads.relative_noise)
     if not lights or not sum(map(len, lights)):
         return None

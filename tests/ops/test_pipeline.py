@@ -13,6 +13,7 @@ import yaml
 from poolvox.ops import Screen
 from poolvox.ops.config import OpsConfig
 from poolvox.ops.judge import match_cells, score_cells
+from poolvox.ops.parts import load_signal
 from poolvox.ops.pipeline import pipeline
 from poolvox.shared.cli import run_command
 from poolvox.shared.config import load_config
@@ -264,6 +265,20 @@ def test_channels_in_the_wrong_order_are_named(screen, change):
     change(screen, raw={"sbs": _sbs(screen) | {"channels": ["DAPI", "A", "C", "G", "T"]}})
     summary = run(screen, workers=1)
     assert "order of `channels`" in summary.failed["signal/plate"]
+
+
+def test_the_order_of_the_channels_is_found(finished, screen, change):
+    change(screen, raw={"sbs": _sbs(screen) | {"channels": ["DAPI", *["auto"] * 4]}})
+    summary = run(screen, workers=1)
+    assert summary.exit_code == 0, summary.failed
+    table = "run/tables/cells.parquet"
+    found, given = (read_table(path.parent / table) for path in (screen, finished))
+    called = given["Metadata_Barcode"] != ""
+    same = found["Metadata_Barcode"][called] == given["Metadata_Barcode"][called]
+    assert same.mean() > 0.97
+    signal = load_signal(screen.parent / "run" / "parts" / "signal" / "plate.json")
+    assert signal.chemistry.channels == ("G", "T", "A", "C")
+    assert "confirmed" in signal.order
 
 
 @pytest.mark.parametrize("count", [4, 6])
