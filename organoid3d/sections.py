@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,12 @@ import pandas as pd
 from poolvox.organoid3d.config import Organoid3dConfig, nuclear_channel
 from poolvox.organoid3d.pipeline import Folder
 from poolvox.organoid3d.qc import FLAGS
-from poolvox.shared.report.figures import show_histogram, show_montage, show_plate
+from poolvox.shared.report.figures import (
+    show_curves,
+    show_histogram,
+    show_montage,
+    show_plate,
+)
 from poolvox.shared.report.section import Figure, Section, Table
 from poolvox.shared.store import Image, open_plate, read_table
 
@@ -20,6 +26,26 @@ __all__ = ["make_sections", "orthogonal_cuts"]
 # Stacks that are shown; a report with all of a plate would not open.
 MAX_STACKS = 6
 VOLUME = "Nuclei_Shape_Volume_um3"
+DEGREE = "Nuclei_Graph_Degree"
+DEPTH = "Nuclei_Position_DepthMean_um"
+BRIGHTNESS = "Nuclei_Intensity_Mean_"
+# What the table of organoids shows of thousands of columns.
+ORGANOID_COLUMNS = {
+    "Metadata_Well": "well",
+    "Metadata_Organoid": "stack",
+    "Metadata_Label": "label",
+    "Organoids_Count_Nuclei": "nuclei",
+    "Organoids_Shape_Volume_um3": "volume (um3)",
+    "Organoids_Shape_Sphericity": "sphericity",
+    "Organoids_Filling_LumenFraction": "lumen fraction",
+    "Organoids_Filling_Thickness_um": "thickness (um)",
+    "Organoids_Count_Buds": "buds",
+    "Organoids_Filling_NucleiDensity_per_um3": "nuclei per um3",
+    "Organoids_Graph_DegreeMean": "neighbours, mean",
+}
+# Slices of a depth profile, each with as many nuclei; fewer nuclei than this make no slice.
+DEPTH_SLICES = 8
+MIN_PER_SLICE = 5
 
 
 def make_sections(config: Organoid3dConfig) -> list[Section]:
@@ -28,12 +54,14 @@ def make_sections(config: Organoid3dConfig) -> list[Section]:
     facts = _facts(folder)
     if facts.empty or not folder.table("nuclei").exists():
         return [Section("Organoids", "No stack was finished, so there is nothing to show.")]
-    tables = {name: read_table(folder.table(name)) for name in ("organoids", "nuclei")}
+    organoids = _read(folder.table("organoids"), (*ORGANOID_COLUMNS, *FLAGS))
+    nuclei = _read(folder.table("nuclei"), (VOLUME, DEGREE, DEPTH, *FLAGS), BRIGHTNESS)
     return [
         _segmentation(config, folder, facts),
-        _counts(facts, tables["organoids"], tables["nuclei"]),
+        _counts(facts, organoids, nuclei),
+        *_tissue(nuclei),
         _depth(facts),
-        _quality(tables["organoids"], tables["nuclei"]),
+        _quality(organoids, nuclei),
     ]
 
 
@@ -67,6 +95,16 @@ def orthogonal_cuts(image: Image, channel: str, title: str) -> Figure:
 def _facts(folder: Folder) -> pd.DataFrame:
     paths = sorted((folder.root / "parts" / "facts").glob("*.json"))
     return pd.DataFrame([json.loads(path.read_text(encoding="utf-8")) for path in paths])
+
+
+def _read(path: Path, names: tuple[str, ...], stem: str | None = None) -> pd.DataFrame:
+    """Those of the columns that the table has, and those that begin with `stem`."""
+    from pyarrow.parquet import read_schema
+
+    there = read_schema(path).names
+    wanted = [name for name in names if name in there]
+    wanted += [name for name in there if stem is not None and name.startswith(stem)]
+    return read_table(path, wanted)
 
 
 def _segmentation(config: Organoid3dConfig, folder: Folder, facts: pd.DataFrame) -> Section:
@@ -111,17 +149,77 @@ def _counts(facts: pd.DataFrame, organoids: pd.DataFrame, nuclei: pd.DataFrame) 
         )
     per_well = {str(well): float(n) for well, n in facts.groupby("well")["nuclei"].sum().items()}
     figures.append(show_plate(per_well, "Nuclei per well.", label="nuclei"))
-    shown = ("Metadata_", "Organoids_Count", "Organoids_Lumen")
-    kept = [column for column in map(str, organoids) if column.startswith(shown)]
-    kept += [c for c in ("Organoids_Shape_Volume_um3",) if c in organoids]
+    shown = organoids[[name for name in ORGANOID_COLUMNS if name in organoids]]
+    shown = shown.rename(columns=ORGANOID_COLUMNS)
     return Section(
         "Counts and sizes",
         tables=(
             Table(facts[columns], "Stacks: what was found, and the nucleus diameter that was used"),
-            Table(organoids[kept], "Organoids"),
+            Table(shown, "Organoids; the whole table has all features", "tables/organoids.parquet"),
         ),
         figures=tuple(figures),
     )
+
+
+def _tissue(nuclei: pd.DataFrame) -> list[Section]:
+    """Neighbours, and what changes with depth; no section where neither was measured."""
+    figures: list[Figure] = []
+    degrees = nuclei[DEGREE].dropna() if DEGREE in nuclei else pd.Series(dtype=float)
+    if len(degrees):
+        counts = degrees.astype(int).value_counts()
+        counts = counts.reindex(range(counts.index.min(), counts.index.max() + 1), fill_value=0)
+        figures.append(
+            show_curves(
+                {"nuclei": (counts.index, counts)},
+                "Number of neighbours of a nucleus in the tissue graph: "
+                f"{degrees.mean():.1f} on average.",
+                x="neighbours",
+                y="nuclei",
+            )
+        )
+    profile = _by_depth(nuclei)
+    if VOLUME in profile:
+        figures.append(
+            show_curves(
+                {"median": (profile[DEPTH], profile[VOLUME])},
+                "Volume of nuclei by their depth below the organoid's surface.",
+                x="depth below the surface",
+                x_unit="um",
+                y="volume",
+                y_unit="um3",
+            )
+        )
+    channels = [name for name in profile if str(name).startswith(BRIGHTNESS)]
+    if channels:
+        relative = profile[channels] / nuclei[channels].median()
+        figures.append(
+            show_curves(
+                {
+                    str(name).removeprefix(BRIGHTNESS): (profile[DEPTH], relative[name])
+                    for name in channels
+                },
+                "Brightness of nuclei by their depth below the organoid's surface: medians over "
+                "the channel's median, background included.",
+                x="depth below the surface",
+                x_unit="um",
+                y="relative brightness",
+            )
+        )
+    text = "All stacks together. Each slice of depth holds as many nuclei."
+    return [Section("Tissue", text, figures=tuple(figures))] if figures else []
+
+
+def _by_depth(nuclei: pd.DataFrame) -> pd.DataFrame:
+    """Medians in slices of depth; empty where there are too few nuclei with a depth."""
+    if DEPTH not in nuclei:
+        return pd.DataFrame()
+    known = nuclei[nuclei[DEPTH].notna()]
+    slices = min(DEPTH_SLICES, len(known) // MIN_PER_SLICE)
+    if slices < 2 or known[DEPTH].nunique() < 2:
+        return pd.DataFrame()
+    numbers = known[[name for name in known if not str(name).startswith("QC_") and name != DEGREE]]
+    place = pd.qcut(known[DEPTH], slices, labels=False, duplicates="drop")
+    return numbers.groupby(place).median()
 
 
 def _depth(facts: pd.DataFrame) -> Section:

@@ -81,11 +81,17 @@ def test_report_has_pictures_and_tables(config, summary):
     assert [s.title for s in sections] == [
         "Segmentation",
         "Counts and sizes",
+        "Tissue",
         "Light lost with depth",
         "Quality",
     ]
     assert all(f.png.startswith(b"\x89PNG") for s in sections for f in s.figures)
     assert len(sections[0].figures) == 2
+    whole = sections[1].tables[1].frame
+    assert len(whole) == 2
+    assert {"nuclei", "volume (um3)", "buds", "neighbours, mean"} <= set(whole)
+    assert whole.shape[1] <= 12
+    assert len(sections[2].figures) == 3
 
 
 def test_report_of_nothing(tmp_path, config):
