@@ -261,7 +261,16 @@ def test_a_library_that_nothing_matches_names_the_likely_reason(screen, turn, re
     assert reason in summary.failed["signal/plate"]
 
 
+def without_names(config):
+    """Take the channels' names out of the raw files: otherwise they set the order right."""
+    for path in sorted(config.parent.rglob("raw/**/*.tif")):
+        image = tifffile.imread(path)
+        path.unlink()
+        tifffile.imwrite(path, image, metadata={"axes": "CYX"})
+
+
 def test_channels_in_the_wrong_order_are_named(screen, change):
+    without_names(screen)
     change(screen, raw={"sbs": _sbs(screen) | {"channels": ["DAPI", "A", "C", "G", "T"]}})
     summary = run(screen, workers=1)
     assert "order of `channels`" in summary.failed["signal/plate"]
@@ -279,6 +288,21 @@ def test_the_order_of_the_channels_is_found(finished, screen, change):
     signal = load_signal(screen.parent / "run" / "parts" / "signal" / "plate.json")
     assert signal.chemistry.channels == ("G", "T", "A", "C")
     assert "confirmed" in signal.order
+
+
+def test_the_published_chain_runs_for_comparison(finished, screen, change):
+    change(screen, decode={"method": "classic"})
+    summary = run(screen, workers=1)
+    assert summary.exit_code == 0, summary.failed
+    folder = screen.parent / "run" / "tables"
+    cells, reads = (read_table(folder / f"{name}.parquet") for name in ("cells", "reads"))
+    assert set(READS) <= set(reads) and set(CELLS) <= set(cells)
+    ours = read_table(finished.parent / "run" / "tables" / "cells.parquet")["Metadata_Barcode"]
+    both = (cells["Metadata_Barcode"] != "") & (ours != "")
+    assert both.sum() > 0.7 * (ours != "").sum()
+    assert (cells["Metadata_Barcode"] == ours)[both].mean() > 0.95
+    assert cells["Call_QValue"].isna().all()
+    assert pipeline.sections(load_config(screen, OpsConfig))
 
 
 @pytest.mark.parametrize("count", [4, 6])
