@@ -120,6 +120,7 @@ class _Layout:
         name = str(tile)
         params = self.config.model_dump(mode="json", include={"align", "segment", "store"})
         params |= {"channels": self.optics.channels, "bases": self.optics.bases}
+        params["method"] = self.config.decode.method
         return Unit(
             key=f"images/{name}",
             step="images",

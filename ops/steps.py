@@ -33,6 +33,7 @@ from poolvox.ops.decoys import make_decoys
 from poolvox.ops.library import Library, LibrarySpec, load_library
 from poolvox.ops.orient import ChannelOrder, explain_no_match, find_channel_order
 from poolvox.ops.parts import Signal, TileReads, load_reads, load_signal, save_reads
+from poolvox.ops.published import call_published, spots_published
 from poolvox.ops.qc import inspect_tile
 from poolvox.ops.segment import SegmentSettings, segment_cells, segment_nuclei
 from poolvox.ops.signal import apply_corrections, estimate_corrections
@@ -120,8 +121,11 @@ def image_tile(
     cells, cell_reason = nuclei, reason
     if nuclei.any():
         cells = segment_cells(nuclei, _reach(nuclei, config, optics))
-    spots = find_spots(images, alignment.transforms, optics.bases)
-    bases = sample_bases(images, alignment.transforms, spots, optics.bases)
+    if config.decode.method == "classic":
+        spots, bases = spots_published(images, alignment.transforms, optics.bases)
+    else:
+        spots = find_spots(images, alignment.transforms, optics.bases)
+        bases = sample_bases(images, alignment.transforms, spots, optics.bases)
     near = near_cells(cells, spots["y"].to_numpy(), spots["x"].to_numpy())
     objects = find_objects(nuclei, spacing=1.0)
     y, x, peak, snr = (spots[name].to_numpy(np.float32) for name in ("y", "x", "peak", "snr"))
@@ -206,25 +210,24 @@ def decode_tile(
     name = str(tile)
     reads = load_reads(folder.reads(name))
     signal = load_signal(folder.signal(f"{tile.plate}-{tile.well}"))
-    model = signal.errors
     library, codebook = load_codebook(config, reads.intensity.shape[1], signal.strangers)
-    signals = apply_corrections(reads.intensity, signal.corrections, noise=reads.relative_noise)
-    calls = decode_reads(signals.loglik, codebook, model)
-    cells, found = call_cells(calls, reads.neighbours, codebook, library, model)
+    shares: dict[str, Any] = {}
+    if config.decode.method == "classic":
+        called, cells = call_published(reads, signal.chemistry, library, codebook)
+    else:
+        signals = apply_corrections(reads.intensity, signal.corrections, noise=reads.relative_noise)
+        calls = decode_reads(signals.loglik, codebook, signal.errors)
+        cells, found = call_cells(calls, reads.neighbours, codebook, library, signal.errors)
+        called = reads_frame(calls, signals.loglik, codebook, signal.errors)
+        shares = {"untransduced": found.untransduced, "doublets": found.doublets}
     places = {"Metadata_Y": reads.y, "Metadata_X": reads.x, "Metadata_Label": reads.labels}
-    frame = pd.DataFrame(places | {"Read_Peak": reads.peak, "Read_SNR": reads.snr})
-    frame = frame.join(reads_frame(calls, signals.loglik, codebook, model))
+    frame = pd.DataFrame(places | {"Read_Peak": reads.peak, "Read_SNR": reads.snr}).join(called)
     write_table(_keyed(frame, tile), folder.called(name, "reads"))
     for axis, place, scale in zip("YX", reads.centres.T, spacing, strict=True):
         cells[f"Metadata_{axis}"], cells[f"Metadata_{axis}_um"] = place, place * scale
     write_table(_keyed(cells, tile), folder.called(name, "cells"))
-    return {
-        "reads": len(frame),
-        "mapped": int(calls.called.sum()),
-        "cells": len(cells),
-        "untransduced": found.untransduced,
-        "doublets": found.doublets,
-    }
+    mapped = int((frame["Read_Barcode"] != "").sum())
+    return {"reads": len(frame), "mapped": mapped, "cells": len(cells), **shares}
 
 
 def call_plate(
@@ -234,11 +237,11 @@ def call_plate(
     reads = _together(folder, tiles, "reads")
     strangers = load_signal(folder.signal("plate")).strangers
     library, codebook = load_codebook(config, cycles, strangers)
-    reads["Read_QValue"] = q_values(
-        reads.pop("Read_Score").to_numpy(), reads["Read_Decoy"].to_numpy(), ratio=codebook.ratio
-    )
     cells = _together(folder, tiles, "cells")
-    cells = set_calls(cells, library, fdr=config.decode.fdr, ratio=codebook.ratio)
+    if config.decode.method != "classic":
+        score, decoy = reads.pop("Read_Score").to_numpy(), reads["Read_Decoy"].to_numpy()
+        reads["Read_QValue"] = q_values(score, decoy, ratio=codebook.ratio)
+        cells = set_calls(cells, library, fdr=config.decode.fdr, ratio=codebook.ratio)
     write_table(reads, folder.table("reads"))
     write_table(cells, folder.table("cells"))
     inside = reads["Metadata_Label"] > 0

@@ -296,7 +296,8 @@ def test_the_published_chain_runs_for_comparison(finished, screen, change):
     assert summary.exit_code == 0, summary.failed
     folder = screen.parent / "run" / "tables"
     cells, reads = (read_table(folder / f"{name}.parquet") for name in ("cells", "reads"))
-    assert set(READS) <= set(reads) and set(CELLS) <= set(cells)
+    assert set(READS) <= set(reads)
+    assert set(CELLS) <= set(cells)
     ours = read_table(finished.parent / "run" / "tables" / "cells.parquet")["Metadata_Barcode"]
     both = (cells["Metadata_Barcode"] != "") & (ours != "")
     assert both.sum() > 0.7 * (ours != "").sum()
