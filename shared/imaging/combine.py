@@ -39,14 +39,17 @@ def noise_level(plane: NDArray[np.unsignedinteger[Any]]) -> PlaneLevel:
     return PlaneLevel(_quantile(middle, 0.5), float(noise), _quantile(middle, 1 - BRIGHT_SHARE))
 
 
-def _quantile(histogram: NDArray[np.int64], share: float) -> float:
+@njit(cache=True, nogil=True)
+def _quantile(histogram, share):  # type: ignore[no-untyped-def]
     """Quantile of whole numbers from their histogram, interpolated within the bin."""
-    total = np.cumsum(histogram)
-    wanted = total[-1] * share
-    found = int(np.searchsorted(total, wanted))
+    wanted = histogram.sum() * share
+    below, found = 0, 0
+    while found < len(histogram) - 1 and below + histogram[found] < wanted:
+        below += histogram[found]
+        found += 1
     if found == 0:
         return 0.0
-    return float(found + (wanted - total[found - 1]) / max(histogram[found], 1) - 0.5)
+    return found + (wanted - below) / max(histogram[found], 1) - 0.5
 
 
 def weighted_sum(
