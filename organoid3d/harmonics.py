@@ -149,8 +149,9 @@ def fit_harmonics(
             f"use at least {(degree + 1) ** 2} rays, or a lower degree"
         )
     basis = real_harmonics(directions, degree)
-    coefficients: NDArray[np.float64] = radii @ np.linalg.pinv(basis).T
-    left = radii - coefficients @ basis.T
+    # Not by BLAS, whose sums depend on how many objects there are.
+    coefficients: NDArray[np.float64] = np.einsum("nk,ck->nc", radii, np.linalg.pinv(basis))
+    left = radii - np.einsum("nc,kc->nk", coefficients, basis)
     residual: NDArray[np.float64] = np.sqrt((left**2).mean(axis=1))
     return coefficients, residual
 

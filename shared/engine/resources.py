@@ -83,10 +83,11 @@ def cap_threads(count: int) -> None:
     """
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(limits=count)
     numba = sys.modules.get("numba")
     if numba is not None and hasattr(numba, "set_num_threads"):
         numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    # After numba, which loads an OpenMP of its own when it is asked.
+    threadpool_limits(limits=count)
 
 
 def _cgroup_free() -> list[int]:

@@ -3,11 +3,12 @@
 import errno
 import os
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.shared.engine.small import contents, hold_memory, observe_threads, plan
+from tests.shared.engine.small import contents, hold_memory, plan
 
 from poolvox.shared.engine import Options, Unit, parse_memory, read_records, read_status, run_plan
 from poolvox.shared.engine import journal as journal_module
@@ -106,14 +107,34 @@ def test_memory_is_kept_to(tmp_path):
     assert [e.key for e in notes if e.kind == "note"] == ["u8"]
 
 
+# In a process of its own: which libraries are loaded here depends on the tests before.
+CAPPED = """
+import sys
+from functools import partial
+from pathlib import Path
+import numba, sklearn.cluster
+sys.path.insert(0, sys.argv[1])
+from small import observe_threads
+from poolvox.shared.engine import Options, Unit, run_plan
+if __name__ == "__main__":
+    out = Path(sys.argv[2])
+    unit = Unit("u", "s", partial(observe_threads, out, "facts.json"))
+    options = Options(scheduler=sys.argv[3], workers=int(sys.argv[4]))
+    summary = run_plan([unit], out, options=options)
+    sys.exit(len(summary.failed))
+"""
+
+
 @pytest.mark.parametrize("scheduler", ["threads", "processes", "local"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_libraries_are_capped(tmp_path, scheduler, workers):
     out = tmp_path / "out"
     out.mkdir()
-    unit = Unit("u", "s", partial(observe_threads, out, "facts.json"))
-    options = Options(scheduler=scheduler, workers=workers)
-    assert run_plan([unit], out, options=options).failed == {}
+    script = tmp_path / "capped.py"
+    script.write_text(CAPPED)
+    here = str(Path(__file__).parent)
+    command = [sys.executable, str(script), here, str(out), scheduler, str(workers)]
+    subprocess.run(command, check=True, timeout=120, env={**os.environ, "PYTHONPATH": here})
     cap = max(1, cores() // workers)
     facts = read_records(out / "journal")["u"].result
     assert facts["pools"]

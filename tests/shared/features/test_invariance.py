@@ -11,7 +11,7 @@ from poolvox.shared.features.objects import Objects
 # What depends on the surroundings of an object by definition.
 CONTEXT = ("Neighbours", "Background", "Corrected")
 # What a quarter turn changes, or what is read along a path with a start.
-DIRECTED = ("Orientation", "Metadata", "Fourier", "Curvature")
+DIRECTED = ("Orientation", "Metadata", "Fourier", "Curvature", "Harmonics")
 
 
 def features(table, *, without=()):
