@@ -150,7 +150,7 @@ def image_tile(
         "reads": len(spots),
         "cells": len(near.labels),
         "residual_px": _finite(alignment.table["residual"].max()),
-        "flags": [
+        "warnings": [
             *(f"cycle {t}: {text}" for t, text in zip(looks["cycle"], looks["reason"]) if text),
             *(text for text in (alignment.reason, cell_reason) if text),
         ],
