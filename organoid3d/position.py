@@ -214,8 +214,8 @@ def _distances(
     field: _Field, objects: Objects, members: NDArray[np.intp]
 ) -> dict[str, NDArray[np.float64]]:
     """Depths and distances to the lumen of the objects of one organoid."""
-    ends = objects.layout.voxels
-    flat = np.concatenate([objects.indices[ends[k] : ends[k + 1]] for k in members])
+    ends, indices = objects.layout.voxels, objects.indices
+    flat = np.concatenate([indices[ends[k] : ends[k + 1]] for k in members])
     places = np.stack(np.unravel_index(flat, objects.labels.shape), axis=1)
     count = objects.counts[members]
     starts = np.concatenate([[0], np.cumsum(count)[:-1]])
