@@ -133,7 +133,7 @@ def _local(workers: int, threads: int) -> Any:
         n_workers=workers,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address=":0",  # any free port: two runs may share a machine
         # The budget of the run decides; a worker that dask pauses would only stand still.
         memory_limit=0,
         silence_logs=50,

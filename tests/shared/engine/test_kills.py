@@ -151,7 +151,7 @@ def test_a_scheduler_address(raw, out, undisturbed):
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
     ) as cluster:
         options = Options(scheduler=cluster.scheduler_address)
         assert run_plan(plan(raw, out), out, options=options).exit_code == 0
