@@ -12,15 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from poolvox.ops.calls import call_plate, decode_tile
 from poolvox.ops.config import OpsConfig, base_channels, nuclear_channel, order_is_open
-from poolvox.ops.steps import (
-    Folder,
-    Optics,
-    call_plate,
-    decode_tile,
-    estimate_signal,
-    image_tile,
-)
+from poolvox.ops.estimates import estimate_signal
+from poolvox.ops.folder import Folder
+from poolvox.ops.steps import Optics, image_tile
 from poolvox.shared.engine.pipeline import Check
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.errors import ConfigError, InputError

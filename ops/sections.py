@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from poolvox.ops.config import OpsConfig
 from poolvox.ops.parts import load_signal
 from poolvox.ops.signal import Corrections
-from poolvox.ops.steps import Folder
+from poolvox.ops.folder import Folder
 from poolvox.shared.report.figures import (
     show_curves,
     show_histogram,
