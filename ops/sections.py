@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.ops.config import OpsConfig
+from poolvox.ops.folder import Folder
 from poolvox.ops.parts import load_signal
 from poolvox.ops.signal import Corrections
-from poolvox.ops.folder import Folder
 from poolvox.shared.report.figures import (
     show_curves,
     show_histogram,
