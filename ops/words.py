@@ -103,7 +103,7 @@ def nearest_distance(codes: Codes, others: Codes | None = None) -> NDArray[np.in
     return distances
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, nogil=True, inline="always")
 def _slot(word, exact, bits):  # type: ignore[no-untyped-def]
     """Bit of the filter that a word has."""
     if exact:
@@ -111,7 +111,7 @@ def _slot(word, exact, bits):  # type: ignore[no-untyped-def]
     return (word * uint64(0x9E3779B97F4A7C15)) >> uint64(64 - bits)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def lookup(word, filter_, exact, keys, values):  # type: ignore[no-untyped-def]
     """Index of a packed word, or -1."""
     bits = 24
@@ -127,7 +127,7 @@ def lookup(word, filter_, exact, keys, values):  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _fill(words, filter_, exact, keys, values):  # type: ignore[no-untyped-def]
     mask = uint64(len(keys) - 1)
     for i in range(len(words)):
@@ -141,7 +141,7 @@ def _fill(words, filter_, exact, keys, values):  # type: ignore[no-untyped-def]
         values[at] = i
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _find_all(words, filter_, exact, keys, values):  # type: ignore[no-untyped-def]
     found = np.empty(len(words), np.int32)
     for i in range(len(words)):
@@ -149,7 +149,7 @@ def _find_all(words, filter_, exact, keys, values):  # type: ignore[no-untyped-d
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _nearest(words, length, same, filter_, exact, keys, values):  # type: ignore[no-untyped-def]
     """Distance 0 (unless `same`), 1, 2, or 3 for anything farther."""
     out = np.full(len(words), 3, np.int64)
