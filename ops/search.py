@@ -29,7 +29,7 @@ SHRINK_BUDGET = 0.75
 HELD = 64
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _alternatives(table, cost, place, flip):  # type: ignore[no-untyped-def]
     """Best word, its log-likelihood, and what exchanges of single bases cost, cheapest first."""
     word = uint64(0)
@@ -57,7 +57,7 @@ def _alternatives(table, cost, place, flip):  # type: ignore[no-untyped-def]
     return word, top
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _hold(found, mass, part, kind, count, index, value):  # type: ignore[no-untyped-def]
     """Add weight to a candidate; the weakest makes room when there are too many."""
     for k in range(count):
@@ -83,7 +83,7 @@ def _hold(found, mass, part, kind, count, index, value):  # type: ignore[no-unty
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _enumerate(  # type: ignore[no-untyped-def]
     table,
     offset,
@@ -162,7 +162,7 @@ def _enumerate(  # type: ignore[no-untyped-def]
         budget *= SHRINK_BUDGET
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _shifted(table, place, deletion, out):  # type: ignore[no-untyped-def]
     """The table seen from the barcode when the read lost (or gained) a base at `place`."""
     cycles = table.shape[0]
@@ -178,7 +178,7 @@ def _shifted(table, place, deletion, out):  # type: ignore[no-untyped-def]
             out[t, b] = 0.0 if missing else table[source, b]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def search_words(  # type: ignore[no-untyped-def]
     tables, prior, lift, insertion, deletion, ends, filter_, exact, keys, values
 ):
