@@ -12,7 +12,7 @@ BARCODES = 4
 PAIRED = 3
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def nearest_labels(labels, y, x, reach, most):  # type: ignore[no-untyped-def]
     """Labels within `reach` pixels of each point, nearest first, and their distances.
 
@@ -57,7 +57,7 @@ def nearest_labels(labels, y, x, reach, most):  # type: ignore[no-untyped-def]
     return cells, distance
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def local_barcodes(start, entry_read, entry_weight, words, ratios):  # type: ignore[no-untyped-def]
     """The barcodes that weigh most in each cell, best first, and their first rates.
 
@@ -107,7 +107,7 @@ def local_barcodes(start, entry_read, entry_weight, words, ratios):  # type: ign
     return barcode, rate
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, nogil=True, inline="always")
 def _ratio(words, ratios, r, word):  # type: ignore[no-untyped-def]
     for k in range(words.shape[1]):
         if words[r, k] == word:
@@ -115,7 +115,7 @@ def _ratio(words, ratios, r, word):  # type: ignore[no-untyped-def]
     return 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def read_totals(start, entry_read, density, words, ratios, barcode, rate, stray, ambient):  # type: ignore[no-untyped-def]
     """How much of each read the cells explain, and each cell of its entries.
 
@@ -141,7 +141,7 @@ def read_totals(start, entry_read, density, words, ratios, barcode, rate, stray,
     return total, own
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _evidence(gain, other, m, amount):  # type: ignore[no-untyped-def]
     """Log of the product of (1 + amount * gain / other) over the reads of a cell."""
     logs = 0.0
@@ -154,7 +154,7 @@ def _evidence(gain, other, m, amount):  # type: ignore[no-untyped-def]
     return logs + np.log(product)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def cell_evidence(  # type: ignore[no-untyped-def]
     start,
     entry_read,
