@@ -12,7 +12,8 @@ import pandas as pd
 import tifffile
 import yaml
 
-from poolvox.organoid3d.simulate.field import CHANNELS, Field, FieldSpec, simulate_field
+from poolvox.organoid3d.simulate.field import CHANNELS, Field, simulate_field
+from poolvox.organoid3d.simulate.scene import FieldSpec
 from poolvox.organoid3d.simulate.tissue import OrganoidSpec
 
 __all__ = ["Effect", "PlateSpec", "simulate_plate"]
