@@ -12,7 +12,9 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.evaluate import measure_overlap
+from poolvox.shared.features import Objects, find_objects
+from poolvox.shared.features.kernels import Layout, kernel
+from poolvox.shared.imaging.distance import nearest_label
 
 __all__ = ["cytoplasm_of", "find_parents", "segment_cells"]
 
@@ -57,20 +59,18 @@ def segment_cells(
     markers = np.asarray(nuclei).astype(np.uint32)
     if not markers.any():
         return markers
-    away, nearest = ndimage.distance_transform_edt(
-        markers == 0, sampling=spacing, return_indices=True
-    )
+    away, nearest = nearest_label(markers, spacing=spacing)
     allowed = (away <= reach) & (True if mask is None else mask)
     allowed |= markers > 0
     if image is None:
-        return np.where(allowed, markers[tuple(nearest)], np.uint32(0))
+        return np.where(allowed, nearest, np.uint32(0)).astype(np.uint32)
     sigma = [SMOOTH / step for step in spacing]
     light = ndimage.gaussian_filter(np.asarray(image, np.float32), sigma, mode="nearest")
     low, high = np.percentile(light[allowed], (1, 99))
     ground = np.clip((light - low) / max(float(high - low), 1e-9), 0, 1)
     if stain == "cytoplasm":
         ground = 1 - ground
-    ground += (DISTANCE_WEIGHT / reach * away).astype(np.float32)
+    ground += np.float32(DISTANCE_WEIGHT / reach) * away
     grown: Labels = watershed(ground, markers.astype(np.int64), mask=allowed).astype(np.uint32)
     return grown
 
@@ -81,28 +81,45 @@ def cytoplasm_of(cells: NDArray[np.integer], nuclei: NDArray[np.integer]) -> NDA
 
 
 def find_parents(
-    children: NDArray[np.integer], parents: NDArray[np.integer]
+    children: NDArray[np.integer] | Objects, parents: NDArray[np.integer]
 ) -> tuple[pd.Series, pd.Series]:
-    """Give each child the parent that holds most of its voxels.
+    """Give each child the parent that holds most of its voxels; of equal ones the lowest label.
 
     Returns
     -------
     parent (0 where no parent holds any) and the part of the child inside it, both indexed by the
     children's labels, ascending
     """
-    overlap = measure_overlap(children, parents)
-    table = pd.DataFrame(
-        {
-            "child": overlap.rows,
-            "parent": overlap.predicted.labels[overlap.columns].astype(np.int64),
-            "part": overlap.of_truth,
-        }
-    )
-    # Of equal parts the smaller label wins, whatever the order of the pairs.
-    best = table.sort_values(["child", "part", "parent"], ascending=[True, False, True])
-    best = best.drop_duplicates("child").set_index("child")
-    index = pd.RangeIndex(len(overlap.truth))
-    parent = best["parent"].reindex(index, fill_value=0)
-    part = best["part"].reindex(index, fill_value=0.0)
-    labels = pd.Index(overlap.truth.labels.astype(np.int64), name="label")
-    return parent.set_axis(labels), part.set_axis(labels)
+    objects = children if isinstance(children, Objects) else find_objects(children, spacing=1.0)
+    volume = np.ascontiguousarray(parents).reshape(objects.labels.shape)
+    held = objects.reduce(_most, np.zeros((len(objects), 2), np.int64), volume.reshape(-1))
+    index = pd.Index(objects.ids, name="label")
+    part = np.where(held[:, 0] > 0, held[:, 1] / objects.counts, 0.0)
+    return pd.Series(held[:, 0], index), pd.Series(part, index)
+
+
+@kernel
+def _most(
+    layout: Layout, parents: NDArray[Any], out: NDArray[np.int64], start: int, stop: int
+) -> None:
+    """The parent that holds most voxels of each object, and how many those are."""
+    for k in range(start, stop):
+        # Few parents share an object: a list is searched faster than a table is cleared.
+        names, counts, size, last = np.empty(8, np.int64), np.empty(8, np.int64), 0, 0
+        for run in range(layout.runs[k], layout.runs[k + 1]):
+            for at in range(layout.start[run], layout.start[run] + layout.length[run]):
+                name = np.int64(parents[at])
+                if size == 0 or names[last] != name:
+                    last = 0
+                    while last < size and names[last] != name:
+                        last += 1
+                    if last == size:
+                        if size == len(names):
+                            names = np.concatenate((names, np.empty(size, np.int64)))
+                            counts = np.concatenate((counts, np.empty(size, np.int64)))
+                        names[size], counts[size], size = name, 0, size + 1
+                counts[last] += 1
+        for i in range(size):
+            more = counts[i] > out[k, 1] or (counts[i] == out[k, 1] and names[i] < out[k, 0])
+            if names[i] != 0 and more:
+                out[k, 0], out[k, 1] = names[i], counts[i]

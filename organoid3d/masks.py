@@ -17,6 +17,7 @@ from skimage import filters
 
 from poolvox.organoid3d.blobs import pool
 from poolvox.shared.errors import InputError
+from poolvox.shared.imaging.distance import distance_to
 
 __all__ = [
     "LumenOptions",
@@ -135,7 +136,7 @@ def segment_lumens(
     inside = _pooled_mask(organoids > 0, spacing)
     if not inside.any():
         return np.zeros(organoids.shape, np.uint32)
-    depth = _distance(inside, steps, beyond=True)
+    depth = distance_to(~inside, spacing=steps.tolist())
     core = depth > options.wall
     dark = core & (smooth < _level(smooth[inside], "otsu"))
     if nuclei is not None:
@@ -153,8 +154,8 @@ def close_by(mask: Mask, radius: float, spacing: Sequence[float]) -> Mask:
         return mask
     margin = [(int(np.ceil(radius / step)) + 1,) * 2 for step in spacing]
     padded = np.pad(mask, margin)
-    grown = ndimage.distance_transform_edt(~padded, spacing) <= radius
-    shrunk = ndimage.distance_transform_edt(grown, spacing) > radius
+    grown = distance_to(padded, spacing=spacing) <= radius
+    shrunk = distance_to(~grown, spacing=spacing) > radius
     inner = tuple(slice(before, n - after) for (before, after), n in zip(margin, padded.shape))
     closed: Mask = shrunk[inner] | mask
     return closed
@@ -164,10 +165,9 @@ def open_by(mask: Mask, radius: float, spacing: Sequence[float]) -> Mask:
     """Remove parts narrower than twice `radius` micrometres."""
     if radius <= 0 or not mask.any():
         return mask
-    shrunk = _distance(mask, np.asarray(spacing, float), beyond=True) > radius
-    if not shrunk.any():
-        return shrunk
-    opened: Mask = (ndimage.distance_transform_edt(~shrunk, spacing) <= radius) & mask
+    # The tissue goes on past the border: where nothing is outside, the distance is infinite.
+    shrunk = distance_to(~mask, spacing=spacing) > radius
+    opened: Mask = (distance_to(shrunk, spacing=spacing) <= radius) & mask
     return opened
 
 
@@ -205,16 +205,8 @@ def _pooled_mask(mask: Mask, spacing: Sequence[float]) -> Mask:
     return pooled
 
 
-def _distance(mask: Mask, spacing: NDArray[np.float64], *, beyond: bool) -> NDArray[np.float64]:
-    """Distance to the nearest voxel outside; with `beyond`, the tissue goes on past the border."""
-    if mask.all():
-        return np.full(mask.shape, np.inf if beyond else 0.0)
-    distance: NDArray[np.float64] = ndimage.distance_transform_edt(mask, spacing)
-    return distance
-
-
 def _enclosed(
-    labels: NDArray[np.int32], count: int, depth: NDArray[np.float64], wall: float
+    labels: NDArray[np.int32], count: int, depth: NDArray[np.float32], wall: float
 ) -> NDArray[np.int32]:
     """Drop cavities of whose surface much lies at the outer wall: bays, not lumens."""
     if not count:

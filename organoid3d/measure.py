@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 import poolvox.organoid3d.harmonics  # noqa: F401  registers its group
+from poolvox.organoid3d.cells import find_parents
 from poolvox.organoid3d.graph import (
     EdgeKind,
     describe_graph,
@@ -29,7 +30,6 @@ from poolvox.organoid3d.position import (
     POSITION_FEATURES,
     Tissue,
     measure_positions,
-    parent_of,
 )
 from poolvox.organoid3d.shape import ORGANOID_FEATURES, measure_contents, summarise_objects
 from poolvox.shared.errors import ConfigError
@@ -174,7 +174,7 @@ def measure_organoids(
     whole = whole.set_index(pd.Index(whole["Metadata_Label"], name="label"))
     contents = measure_contents(nuclei, tissue, spacing=spacing).add_prefix("Organoids_")
     objects = find_objects(nuclei, spacing=spacing)
-    parent = pd.Series(parent_of(objects, tissue.organoids))
+    parent = find_parents(objects, tissue.organoids)[0].reset_index(drop=True)
     features = table[[name for name in table if not str(name).startswith("Metadata_")]]
     depth = table.get("Nuclei_Position_DepthRelative", pd.Series(np.nan, index=table.index))
     parts: list[pd.DataFrame] = [whole, contents]

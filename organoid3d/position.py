@@ -14,17 +14,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from poolvox.organoid3d.cells import find_parents
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import Feature, Objects, find_objects
-from poolvox.shared.features.distances import box_distance
 from poolvox.shared.features.moments import principal_axes
+from poolvox.shared.imaging.distance import distance_to
 
-__all__ = ["POSITION_FEATURES", "Tissue", "measure_positions", "parent_of"]
+__all__ = ["POSITION_FEATURES", "Tissue", "measure_positions"]
 
 # Normals are taken from depth that is sampled this finely over the width of its blur.
 FINE = 4.0
-# Pairs of object and parent are tallied in a table up to this size, and sorted beyond.
-MOST_COUNTERS = 1 << 22
 LSTREE = "doi:10.1038/s41467-021-25246-y"
 
 POSITION_FEATURES = (
@@ -120,7 +119,7 @@ def measure_positions(
     diameter = float(np.cbrt(6 / np.pi * objects.voxel_size * objects.counts.mean()))
     long_axis = principal_axes(objects)[1][:, :, 0]
     outward, radial = np.full((2, len(objects), 3), np.nan)
-    parent = parent_of(objects, tissue.organoids)
+    parent = find_parents(objects, tissue.organoids)[0].to_numpy()
     for organoid, box in enumerate(ndimage.find_objects(_dense(tissue.organoids)), start=1):
         members = np.flatnonzero(parent == organoid)
         if len(members):
@@ -140,29 +139,6 @@ def measure_positions(
         cosine, magnitude = _polarity(objects, find_objects(tissue.cells, spacing=spacing), outward)
         table["PolarityCosine"], table["PolarityMagnitude"] = cosine, magnitude
     return table
-
-
-def parent_of(objects: Objects, parents: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Label of the object in `parents` that holds most voxels of each object; 0 where none does.
-
-    A tie goes to the lower label; background does not count.
-    """
-    held = parents.ravel()[objects.indices].astype(np.int64)
-    owner = np.repeat(np.arange(len(objects)), objects.counts)
-    base = int(parents.max(initial=0)) + 1
-    key = owner * base + held
-    if len(objects) * base < 8 * len(key) + MOST_COUNTERS:
-        tally = np.bincount(key)
-        key = np.flatnonzero(tally)
-        count = tally[key]
-    else:
-        key, count = np.unique(key, return_counts=True)
-    row, label = np.divmod(key, base)
-    order = np.lexsort((-label, count))
-    order = order[label[order] > 0]
-    parent = np.zeros(len(objects), np.int64)
-    parent[row[order]] = label[order]
-    return parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +180,7 @@ def _field(
 
 def _distance(mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
     """Micrometres to the nearest voxel outside the mask; NaN where there is none in the image."""
-    distance = box_distance(np.ascontiguousarray(mask, np.uint8), spacing)
+    distance = distance_to(~mask, spacing=tuple(spacing)).astype(float)
     if mask.all():
         distance[:] = np.nan
     return distance

@@ -9,9 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from poolvox.organoid3d.position import Tissue, parent_of
+from poolvox.organoid3d.cells import find_parents
+from poolvox.organoid3d.position import Tissue
 from poolvox.shared.features import Feature, Objects, find_objects
-from poolvox.shared.features.distances import box_distance
+from poolvox.shared.imaging.distance import distance_to
 
 __all__ = ["ORGANOID_FEATURES", "count_buds", "measure_contents", "summarise_objects"]
 
@@ -69,8 +70,8 @@ def measure_contents(
     inside = find_objects(nuclei, spacing=spacing)
     lumens = np.zeros_like(tissue.organoids) if tissue.lumens is None else tissue.lumens
     hollows = find_objects(lumens, spacing=spacing)
-    nucleus = _sums(inside, parent_of(inside, tissue.organoids), organoids)
-    lumen = _sums(hollows, parent_of(hollows, tissue.organoids), organoids)
+    nucleus = _sums(inside, find_parents(inside, tissue.organoids)[0].to_numpy(), organoids)
+    lumen = _sums(hollows, find_parents(hollows, tissue.organoids)[0].to_numpy(), organoids)
     volume = organoids.counts * organoids.voxel_size
     solid = np.maximum(volume - lumen["volume"], organoids.voxel_size)
     table = {
@@ -105,10 +106,10 @@ def count_buds(mask: NDArray[np.bool_], *, spacing: Sequence[float]) -> int:
     mask : (Z, Y, X) organoid, lumens filled, with a margin of background
     spacing : (z, y, x) in micrometres
     """
-    depth = _distance(mask, spacing)
+    depth = distance_to(~mask, spacing=spacing)
     radius = BUD_NECK * depth.max()
     # An opening by distances: exact balls, whatever the spacing.
-    away = _distance(depth < radius, spacing)
+    away = distance_to(depth >= radius, spacing=spacing)
     parts, count = ndimage.label(mask & (away >= radius))
     if not count:
         return 0
@@ -189,7 +190,7 @@ def _sums(
 def _thickness(
     mask: NDArray[np.bool_], hollow: NDArray[np.bool_], spacing: Sequence[float]
 ) -> float:
-    outer, inner = _distance(mask, spacing), _distance(~hollow, spacing)
+    outer, inner = distance_to(~mask, spacing=spacing), distance_to(hollow, spacing=spacing)
     return float(np.median((outer + inner)[mask & ~hollow]))
 
 
@@ -201,10 +202,3 @@ def _coarser(
     steps = [max(int(radius / (FINE * width)), 1) for width in spacing]
     widths = tuple(step * width for step, width in zip(steps, spacing, strict=True))
     return tuple(slice(None, None, step) for step in steps), widths
-
-
-def _distance(mask: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float64]:
-    distance: NDArray[np.float64] = box_distance(
-        np.ascontiguousarray(mask, np.uint8), np.asarray(spacing, float)
-    )
-    return distance

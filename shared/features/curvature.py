@@ -14,10 +14,10 @@ import numpy as np
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
-from poolvox.shared.features.distances import box_distance
-from poolvox.shared.features.kernels import Bytes, Floats, Ints, box_mask, kernel
+from poolvox.shared.features.kernels import Floats, Ints, box_mask, kernel
 from poolvox.shared.features.objects import Objects
 from poolvox.shared.features.registry import Feature, register
+from poolvox.shared.imaging.distance import distance_to
 
 __all__ = ["CurvatureOptions", "measure_curvature", "surface_mesh", "vertex_curvature"]
 
@@ -114,7 +114,8 @@ def surface_mesh(objects: Objects, k: int, *, sigma: float) -> tuple[Floats, Int
     pad = int(np.ceil(ROOM * width / fine)) + 1
     mask = box_mask(layout, k, pad)
     # Distances, not the mask, are interpolated between planes: the surface runs on smoothly.
-    signed = box_distance(mask, spacing) - _outer_distance(mask, spacing)
+    signed = distance_to(mask == 0, spacing=tuple(spacing))
+    signed -= distance_to(mask > 0, spacing=tuple(spacing))
     signed = ndimage.zoom(signed, spacing / fine, order=1, grid_mode=True, mode="nearest")
     smooth = ndimage.gaussian_filter(signed, width / fine, truncate=ROOM, mode="nearest")
     if not smooth.min() < 0 < smooth.max():
@@ -128,11 +129,6 @@ def surface_mesh(objects: Objects, k: int, *, sigma: float) -> tuple[Floats, Int
     middle = vertices.mean(axis=0)
     grown = np.cbrt(objects.counts[k] * objects.voxel_size / volume)
     return (vertices - middle) * grown, faces
-
-
-def _outer_distance(mask: Bytes, spacing: Floats) -> Floats:
-    outer: Floats = box_distance(1 - mask, spacing)
-    return outer
 
 
 def _summary(vertices: Floats, faces: Ints) -> Floats:

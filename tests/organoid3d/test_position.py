@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import tifffile
 
-from poolvox.organoid3d.position import POSITION_FEATURES, Tissue, measure_positions, parent_of
+from poolvox.organoid3d.cells import find_parents
+from poolvox.organoid3d.position import POSITION_FEATURES, Tissue, measure_positions
 from poolvox.organoid3d.shape import measure_contents
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import find_objects
@@ -105,7 +106,9 @@ def test_a_parent_is_where_most_of_the_object_lies():
     parents = np.zeros_like(labels)
     parents[0, 0, 1:3], parents[0, 0, 3:8] = 8, 3
     objects = find_objects(labels, spacing=1)
-    assert dict(zip(objects.ids.tolist(), parent_of(objects, parents))) == {4: 3, 9: 0, 2**40: 3}
+    parent, part = find_parents(objects, parents)
+    assert parent.to_dict() == {4: 3, 9: 0, 2**40: 3}
+    assert part.to_dict() == {4: 0.4, 9: 0.0, 2**40: 0.75}
 
 
 def test_shapes_must_agree():

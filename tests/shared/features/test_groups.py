@@ -6,7 +6,6 @@ from scipy import ndimage
 
 from poolvox.shared.features import find_objects, measure
 from poolvox.shared.features.curvature import CurvatureOptions, surface_mesh, vertex_curvature
-from poolvox.shared.features.distances import box_distance
 from poolvox.shared.features.glcm import steps_at
 from poolvox.shared.features.granularity import GranularityOptions
 from poolvox.shared.features.granularity import _ball as physical_ball
@@ -36,16 +35,6 @@ def one(labels, images, group, spacing, *options):
     )
     prefix = f"Nuclei_{group.capitalize()}_"
     return table.rename(columns=lambda name: name.removeprefix(prefix)).iloc[0]
-
-
-@pytest.mark.parametrize("shape", [(9, 30, 30), (1, 40, 40), (20, 7, 9)])
-@pytest.mark.parametrize("spacing", [(1, 1, 1), (5, 0.3, 0.7)])
-def test_distance_is_exact(shape, spacing):
-    mask = np.random.default_rng(1).random(shape) > 0.1
-    mask[0, 0, 0] = False
-    found = box_distance(mask.astype(np.uint8), np.array(spacing, float))
-    expected = ndimage.distance_transform_edt(mask, sampling=spacing)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (2, 1, 1), (5, 1, 1), (1, 1)])

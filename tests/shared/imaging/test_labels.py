@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -8,28 +8,52 @@ from skimage.segmentation import expand_labels
 
 from poolvox.shared.imaging.basins import find_basins
 from poolvox.shared.imaging.cleanup import drop_small, fill_holes, number_from_one
-from poolvox.shared.imaging.distance import distance_to, expand_within
+from poolvox.shared.imaging.distance import distance_to, expand_within, square_distance
 from poolvox.shared.imaging.filters import band_pass, gaussian, shrink
 
-masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=25))
+
+@st.composite
+def fields(draw):
+    """Marked voxels on a grid of one to four axes, with the widths of a voxel."""
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=9))
+    marked = draw(hnp.arrays(bool, shape, elements=st.sampled_from([False, False, False, True])))
+    widths = st.tuples(*(st.sampled_from([0.3, 1.0, 2.5]) for _ in shape))
+    return marked, draw(widths)
 
 
-@given(masks)
-def test_distance_is_exact(mask):
-    if mask.any():
-        expected = ndimage.distance_transform_edt(~mask)
-        assert distance_to(mask) == pytest.approx(expected, abs=1e-4)
-    else:
-        assert np.isinf(distance_to(mask)).all()
+@given(fields())
+@settings(deadline=None)
+def test_distance_is_exact(field):
+    marked, spacing = field
+    found = distance_to(marked, spacing=spacing)
+    if not marked.any():
+        assert np.isinf(found).all()
+        return
+    expected = ndimage.distance_transform_edt(~marked, spacing)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    # Seen from a compiled caller, which marks by 0.
+    if marked.ndim == 3:
+        squared = np.empty(marked.shape)
+        square_distance((~marked).astype(np.uint8), np.array(spacing), squared)
+        np.testing.assert_allclose(np.sqrt(squared), expected, rtol=1e-12)
 
 
-@given(masks, st.floats(0.5, 9))
-def test_growing_reaches_what_is_near_and_nothing_else(mask, distance):
-    labels, _ = ndimage.label(mask)
-    grown = expand_within(labels, distance)
-    near = ndimage.distance_transform_edt(~mask) <= distance + 1e-9 if mask.any() else mask
-    assert np.array_equal(grown > 0, near)
-    assert np.array_equal(grown[mask], labels[mask])
+@given(fields(), st.floats(0.5, 9))
+@settings(deadline=None)
+def test_growing_reaches_what_is_near_and_takes_the_nearest(field, distance):
+    marked, spacing = field
+    labels = np.cumsum(marked).reshape(marked.shape) * marked
+    grown = expand_within(labels, distance, spacing=spacing)
+    assert np.array_equal(grown[marked], labels[marked])
+    if not marked.any():
+        assert not grown.any()
+        return
+    away = ndimage.distance_transform_edt(~marked, spacing)
+    assert np.array_equal(grown > 0, away <= distance * (1 + 1e-6))
+    # Each label has one voxel, so the way to it is known.
+    places = np.argwhere(marked)
+    way = (np.argwhere(grown > 0) - places[grown[grown > 0] - 1]) * spacing
+    np.testing.assert_allclose(np.linalg.norm(way, axis=1), away[grown > 0], rtol=1e-6)
 
 
 def test_growing_agrees_with_the_library_where_there_are_no_ties():
