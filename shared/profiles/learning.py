@@ -258,7 +258,7 @@ def fit_scaled(
         if len(seen) < 2:
             continue
         for k, (w, b) in enumerate(_fit_path(x[inside], y[inside], settings.strengths)):
-            held[np.ix_([k], np.flatnonzero(outside), seen)] = x[outside] @ w.T + b
+            held[k][np.ix_(outside, seen)] = x[outside] @ w.T + b
     best = [_temperature(logits, y) for logits in held]
     k = int(np.argmin([loss for _, loss in best]))
     strength = settings.strengths[k]
@@ -296,13 +296,16 @@ def _fit_path(x: Floats, y: Ints, strengths: Sequence[float]) -> list[tuple[Floa
     span, which has no more axes than there are cells, and turned back.
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     u, s, vt = np.linalg.svd(x, full_matrices=False)
     rank = int((s > s[0] * 1e-10).sum()) if s.size and s[0] > 0 else 1
     turned, back = u[:, :rank] * s[:rank], vt[:rank]
     found = []
     for strength in strengths:
-        model = LogisticRegression(C=strength, max_iter=2000, tol=1e-6).fit(turned, y)
+        # The problems are so small that threads only wait for each other.
+        with threadpool_limits(limits=1):
+            model = LogisticRegression(C=strength, max_iter=2000, tol=1e-6).fit(turned, y)
         w, b = model.coef_ @ back, model.intercept_
         if len(w) == 1:
             w, b = np.concatenate([-w, w]) / 2, np.concatenate([-b, b]) / 2

@@ -1,0 +1,175 @@
+"""The step that learns phenotypes: labels in, classes of all cells and what to label next out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from poolvox.shared.config import ConfigPath, Model
+from poolvox.shared.profiles.columns import flagged_rows
+from poolvox.shared.profiles.crossval import CrossValidation, cross_validate
+from poolvox.shared.profiles.labelling import CLASS, FIELD, LABEL, match_labels, read_labels
+from poolvox.shared.profiles.learning import Classifier, LearnSettings, fit_classifier, fit_scaler
+from poolvox.shared.profiles.suggestions import choose_cells
+
+__all__ = ["LearnConfig", "Learned", "learn_classes", "suggest_cells"]
+
+# Groups that are taken where the asked ones do not part the labelled cells.
+FALLBACKS: Final = ("Metadata_Well", "Metadata_Tile", "Metadata_Organoid")
+# Right probabilities are this far off in one of a hundred experiments.
+DOUBTFUL: Final = 0.01
+
+
+class LearnConfig(Model):
+    """How phenotype classes are learned from labelled cells.
+
+    Attributes
+    ----------
+    labels : CSV of labelled cells: keys, position and class
+    column : the column of the file with the class
+    groups : held out as a whole when the classifier is judged: a well, or a guide
+    distance : how far, in micrometres, a cell may lie from its label
+    suggest : how many cells to ask for next; 0 for none
+    """
+
+    labels: ConfigPath
+    column: str = CLASS
+    groups: str = "Metadata_Well"
+    distance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
+    folds: Annotated[int, Field(ge=2)] = 5
+    suggest: Annotated[int, Field(ge=0)] = 50
+    seed: int = 0
+
+    def settings(self) -> LearnSettings:
+        """Settings of the fit."""
+        return LearnSettings(folds=self.folds, seed=self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What was learned.
+
+    Attributes
+    ----------
+    classes : the `Class_` columns of every cell, with the index of the table
+    tables : `classifier_quality`, `calibration`, `importances`, `label_report` and `to_label`
+    facts : numbers for the report: accuracy, ECE, ...
+    notes : sentences that the reader should know
+    """
+
+    classes: pd.DataFrame
+    classifier: Classifier
+    tables: dict[str, pd.DataFrame]
+    facts: dict[str, float]
+    notes: list[str] = field(default_factory=list)
+
+
+def learn_classes(frame: pd.DataFrame, config: LearnConfig) -> Learned:
+    """Learn from the labels of a file, judge on held-out groups, and predict every cell.
+
+    Cells that a `QC_` column flags are predicted as well, but neither learned from nor asked for.
+
+    Parameters
+    ----------
+    frame : keys, positions and features, one row per cell; best normalised
+    """
+    labels = read_labels(config.labels, column=config.column)
+    matched = match_labels(labels, frame, distance_um=config.distance)
+    classes = matched.classes.mask(flagged_rows(frame), "")
+    groups, notes = _groups(frame, classes, config.groups)
+    notes += _label_notes(matched.counts)
+    settings = config.settings()
+    judged = cross_validate(frame, classes, groups, settings=settings)
+    model = fit_classifier(frame, classes, groups, settings=settings)
+    predicted = model.predict(frame)
+    tables = {
+        "classifier_quality": judged.quality,
+        "calibration": judged.calibration,
+        "importances": judged.importances,
+        "label_report": matched.report,
+    }
+    if config.suggest:
+        free = (classes == "").to_numpy() & ~flagged_rows(frame)
+        tables["to_label"] = suggest_cells(
+            frame, config.suggest, model=model, free=free, seed=config.seed
+        )
+    notes += _quality_notes(judged)
+    return Learned(predicted, model, tables, judged.facts, notes)
+
+
+def suggest_cells(
+    frame: pd.DataFrame,
+    count: int,
+    *,
+    model: Classifier | None = None,
+    free: Any = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Keys of the cells that are worth a label next, with what the classifier takes them for.
+
+    Without a classifier, before the first labels, cells that stand for all are chosen.
+    """
+    scaler = fit_scaler(frame) if model is None else model.scaler
+    scaled = scaler(frame)
+    shares = None if model is None else model.probabilities(scaled)
+    rng = np.random.default_rng([seed, 11])
+    chosen = choose_cells(scaled, shares, count, free=free, rng=rng)
+    keys = [*FIELD, LABEL, *(f"Metadata_{axis}{unit}" for unit in ("", "_um") for axis in "ZYX")]
+    table = frame.iloc[chosen][[name for name in keys if name in frame]].reset_index(drop=True)
+    if model is not None:
+        told = model.predict(frame.iloc[chosen]).reset_index(drop=True)
+        table = table.join(told[["Class_Name", "Class_Probability", "Class_Margin"]])
+    return table.assign(**{CLASS: ""})
+
+
+def _groups(
+    frame: pd.DataFrame, classes: pd.Series[Any], wanted: str
+) -> tuple[pd.Series[Any] | None, list[str]]:
+    """Groups of the cells, by the first column that parts the labelled ones."""
+    rows = (classes != "").to_numpy()
+    for name in dict.fromkeys((wanted, *FALLBACKS)):
+        if name not in frame:
+            continue
+        # A tile is called the same in every well: names count within the levels above theirs.
+        above = FIELD[: FIELD.index(name)] if name in FIELD else ()
+        joined = frame[name].astype(str)
+        for level in (key for key in reversed(above) if key in frame):
+            joined = frame[level].astype(str) + "/" + joined
+        if joined[rows].nunique() > 1:
+            told = f"the labelled cells are of one {wanted}; the classifier was judged by {name}"
+            return joined, [] if name == wanted else [told]
+    return None, [
+        "the labelled cells are of one well: the classifier was judged on single cells, and new "
+        "wells may come out worse; label cells of other wells as well"
+    ]
+
+
+def _label_notes(counts: dict[str, int]) -> list[str]:
+    words = {
+        "conflict": "name a cell that another label calls something else, and do not count",
+        "lost": "have no cell near their position any more",
+        "no field": "are of fields that are not in the table",
+        "duplicate": "say again what another one says",
+    }
+    return [
+        f"{n} labels {words[kind]}: see label_report" for kind, n in counts.items() if kind in words
+    ]
+
+
+def _quality_notes(judged: CrossValidation) -> list[str]:
+    facts, notes = judged.facts, []
+    if facts["log_loss"] > facts["log_loss_of_shares"]:
+        notes.append(
+            "on held-out cells the classifier is no better than the shares of the classes: do not "
+            "rely on it; label more cells, or look whether the classes differ in these features"
+        )
+    if facts["ece_pvalue"] < DOUBTFUL:
+        notes.append(
+            f"the classifier's probabilities are off by {facts['ece']:.3f} on average (right ones "
+            f"would be by {facts['ece_if_right']:.3f}): take them as an order, not as shares"
+        )
+    return notes
