@@ -79,7 +79,8 @@ def _candidates(
     """The most uncertain cells and a few of all, ascending."""
     total = min(CANDIDATES * count, len(allowed))
     drawn = total if blind else round(EXPLORE * total)
-    surest_last = np.argsort(-weights[allowed], kind="stable")
-    unsure = allowed[surest_last[: total - drawn]]
+    # Equally uncertain cells in an order of chance, not in that of the wells.
+    mixed = rng.permutation(allowed)
+    unsure = mixed[np.argsort(-weights[mixed], kind="stable")[: total - drawn]]
     rest = np.setdiff1d(allowed, unsure)
     return np.sort(np.concatenate([unsure, rng.choice(rest, min(drawn, len(rest)), replace=False)]))
