@@ -77,8 +77,12 @@ class Scaler:
                 f"the table lacks {len(absent)} of the {len(self.features)} features that the "
                 f"classifier was fitted on: {shown}; measure the same features, or fit it again"
             )
-        values = (frame[list(self.features)].to_numpy(np.float64) - self.centre) / self.scale
-        return np.clip(np.where(np.isfinite(values), values, 0.0), -CLIP, CLIP)
+        return self.scaled(frame[list(self.features)].to_numpy(np.float64))
+
+    def scaled(self, values: NDArray[np.floating]) -> Floats:
+        """(N, F) scaled features; columns of `values` in the order of `features`."""
+        found = (np.asarray(values, np.float64) - self.centre) / self.scale
+        return np.clip(np.where(np.isfinite(found), found, 0.0), -CLIP, CLIP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,7 @@ class Classifier:
 
 
 def class_columns(
-    probabilities: Floats, classes: Sequence[str], index: pd.Index[Any]
+    probabilities: NDArray[np.floating], classes: Sequence[str], index: pd.Index[Any]
 ) -> pd.DataFrame:
     """The columns of a prediction."""
     names = np.array(classes, dtype=object)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -12,11 +13,28 @@ from pydantic import Field
 from poolvox.shared.config import ConfigPath, Model
 from poolvox.shared.profiles.columns import flagged_rows
 from poolvox.shared.profiles.crossval import CrossValidation, cross_validate
-from poolvox.shared.profiles.labelling import CLASS, FIELD, LABEL, match_labels, read_labels
-from poolvox.shared.profiles.learning import Classifier, LearnSettings, fit_classifier, fit_scaler
+from poolvox.shared.profiles.datasets import ObjectTables
+from poolvox.shared.profiles.labelling import (
+    CLASS,
+    FIELD,
+    LABEL,
+    Matched,
+    match_labels,
+    read_labels,
+    write_labels,
+)
+from poolvox.shared.profiles.learning import (
+    SCALE_ROWS,
+    Classifier,
+    LearnSettings,
+    class_columns,
+    fit_classifier,
+    fit_scaler,
+)
 from poolvox.shared.profiles.suggestions import choose_cells
+from poolvox.shared.store import write_table
 
-__all__ = ["LearnConfig", "Learned", "learn_classes", "suggest_cells"]
+__all__ = ["LearnConfig", "Learned", "learn_classes", "learn_step", "suggest_cells"]
 
 # Groups that are taken where the asked ones do not part the labelled cells.
 FALLBACKS: Final = ("Metadata_Well", "Metadata_Tile", "Metadata_Organoid")
@@ -79,13 +97,62 @@ def learn_classes(frame: pd.DataFrame, config: LearnConfig) -> Learned:
     """
     labels = read_labels(config.labels, column=config.column)
     matched = match_labels(labels, frame, distance_um=config.distance)
+    learned = _learn(frame, matched, config)
+    return replace(learned, classes=learned.classifier.predict(frame))
+
+
+def learn_step(
+    objects: ObjectTables, config: LearnConfig, out: Path, *, memory: int = 2**28
+) -> tuple[Learned, dict[str, Path]]:
+    """Learn from tables that may be larger than memory, and write what comes of it.
+
+    `classes.parquet` holds the keys and classes of all cells in their order, `classifier.json` the
+    classifier, `to_label.csv` the cells to label next, and the other tables lie beside them.
+    Features are scaled by, and cells to label next chosen from, cells spread evenly over all.
+
+    Parameters
+    ----------
+    memory : bytes that measurements may take while labelled cells are looked up
+    """
+    keys = objects.frame(objects.keys)
+    labels = read_labels(config.labels, column=config.column)
+    matched = match_labels(labels, keys, distance_um=config.distance)
+    named = np.flatnonzero((matched.classes != "").to_numpy())
+    spread = np.linspace(0, len(keys) - 1, min(SCALE_ROWS, len(keys))).astype(int)
+    rows = np.union1d(named, spread)
+    values = objects.rows_of(rows, objects.features, memory)
+    features = pd.DataFrame(values, columns=list(objects.features), index=rows)
+    frame = pd.concat([keys.iloc[rows].set_axis(rows), features], axis=1)
+    some = Matched(matched.classes.iloc[rows].set_axis(rows), matched.report)
+    learned = _learn(frame, some, config)
+    scaler, classifier = learned.classifier.scaler, learned.classifier
+    found = np.empty((len(keys), len(classifier.classes)), np.float32)
+    for start, block in objects.row_blocks(scaler.features):
+        found[start : start + len(block)] = classifier.probabilities(scaler.scaled(block))
+    learned = replace(learned, classes=class_columns(found, classifier.classes, keys.index))
+    return learned, _write(learned, keys, out)
+
+
+def _write(learned: Learned, keys: pd.DataFrame, out: Path) -> dict[str, Path]:
+    own = [name for name in keys if str(name).startswith("Metadata_")]
+    tables = {"classes": keys[own].join(learned.classes), **learned.tables}
+    paths = {name: write_table(table, out / f"{name}.parquet") for name, table in tables.items()}
+    paths["classifier"] = out / "classifier.json"
+    paths["classifier"].write_text(learned.classifier.to_json(), encoding="utf-8")
+    if "to_label" in learned.tables:
+        asked = ("Class_Name", "Class_Probability")
+        write_labels(learned.tables["to_label"], out / "to_label.csv", extra=asked)
+    return paths
+
+
+def _learn(frame: pd.DataFrame, matched: Matched, config: LearnConfig) -> Learned:
+    """Judge and fit on the labelled rows; the classes of all rows are still to come."""
     classes = matched.classes.mask(flagged_rows(frame), "")
     groups, notes = _groups(frame, classes, config.groups)
     notes += _label_notes(matched.counts)
     settings = config.settings()
     judged = cross_validate(frame, classes, groups, settings=settings)
     model = fit_classifier(frame, classes, groups, settings=settings)
-    predicted = model.predict(frame)
     tables = {
         "classifier_quality": judged.quality,
         "calibration": judged.calibration,
@@ -98,7 +165,7 @@ def learn_classes(frame: pd.DataFrame, config: LearnConfig) -> Learned:
             frame, config.suggest, model=model, free=free, seed=config.seed
         )
     notes += _quality_notes(judged)
-    return Learned(predicted, model, tables, judged.facts, notes)
+    return Learned(pd.DataFrame(index=frame.index), model, tables, judged.facts, notes)
 
 
 def suggest_cells(

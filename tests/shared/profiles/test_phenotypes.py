@@ -2,10 +2,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from poolvox.shared.profiles.datasets import ObjectTables
 from poolvox.shared.profiles.labelling import read_labels, write_labels
-from poolvox.shared.profiles.phenotypes import LearnConfig, learn_classes, suggest_cells
+from poolvox.shared.profiles.learning import Classifier
+from poolvox.shared.profiles.phenotypes import (
+    LearnConfig,
+    learn_classes,
+    learn_step,
+    suggest_cells,
+)
 from poolvox.shared.profiles.simulate import TableParams, simulate_screen_tables
 from poolvox.shared.profiles.suggestions import choose_cells, uncertainty
+from poolvox.shared.store import read_table, write_table
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +47,23 @@ def test_from_a_label_file_to_the_classes_of_all_cells(screen, labels):
     again = learn_classes(cells, config(labels))
     pd.testing.assert_frame_equal(again.classes, found.classes)
     pd.testing.assert_frame_equal(again.tables["to_label"], found.tables["to_label"])
+
+
+def test_the_step_on_files_says_the_same(screen, labels, tmp_path):
+    cells, _ = screen
+    paths = [write_table(part, tmp_path / f"{k}.parquet")
+             for k, part in enumerate((cells[:400], cells[400:]))]  # fmt: skip
+    learned, written = learn_step(ObjectTables(tuple(paths)), config(labels), tmp_path / "out")
+    table = read_table(written["classes"])
+    whole = learn_classes(cells, config(labels))
+    assert table["Class_Name"].tolist() == whole.classes["Class_Name"].tolist()
+    np.testing.assert_allclose(
+        table["Class_P_mitotic"], whole.classes["Class_P_mitotic"], atol=1e-6
+    )
+    assert learned.facts == pytest.approx(whole.facts)
+    again = Classifier.from_json(written["classifier"].read_text())
+    assert again.predict(cells.head(5))["Class_Name"].tolist() == table["Class_Name"][:5].tolist()
+    assert read_labels(tmp_path / "out" / "to_label.csv").empty
 
 
 def test_what_to_label_next_is_a_file_to_fill_in(screen, labels, tmp_path):
