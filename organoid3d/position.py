@@ -7,23 +7,26 @@ the image there is no surface. The outward normal is the direction in which dept
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from poolvox.organoid3d.cells import find_parents
+from poolvox.organoid3d.tissue import Tissue
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import Feature, Objects, find_objects
+from poolvox.shared.features.kernels import Floats, Ints, Layout, Singles, kernel
 from poolvox.shared.features.moments import principal_axes
-from poolvox.shared.imaging.distance import distance_to
 
 __all__ = ["POSITION_FEATURES", "Tissue", "measure_positions"]
 
-# Normals are taken from depth that is sampled this finely over the width of its blur.
-FINE = 4.0
+# Normals are taken under a Gaussian, sampled this finely over its width ...
+FINE = 2.0
+# ... and as far out as this many widths.
+WIDE = 3.0
+# Where the field of an organoid begins, the objects' centroids, and which of them lie in it.
+Place = tuple[Ints, Floats, NDArray[np.bool_]]
 LSTREE = "doi:10.1038/s41467-021-25246-y"
 
 POSITION_FEATURES = (
@@ -76,30 +79,14 @@ POSITION_FEATURES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Tissue:
-    """Label images of what objects lie in; all (Z, Y, X) and of the objects' shape.
-
-    Parameters
-    ----------
-    organoids : organoids, lumens filled; 0 outside
-    lumens : lumens; 0 elsewhere
-    cells : cells that carry the labels of their nuclei
-    """
-
-    organoids: NDArray[np.integer]
-    lumens: NDArray[np.integer] | None = None
-    cells: NDArray[np.integer] | None = None
-
-
 def measure_positions(
-    labels: NDArray[np.integer], tissue: Tissue, *, spacing: Sequence[float]
+    labels: NDArray[np.integer] | Objects, tissue: Tissue, *, spacing: Sequence[float]
 ) -> pd.DataFrame:
     """Measure where every object lies in its organoid.
 
     Parameters
     ----------
-    labels : (Z, Y, X) array of nuclei or cells; 0 is background
+    labels : (Z, Y, X) array of nuclei or cells, 0 is background; or its objects
     tissue : what they lie in; an object belongs to the organoid that holds most of it
     spacing : (z, y, x) in micrometres
 
@@ -108,27 +95,19 @@ def measure_positions(
     One row per label, ascending, with the columns of `POSITION_FEATURES`. NaN where there is no
     organoid, no lumen in the organoid, or no cell.
     """
-    for image in (tissue.organoids, tissue.lumens, tissue.cells):
-        if image is not None and image.shape != labels.shape:
-            raise InputError(f"labels {labels.shape} and {image.shape} must have one shape")
     objects = find_objects(labels, spacing=spacing)
+    if objects.labels.shape != tissue.organoids.shape:
+        raise InputError(
+            f"labels {objects.labels.shape} and tissue {tissue.organoids.shape} must have one shape"
+        )
     names = [feature.name for feature in POSITION_FEATURES]
-    table = pd.DataFrame(np.nan, index=pd.Index(objects.ids, name="label"), columns=names)
+    index = pd.Index(objects.ids, name="label")
     if not len(objects):
-        return table
+        return pd.DataFrame(np.nan, index=index, columns=names)
     diameter = float(np.cbrt(6 / np.pi * objects.voxel_size * objects.counts.mean()))
+    found, outward, radial = _in_bodies(objects, tissue, diameter / 2)
     long_axis = principal_axes(objects)[1][:, :, 0]
-    outward, radial = np.full((2, len(objects), 3), np.nan)
-    parent = find_parents(objects, tissue.organoids)[0].to_numpy()
-    for organoid, box in enumerate(ndimage.find_objects(_dense(tissue.organoids)), start=1):
-        members = np.flatnonzero(parent == organoid)
-        if len(members):
-            field = _field(tissue, organoid, _grown(box, labels.shape), objects, diameter / 2)
-            rows = table.index[members]
-            for name, values in _distances(field, objects, members).items():
-                table.loc[rows, name] = values
-            outward[members] = _normals(field, objects, members)
-            radial[members] = objects.centroids[members] * objects.spacing - field.centre
+    table = pd.DataFrame(found, index=index)
     table["Layer"] = np.floor(table["DepthCentroid_um"] / diameter) + 1
     depth, lumen = table["DepthMean_um"], table["LumenDistanceMean_um"]
     table["ApicoBasal"] = depth / (depth + lumen).where(depth + lumen > 0)
@@ -138,91 +117,117 @@ def measure_positions(
     if tissue.cells is not None:
         cosine, magnitude = _polarity(objects, find_objects(tissue.cells, spacing=spacing), outward)
         table["PolarityCosine"], table["PolarityMagnitude"] = cosine, magnitude
-    return table
+    return table.reindex(columns=names)
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """Distances in the box of one organoid; `smooth` is depth on every `step`th voxel, blurred."""
-
-    origin: NDArray[np.int64]
-    depth: NDArray[np.float64]
-    smooth: NDArray[np.float64]
-    step: NDArray[np.int64]
-    lumen: NDArray[np.float64] | None
-    centre: NDArray[np.float64]
-
-    def at(self, values: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Values at places (N, 3) of the whole image; outside the box those of its border."""
-        top = np.array(values.shape) - 1
-        found: NDArray[np.float64] = values[tuple(np.clip(places - self.origin, 0, top).T)]
-        return found
-
-
-def _field(
-    tissue: Tissue, organoid: int, box: tuple[slice, ...], objects: Objects, smooth: float
-) -> _Field:
-    spacing = objects.spacing
-    inside = tissue.organoids[box] == organoid
-    origin = np.array([side.start for side in box])
-    depth = _distance(inside, spacing)
-    lumen = None
-    if tissue.lumens is not None:
-        hollow = inside & (tissue.lumens[box] > 0)
-        if hollow.any():
-            lumen = _distance(~hollow, spacing)
-    centre = (np.array(ndimage.center_of_mass(inside)) + origin) * spacing
-    step = np.maximum(smooth / (FINE * spacing), 1).astype(int)
-    coarse = depth[tuple(slice(None, None, k) for k in step)]
-    smoothed = ndimage.gaussian_filter(coarse, smooth / (spacing * step))
-    return _Field(origin, depth, smoothed, step, lumen, centre)
+def _in_bodies(
+    objects: Objects, tissue: Tissue, blur: float
+) -> tuple[dict[str, Floats], Floats, Floats]:
+    """Distances by name, outward directions of any length, and ways from the organoid's centre."""
+    parent = find_parents(objects, tissue.organoids)[0].to_numpy()
+    depth, lumen = np.full((2, len(objects), 4), np.nan)
+    deepest = np.full(len(objects), np.nan)
+    outward, radial = np.full((2, len(objects), 3), np.nan)
+    window = _window(blur, objects.spacing)
+    for body in tissue.bodies(objects.spacing.tolist()):
+        mine = parent == body.label
+        if not mine.any():
+            continue
+        place = (body.origin, objects.centroids, mine)
+        objects.reduce(_reached, depth, body.depth, place)
+        objects.reduce(_slopes, outward, body.depth, place, *window)
+        if body.lumen_distance is not None:
+            objects.reduce(_reached, lumen, body.lumen_distance, place)
+        deepest[mine] = body.depth.max()
+        centre = body.organoids.centroids[body.row]
+        radial[mine] = (objects.centroids[mine] - centre) * objects.spacing
+    found = dict(zip(("DepthMean_um", "DepthMin_um", "DepthMax_um", "DepthCentroid_um"), depth.T))
+    found["DepthRelative"] = depth[:, 0] / deepest
+    found |= {"LumenDistanceMean_um": lumen[:, 0], "LumenDistanceMin_um": lumen[:, 1]}
+    return found, -outward, radial
 
 
-def _distance(mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Micrometres to the nearest voxel outside the mask; NaN where there is none in the image."""
-    distance = distance_to(~mask, spacing=tuple(spacing)).astype(float)
-    if mask.all():
-        distance[:] = np.nan
-    return distance
+@kernel
+def _reached(
+    layout: Layout, field: Singles, place: Place, out: Floats, start: int, stop: int
+) -> None:
+    """Mean, least and largest value of a field over each object, and that at its centroid.
+
+    Voxels beyond the field have the value at its border.
+    """
+    origin, centroids, mine = place
+    tops = np.array(field.shape) - 1
+    for k in range(start, stop):
+        if not mine[k]:
+            continue
+        total, low, high = 0.0, np.inf, -np.inf
+        for run in range(layout.runs[k], layout.runs[k + 1]):
+            line, x0 = divmod(layout.start[run], layout.shape[2])
+            z, y = divmod(line, layout.shape[1])
+            row = field[min(max(z - origin[0], 0), tops[0]), min(max(y - origin[1], 0), tops[1])]
+            for x in range(x0 - origin[2], x0 - origin[2] + layout.length[run]):
+                value = row[min(max(x, 0), tops[2])]
+                total += value
+                low, high = min(low, value), max(high, value)
+        middle = np.minimum(np.maximum(np.rint(centroids[k]) - origin, 0), tops).astype(np.int64)
+        out[k, 0], out[k, 1] = total / (layout.voxels[k + 1] - layout.voxels[k]), low
+        out[k, 2], out[k, 3] = high, field[middle[0], middle[1], middle[2]]
 
 
-def _distances(
-    field: _Field, objects: Objects, members: NDArray[np.intp]
-) -> dict[str, NDArray[np.float64]]:
-    """Depths and distances to the lumen of the objects of one organoid."""
-    ends, indices = objects.layout.voxels, objects.indices
-    flat = np.concatenate([indices[ends[k] : ends[k + 1]] for k in members])
-    places = np.stack(np.unravel_index(flat, objects.labels.shape), axis=1)
-    count = objects.counts[members]
-    starts = np.concatenate([[0], np.cumsum(count)[:-1]])
-    depth = field.at(field.depth, places)
-    centroids = np.rint(objects.centroids[members]).astype(np.int64)
-    mean = np.add.reduceat(depth, starts) / count
-    found = {
-        "DepthMean_um": mean,
-        "DepthMin_um": np.minimum.reduceat(depth, starts),
-        "DepthMax_um": np.maximum.reduceat(depth, starts),
-        "DepthCentroid_um": field.at(field.depth, centroids),
-        "DepthRelative": mean / field.depth.max(),
-    }
-    if field.lumen is not None:
-        lumen = field.at(field.lumen, places)
-        found["LumenDistanceMean_um"] = np.add.reduceat(lumen, starts) / count
-        found["LumenDistanceMin_um"] = np.minimum.reduceat(lumen, starts)
-    return found
+def _window(blur: float, spacing: Floats) -> tuple[Ints, Floats, Floats]:
+    """Places round a centroid: steps in voxels, ways in micrometres, and Gaussian weights."""
+    step = np.maximum(blur / (FINE * spacing), 1).astype(np.int64)
+    reach = np.ceil(WIDE * blur / (spacing * step)).astype(int)
+    grid = np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij")
+    steps = np.stack(grid, axis=-1).reshape(-1, 3) * step
+    ways = steps * spacing
+    square = (ways**2).sum(axis=1) / blur**2
+    near = square <= WIDE**2
+    return steps[near], ways[near], np.exp(-square[near] / 2)
 
 
-def _normals(field: _Field, objects: Objects, members: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Outward directions at the centroids, of any length; 0 where depth has its ridge."""
-    places = np.rint((objects.centroids[members] - field.origin) / field.step).astype(np.int64)
-    top = np.array(field.smooth.shape) - 1
-    slopes = []
-    for axis, width in enumerate(2 * objects.spacing * field.step):
-        way = np.eye(3, dtype=np.int64)[axis]
-        ends = [np.clip(places + side * way, 0, top) for side in (1, -1)]
-        above, below = (field.smooth[tuple(end.T)] for end in ends)
-        slopes.append((above - below) / width)
-    return -np.stack(slopes, axis=1)
+@kernel
+def _slopes(
+    layout: Layout,
+    field: Singles,
+    place: Place,
+    steps: Ints,
+    ways: Floats,
+    weights: Floats,
+    out: Floats,
+    start: int,
+    stop: int,
+) -> None:
+    """Slope of a field round each centroid along every axis: regression under the weights.
+
+    Outside its box the field is 0; beyond the image nothing is known.
+    """
+    origin, centroids, mine = place
+    for k in range(start, stop):
+        if not mine[k]:
+            continue
+        middle = np.rint(centroids[k]).astype(np.int64)
+        total, mean, first, second, product = 0.0, 0.0, np.zeros(3), np.zeros(3), np.zeros(3)
+        for i in range(len(steps)):
+            z, y, x = middle[0] + steps[i, 0], middle[1] + steps[i, 1], middle[2] + steps[i, 2]
+            if min(z, y, x) < 0:
+                continue
+            if z >= layout.shape[0] or y >= layout.shape[1] or x >= layout.shape[2]:
+                continue
+            z, y, x = z - origin[0], y - origin[1], x - origin[2]
+            value = 0.0
+            if 0 <= z < field.shape[0] and 0 <= y < field.shape[1] and 0 <= x < field.shape[2]:
+                value = field[z, y, x]
+            total, mean = total + weights[i], mean + weights[i] * value
+            for axis in range(3):
+                moved = weights[i] * ways[i, axis]
+                first[axis] += moved
+                second[axis] += moved * ways[i, axis]
+                product[axis] += moved * value
+        for axis in range(3):
+            spread = second[axis] - first[axis] * first[axis] / total
+            joint = product[axis] - first[axis] * mean / total
+            out[k, axis] = joint / spread if spread > 0 else 0.0
 
 
 def _axis_angle(axes: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -249,14 +254,3 @@ def _polarity(
         norm = np.linalg.norm(outward[known], axis=1)
         cosine[known] = (way * outward[known]).sum(axis=1) / (length * norm)
     return cosine, magnitude
-
-
-def _dense(labels: NDArray[np.integer]) -> NDArray[np.int32]:
-    if int(labels.max(initial=0)) > np.iinfo(np.int32).max:
-        raise InputError("organoid labels go above 2^31: renumber them")
-    return labels.astype(np.int32, copy=False)
-
-
-def _grown(box: tuple[slice, ...], shape: Sequence[int]) -> tuple[slice, ...]:
-    """One voxel more on every side, as far as the image goes: there the surface is seen."""
-    return tuple(slice(max(s.start - 1, 0), min(s.stop + 1, n)) for s, n in zip(box, shape))

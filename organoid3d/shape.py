@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from poolvox.organoid3d.cells import find_parents
-from poolvox.organoid3d.position import Tissue
+from poolvox.organoid3d.tissue import Body, Tissue
 from poolvox.shared.features import Feature, Objects, find_objects
 from poolvox.shared.imaging.distance import distance_to
 
@@ -52,13 +52,13 @@ ORGANOID_FEATURES = (
 
 
 def measure_contents(
-    nuclei: NDArray[np.integer], tissue: Tissue, *, spacing: Sequence[float]
+    nuclei: NDArray[np.integer] | Objects, tissue: Tissue, *, spacing: Sequence[float]
 ) -> pd.DataFrame:
     """Measure what every organoid holds.
 
     Parameters
     ----------
-    nuclei : (Z, Y, X) labels
+    nuclei : (Z, Y, X) labels, or their objects
     tissue : organoids with lumens filled, and the lumens
     spacing : (z, y, x) in micrometres
 
@@ -66,36 +66,39 @@ def measure_contents(
     -------
     One row per organoid, ascending, with the columns of `ORGANOID_FEATURES`.
     """
-    organoids = find_objects(tissue.organoids, spacing=spacing)
-    inside = find_objects(nuclei, spacing=spacing)
+    organoids = tissue.objects(spacing)
+    nucleus = _sums(find_objects(nuclei, spacing=spacing), tissue, organoids)
     lumens = np.zeros_like(tissue.organoids) if tissue.lumens is None else tissue.lumens
-    hollows = find_objects(lumens, spacing=spacing)
-    nucleus = _sums(inside, find_parents(inside, tissue.organoids)[0].to_numpy(), organoids)
-    lumen = _sums(hollows, find_parents(hollows, tissue.organoids)[0].to_numpy(), organoids)
+    lumen = _sums(find_objects(lumens, spacing=spacing), tissue, organoids)
     volume = organoids.counts * organoids.voxel_size
     solid = np.maximum(volume - lumen["volume"], organoids.voxel_size)
+    own = [_own_form(body) for body in tissue.bodies(spacing)]
     table = {
         "Count_Nuclei": nucleus["count"],
         "Count_Lumens": lumen["count"],
-        "Count_Buds": np.zeros(len(organoids)),
+        "Count_Buds": [buds for buds, _ in own],
         "Filling_NucleiDensity_per_um3": nucleus["count"] / solid,
         "Filling_NucleiFraction": nucleus["volume"] / solid,
         "Filling_LumenVolume_um3": lumen["volume"],
         "Filling_LumenFraction": lumen["volume"] / volume,
         "Filling_LargestLumen_um3": lumen["largest"],
         "Filling_TissueVolume_um3": volume - lumen["volume"],
-        "Filling_Thickness_um": np.full(len(organoids), np.nan),
+        "Filling_Thickness_um": [thickness for _, thickness in own],
     }
-    for k, label in enumerate(organoids.ids):
-        z0, z1, y0, y1, x0, x1 = organoids.layout.box[k]
-        box = np.s_[z0:z1, y0:y1, x0:x1]
-        step, coarse = _coarser(volume[k], spacing)
-        mask = np.pad((tissue.organoids[box] == label)[step], 1)
-        hollow = np.pad(lumens[box][step] > 0, 1) & mask
-        table["Count_Buds"][k] = count_buds(mask, spacing=coarse)
-        if hollow.any():
-            table["Filling_Thickness_um"][k] = _thickness(mask, hollow, coarse)
     return pd.DataFrame(table, index=pd.Index(organoids.ids, name="label"), dtype=float)
+
+
+def _own_form(body: Body) -> tuple[int, float]:
+    """Number of buds, and thickness of the epithelium, on a coarser grid."""
+    volume = float(body.inside.sum()) * float(np.prod(body.spacing))
+    step, coarse = _coarser(volume, body.spacing.tolist())
+    mask = body.inside[step]
+    buds = count_buds(np.pad(mask, 1), spacing=coarse)
+    if body.hollow is None or body.lumen_distance is None:
+        return buds, float("nan")
+    tissue = mask & ~body.hollow[step]
+    across = (body.depth[step] + body.lumen_distance[step])[tissue]
+    return buds, float(np.median(across)) if across.size else float("nan")
 
 
 def count_buds(mask: NDArray[np.bool_], *, spacing: Sequence[float]) -> int:
@@ -174,10 +177,9 @@ def _slopes(table: pd.DataFrame, parent: pd.Series, depth: pd.Series) -> pd.Data
     return product / spread.where(spread > 1e-12)
 
 
-def _sums(
-    objects: Objects, parent: NDArray[np.int64], organoids: Objects
-) -> dict[str, NDArray[np.float64]]:
+def _sums(objects: Objects, tissue: Tissue, organoids: Objects) -> dict[str, NDArray[np.float64]]:
     """Number, volume and largest volume of the objects of every organoid."""
+    parent = find_parents(objects, tissue.organoids)[0].to_numpy()
     held = parent > 0
     row = np.searchsorted(organoids.ids, parent[held])
     volume = objects.counts[held] * objects.voxel_size
@@ -185,13 +187,6 @@ def _sums(
     np.maximum.at(largest, row, volume)
     count = np.bincount(row, minlength=len(organoids)).astype(float)
     return {"count": count, "volume": np.bincount(row, volume, len(organoids)), "largest": largest}
-
-
-def _thickness(
-    mask: NDArray[np.bool_], hollow: NDArray[np.bool_], spacing: Sequence[float]
-) -> float:
-    outer, inner = distance_to(~mask, spacing=spacing), distance_to(hollow, spacing=spacing)
-    return float(np.median((outer + inner)[mask & ~hollow]))
 
 
 def _coarser(

@@ -24,6 +24,8 @@ __all__ = ["Objects", "Spacing", "find_objects", "spacing_of"]
 Out = TypeVar("Out", bound=NDArray[Any])
 Spacing = float | Sequence[float] | Mapping[str, float]
 
+# Under this name objects remember the distance of their voxels to the border.
+BORDER = "border distance"
 # Objects below this many voxels in all are not worth a second thread.
 VOXELS_PER_THREAD = 50_000
 
@@ -73,7 +75,7 @@ class Objects:
         origin = self.layout.box[:, 0::2]
         return np.asarray(sums / self.counts[:, None] + origin)[:, 3 - self.ndim :]
 
-    @cached_property
+    @property
     def border_distance(self) -> Floats:
         """(N,) micrometres from every voxel, in object order, to the nearest one outside it.
 
@@ -81,7 +83,10 @@ class Objects:
         """
         from poolvox.shared.features.distances import distance_to_border
 
-        return self.reduce(distance_to_border, np.empty(self.layout.voxels[-1]))
+        def find() -> Floats:
+            return self.reduce(distance_to_border, np.empty(self.layout.voxels[-1]))
+
+        return self.remember(BORDER, find)
 
     @cached_property
     def _remembered(self) -> dict[Hashable, Any]:
@@ -127,12 +132,13 @@ class Objects:
         return sorted({0, len(self), *(int(cut) for cut in cuts[1:-1])})
 
 
-def find_objects(labels: ArrayLike, *, spacing: Spacing, threads: int = 1) -> Objects:
+def find_objects(labels: ArrayLike | Objects, *, spacing: Spacing, threads: int = 1) -> Objects:
     """Index the objects of a label image.
 
     Parameters
     ----------
-    labels : (Y, X) or (Z, Y, X) array of any integer type; 0 is background, ids may have gaps
+    labels : (Y, X) or (Z, Y, X) array of any integer type; 0 is background, ids may have gaps.
+        Objects that were found before are handed back as they are
     spacing : micrometres per voxel, one number or one per axis (or a mapping by axis name)
     threads : how many threads later share the work
 
@@ -142,6 +148,8 @@ def find_objects(labels: ArrayLike, *, spacing: Spacing, threads: int = 1) -> Ob
     >>> objects.ids.tolist(), objects.counts.tolist(), objects.voxel_size
     ([3, 7], [1, 2], 0.25)
     """
+    if isinstance(labels, Objects):
+        return labels
     image = _checked(np.asarray(labels))
     scale = spacing_of(spacing, image.ndim)
     volume = np.ascontiguousarray(image.reshape((1,) * (3 - image.ndim) + image.shape))
