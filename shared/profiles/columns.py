@@ -1,0 +1,197 @@
+"""What a column of an object table is: a measurement, or something that says what a row is.
+
+Everything numeric is a measurement unless its prefix says otherwise, so tables of CellProfiler,
+pycytominer and CytoTable load as they are. Booleans are flags, never measurements.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from poolvox.shared.errors import InputError
+
+__all__ = [
+    "KEY_PREFIXES",
+    "Matrix",
+    "Samples",
+    "feature_columns",
+    "feature_matrix",
+    "flagged_rows",
+    "key_columns",
+    "match",
+    "with_features",
+]
+
+Matrix = NDArray[np.floating[Any]]
+Samples = "str | pd.Series[bool] | NDArray[np.bool_] | None"
+
+KEY_PREFIXES: Final = (
+    *("Metadata_", "QC_", "Call_", "Read_", "Hit_", "Map_", "Embed_", "Similarity_"),
+    *("Image_Metadata_", "ome_arrow_"),
+)
+IMAGE_PREFIX: Final = "Image_"
+# Numbers that name an object or its parent, as CellProfiler and CytoTable write them.
+_IDENTITY: Final = re.compile(
+    r"(?:^|_)(?:ImageNumber|ObjectNumber|TableNumber|Number_Object_Number|Parent_.+)$"
+)
+
+
+def is_feature(name: str, dtype: Any, *, image: bool = False) -> bool:
+    """Tell whether a column of that name and type is a measurement.
+
+    Parameters
+    ----------
+    image : count measurements of whole images, `Image_…`, as well
+    """
+    if name.startswith(KEY_PREFIXES) or _IDENTITY.search(name):
+        return False
+    if name.startswith(IMAGE_PREFIX) and not image:
+        return False
+    numeric = pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
+    return bool(numeric and not pd.api.types.is_complex_dtype(dtype))
+
+
+def feature_columns(frame: pd.DataFrame, *, image: bool = False) -> list[str]:
+    """Name the measurements, in the order of the table.
+
+    Examples
+    --------
+    >>> feature_columns(pd.DataFrame({"Metadata_Well": ["A1"], "Cells_Area": [1.0]}))
+    ['Cells_Area']
+    """
+    _refuse_doubles(frame.columns)
+    dtypes = frame.dtypes.to_numpy()
+    return [
+        str(name) for name, kind in zip(frame, dtypes) if is_feature(str(name), kind, image=image)
+    ]
+
+
+def key_columns(frame: pd.DataFrame, *, image: bool = False) -> list[str]:
+    """Name the columns that are no measurements, in the order of the table."""
+    measured = set(feature_columns(frame, image=image))
+    return [str(name) for name in frame if str(name) not in measured]
+
+
+def feature_matrix(frame: pd.DataFrame, features: Sequence[str] | None = None) -> Matrix:
+    """Copy measurements into one column-major matrix.
+
+    Parameters
+    ----------
+    features : columns; all measurements of the table if None
+
+    Returns
+    -------
+    (N, F) array: float32 where that holds every column (floats of up to 32 bits, integers of up
+    to 16), else float64; missing values of any kind are NaN
+    """
+    names = feature_columns(frame) if features is None else list(features)
+    _refuse_absent(frame, names)
+    columns = [frame[name] for name in names]
+    for name, column in zip(names, columns):
+        if not is_feature("x", column.dtype):
+            raise InputError(
+                f"column {name!r} holds {column.dtype}, not numbers: leave it out of the features"
+            )
+    single = all(_fits_single(column.dtype) for column in columns)
+    values = np.empty((len(frame), len(names)), np.float32 if single else np.float64, order="F")
+    for place, column in enumerate(columns):
+        if pd.api.types.is_extension_array_dtype(column.dtype):
+            values[:, place] = column.to_numpy(values.dtype, na_value=np.nan)
+        else:
+            values[:, place] = column.to_numpy()
+    return values
+
+
+def with_features(
+    frame: pd.DataFrame, features: Sequence[str], values: Matrix, *, drop: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Make a table of the other columns of `frame`, in their order, and then these measurements.
+
+    Parameters
+    ----------
+    values : (N, F) array; the new table keeps it, so change it no more
+    drop : columns that are left out
+    """
+    gone = {*features, *drop}
+    others = frame[[name for name in frame.columns if name not in gone]]
+    measured = pd.DataFrame(values, columns=list(features), index=frame.index, copy=False)
+    return pd.concat([others, measured], axis=1)
+
+
+def match(frame: pd.DataFrame, samples: Any = None) -> NDArray[np.bool_]:
+    """Tell which rows are meant.
+
+    Parameters
+    ----------
+    samples : all rows if None, a query such as `Metadata_Gene == 'nontargeting'`, or one boolean
+        per row; missing is False
+
+    Returns
+    -------
+    (N,) boolean array
+    """
+    if samples is None:
+        return np.ones(len(frame), bool)
+    if isinstance(samples, str):
+        return _query(frame, samples)
+    given = pd.Series(samples)
+    if len(given) != len(frame):
+        raise InputError(f"got {len(given)} values that choose rows of a table of {len(frame)}")
+    if given.dtype == object:
+        given = given.astype("boolean") if given.dropna().isin([True, False]).all() else given
+    if not pd.api.types.is_bool_dtype(given.dtype):
+        raise InputError(f"rows are chosen by booleans or a query, got {given.dtype}")
+    return np.asarray(given.to_numpy(bool, na_value=False))
+
+
+def flagged_rows(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Tell which rows any `QC_` column of booleans flags, those of coSMicQC included."""
+    flags = [
+        name
+        for name in frame.columns
+        if str(name).startswith(("QC_", "Metadata_cqc_"))
+        and pd.api.types.is_bool_dtype(frame[name].dtype)
+    ]
+    found = np.zeros(len(frame), bool)
+    for name in flags:
+        found |= match(frame, frame[name])
+    return found
+
+
+def _query(frame: pd.DataFrame, query: str) -> NDArray[np.bool_]:
+    try:
+        # The place in the table, since an index may hold a name twice.
+        places = frame.reset_index(drop=True).query(query).index.to_numpy()
+    except Exception as error:
+        keys = ", ".join(key_columns(frame)[:20])
+        raise InputError(
+            f"cannot choose rows by {query!r}: {error}; the table has the keys {keys}"
+        ) from error
+    found = np.zeros(len(frame), bool)
+    found[places] = True
+    return found
+
+
+def _fits_single(dtype: Any) -> bool:
+    kind, size = dtype.kind, dtype.itemsize
+    return bool((kind == "f" and size <= 4) or (kind in "iu" and size <= 2))
+
+
+def _refuse_doubles(columns: pd.Index[Any]) -> None:
+    if not columns.is_unique:
+        doubled = sorted({str(name) for name in columns[columns.duplicated()]})
+        raise InputError(f"columns {doubled} occur twice: give each its own name")
+
+
+def _refuse_absent(frame: pd.DataFrame, names: Sequence[Hashable]) -> None:
+    _refuse_doubles(frame.columns)
+    absent = [str(name) for name in names if name not in frame.columns]
+    if absent:
+        there = ", ".join(map(str, frame.columns[:20]))
+        raise InputError(f"the table has no columns {absent}; it has {there}")

@@ -1,0 +1,1 @@
+"""Named sets that ship with the package: rules of quality, and features that are never used."""
