@@ -18,141 +18,171 @@ FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
 # Steps of Newton's method for the logarithm of the amplitude; its start is the least-squares
 # value, and the third step changes the likelihood by less than 0.01.
 NEWTON_STEPS = 3
-# The amplitude stays within this factor (as a logarithm) of the read's brightness.
-MAX_LOG_RATIO = 4.0
+# The first guess of the amplitude is no smaller than this share of the read's brightness, and no
+# larger than the brightness over it.
+LEAST_RATIO = 0.02
 # Weight of the population's brightness against that of the read itself, in cycles.
 PRIOR_CYCLES = 0.5
+# A base whose log-likelihood is this far below the best does not matter.
+NEGLIGIBLE = 25.0
 # Less light of a neighbouring base than this is not worth taking away.
 LEAST_LEAK = 1e-4
 
 
-@njit(cache=True, fastmath=FAST, inline="always")
+@njit(cache=True, nogil=True, fastmath=FAST, inline="always")
 def _exp(x):  # type: ignore[no-untyped-def]
     """Exponential of a step of at most 1, to 0.2 %: what is left is Newton's next step."""
     half, third = 0.5 * x, x * x / 12.0
     return (1.0 + half + third) / (1.0 - half + third)
 
 
-@njit(cache=True, fastmath=FAST)
-def _cycle(x, noise2, states, lit, relative2, spread, log_scale, loglik, log_amp, amp):  # type: ignore[no-untyped-def]
-    """Fill log-likelihood and amplitude of the four bases in one cycle of one read."""
-    channels = x.shape[0]
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _amplitudes(xm, mm, scale, log_scale, inverse, a, log_a):  # type: ignore[no-untyped-def]
+    """Fill the best amplitude of each base, and its logarithm.
+
+    `xm`, `mm` : light times state, and state squared, over the variance of the noise; `inverse` :
+    one over the variance of the log-amplitude.
+    """
+    low, high = scale * LEAST_RATIO, scale / LEAST_RATIO
+    for b in range(4):
+        a[b] = scale
+        if xm[b] > 0 and mm[b] > 0:
+            a[b] = min(max(xm[b] / mm[b], low), high)
+        log_a[b] = np.log(a[b])
+    for _ in range(NEWTON_STEPS):
+        for b in range(4):
+            up, fall = a[b] * xm[b], a[b] * a[b] * mm[b]
+            slope = up - fall - (log_a[b] - log_scale) * inverse
+            step = slope / (fall + inverse + max(0.0, fall - up))
+            step = min(max(step, -1.0), 1.0)
+            log_a[b] += step
+            a[b] *= _exp(step)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _products(light, i, t, noise2, states, relative2, xm, mm):  # type: ignore[no-untyped-def]
+    """Fill light times state, and state squared, of the bases, over the variance of the noise.
+
+    Returns the log-likelihood of darkness.
+    """
+    channels = light.shape[2]
+    xm[:], mm[:] = 0.0, 0.0
+    for c in range(channels):
+        inverse = 1.0 / noise2[t, c]
+        for b in range(4):
+            weight = states[t, b, c] * inverse
+            xm[b] += light[i, t, c] * weight
+            mm[b] += states[t, b, c] * weight
     bright = 0.0
     for b in range(4):
-        xm, mm = 0.0, 0.0
-        for c in range(channels):
-            weight = states[b, c] / noise2[c]
-            xm += x[c] * weight
-            mm += states[b, c] * weight
-        if mm > 0 and xm > bright * mm:
-            bright = xm / mm
+        if mm[b] > 0 and xm[b] > bright * mm[b]:
+            bright = xm[b] / mm[b]
     floor = relative2 * bright * bright
     xx, volume = 0.0, 1.0
+    xm[:], mm[:] = 0.0, 0.0
     for c in range(channels):
-        v = noise2[c] + floor
-        xx += x[c] * x[c] / v
+        v = noise2[t, c] + floor
+        inverse = 1.0 / v
+        xx += light[i, t, c] * light[i, t, c] * inverse
         volume *= v
-    dark = -0.5 * (xx + np.log(volume))
-    variance = spread * spread
-    inverse = 1.0 / variance
+        for b in range(4):
+            weight = states[t, b, c] * inverse
+            xm[b] += light[i, t, c] * weight
+            mm[b] += states[t, b, c] * weight
+    return -0.5 * (xx + np.log(volume))
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _cycle(
+    light, i, t, noise2, states, relative2, inverse, scale, log_scale, loglik, log_amp, work
+):  # type: ignore[no-untyped-def]
+    """Fill log-likelihood and amplitude of the four bases in one cycle of one read."""
+    xm, mm, log_a, amp = work
+    dark = _products(light, i, t, noise2, states, relative2, xm, mm)
+    _amplitudes(xm, mm, scale, log_scale, inverse, amp, log_a)
+    top = -np.inf
     for b in range(4):
-        fit, log_a, a = dark, log_scale, 0.0
-        if lit[b]:
-            xm, mm = 0.0, 0.0
-            for c in range(channels):
-                weight = states[b, c] / (noise2[c] + floor)
-                xm += x[c] * weight
-                mm += states[b, c] * weight
-            if mm > 0:
-                if xm > 0:
-                    log_a = np.log(xm / mm)
-                log_a = min(max(log_a, log_scale - MAX_LOG_RATIO), log_scale + MAX_LOG_RATIO)
-                a = np.exp(log_a)
-                for _ in range(NEWTON_STEPS):
-                    fall = a * a * mm
-                    slope = a * xm - fall - (log_a - log_scale) * inverse
-                    step = slope / (fall + inverse + max(0.0, fall - a * xm))
-                    step = min(max(step, -1.0), 1.0)
-                    log_a += step
-                    a *= _exp(step)
-                fall = a * a * mm
-                bend = max(2 * fall - a * xm, 0.0) + inverse
-                fit += a * xm - 0.5 * fall - 0.5 * (log_a - log_scale) ** 2 * inverse
-                fit -= 0.5 * np.log(bend * variance)
-        loglik[b] = fit
-        log_amp[b] = log_a
-        amp[b] = a
+        fit = dark
+        if mm[b] > 0:
+            up, fall = amp[b] * xm[b], amp[b] * amp[b] * mm[b]
+            off = log_a[b] - log_scale
+            bend = max(2 * fall - up, 0.0) / inverse + 1.0
+            fit += up - 0.5 * (fall + off * off * inverse + np.log(bend))
+        else:
+            amp[b], log_a[b] = 0.0, log_scale
+        loglik[i, t, b], log_amp[i, t, b] = fit, log_a[b]
+        top = max(top, fit)
+    return top
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _read(  # type: ignore[no-untyped-def]
-    x, noise2, states, lit, relative2, spread, mean, log_scale, loglik, log_amp, share, amp
+    light,
+    i,
+    noise2,
+    states,
+    lit,
+    relative2,
+    spread,
+    mean,
+    log_scale,
+    loglik,
+    log_amp,
+    share,
+    amp,
+    work,
 ):
     """One pass over the cycles of a read; return its brightness as the bases now tell it.
 
     `share` (cycle, 4) and `amp` (cycle,) are filled with the posterior and mean amplitude.
     """
-    total = PRIOR_CYCLES * mean
-    weight = PRIOR_CYCLES
-    each = np.empty(4)
-    for t in range(x.shape[0]):
+    total, weight = PRIOR_CYCLES * mean, PRIOR_CYCLES
+    scale, inverse = np.exp(log_scale), 1.0 / (spread * spread)
+    for t in range(light.shape[1]):
         missing = False
-        for c in range(x.shape[1]):
-            if not np.isfinite(x[t, c]):
-                missing = True
+        for c in range(light.shape[2]):
+            missing |= not np.isfinite(light[i, t, c])
         if missing:
-            loglik[t, :] = 0.0
-            log_amp[t, :] = log_scale
+            loglik[i, t, :] = 0.0
+            log_amp[i, t, :] = log_scale
             share[t, :] = 0.25
-            amp[t] = np.exp(log_scale)
+            amp[t] = scale
             continue
-        _cycle(
-            x[t],
-            noise2[t],
-            states[t],
-            lit,
-            relative2,
-            spread,
-            log_scale,
-            loglik[t],
-            log_amp[t],
-            each,
+        top = _cycle(
+            light, i, t, noise2, states, relative2, inverse, scale, log_scale, loglik, log_amp, work
         )
-        top = max(max(loglik[t, 0], loglik[t, 1]), max(loglik[t, 2], loglik[t, 3]))
         norm = 0.0
         for b in range(4):
-            share[t, b] = np.exp(loglik[t, b] - top)
+            below = loglik[i, t, b] - top
+            share[t, b] = np.exp(below) if below > -NEGLIGIBLE else 0.0
             norm += share[t, b]
         amp[t] = 0.0
         for b in range(4):
             share[t, b] /= norm
             if lit[b]:
-                total += share[t, b] * log_amp[t, b]
+                total += share[t, b] * log_amp[i, t, b]
                 weight += share[t, b]
-                amp[t] += share[t, b] * each[b]
+                amp[t] += share[t, b] * work[3][b]
             else:
-                amp[t] += share[t, b] * np.exp(log_scale)
+                amp[t] += share[t, b] * scale
     return total / weight
 
 
-@njit(cache=True, fastmath=FAST)
-def _unleak(x, states, leak, share, amp, out):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _unleak(light, i, states, leak, share, amp):  # type: ignore[no-untyped-def]
     """Take away the light that strands ahead and behind show, by the bases next to each cycle."""
-    cycles, channels = x.shape
-    for t in range(cycles):
-        for c in range(channels):
-            out[t, c] = x[t, c]
-        for j in range(cycles):
+    for t in range(light.shape[1]):
+        for j in range(light.shape[1]):
             if j == t or leak[t, j] < LEAST_LEAK:
                 continue
             for b in range(4):
                 part = share[j, b] * amp[t] * leak[t, j]
-                for c in range(channels):
-                    out[t, c] -= part * states[t, b, c]
+                for c in range(light.shape[2]):
+                    light[i, t, c] -= part * states[t, b, c]
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak, start):  # type: ignore[no-untyped-def]
     """Log-likelihood of each base in each cycle, and what goes with it.
 
     Parameters
@@ -163,6 +193,8 @@ def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak
     relative : noise in proportion to the light; spread : log-sd of the amplitude within a read
     mean : mean log-brightness of reads
     leak : (cycle, cycle) light of the base of cycle j in cycle t, over that of its own base
+    start : (read,) log-brightness to begin with; empty for `mean`. With it, and without a leak, a
+        single pass is made
 
     Returns
     -------
@@ -175,8 +207,8 @@ def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak
     scales = np.empty(n, np.float32)
     clean = x.copy()
     noise2 = np.empty((cycles, channels))
-    share = np.empty((cycles, 4))
-    amp = np.empty(cycles)
+    share, amp = np.empty((cycles, 4)), np.empty(cycles)
+    work = (np.empty(4), np.empty(4), np.empty(4), np.empty(4))
     relative2 = relative**2
     leaking = False
     for t in range(cycles):
@@ -188,10 +220,11 @@ def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak
             for c in range(channels):
                 noise2[t, c] = max(noise[row, c] * factor[t, c], 1e-6) ** 2
         fixed = (noise2, states, lit, relative2, spread, mean)
-        filled = (loglik[i], log_amp[i], share, amp)
-        log_scale = _read(x[i], *fixed, mean, *filled)
+        filled = (loglik, log_amp, share, amp, work)
+        log_scale = start[i] if len(start) else mean
+        if leaking or not len(start):
+            log_scale = _read(clean, i, *fixed, log_scale, *filled)
         if leaking:
-            _unleak(x[i], states, leak, share, amp, clean[i])
-        log_scale = _read(clean[i], *fixed, log_scale, *filled)
-        scales[i] = log_scale
+            _unleak(clean, i, states, leak, share, amp)
+        scales[i] = _read(clean, i, *fixed, log_scale, *filled)
     return loglik, log_amp, scales, clean

@@ -7,6 +7,7 @@ amplitudes within a read, noise.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
@@ -25,10 +26,17 @@ PRODUCT_ROUNDS = 4
 # bounds they keep.
 START_SPREAD, SPREAD_BOUNDS = 0.5, (0.1, 1.2)
 START_RELATIVE, RELATIVE_BOUNDS = 0.25, (0.03, 0.4)
-# No noise is smaller than this share of the light of the median read.
-LEAST_NOISE = 0.01
+# No noise is smaller than this share of the light of the median read, and no squared light that no
+# base explains smaller than this.
+LEAST_NOISE, LEAST_SQUARE = 0.01, 1e-8
 # Reads further from their base than this many sd have less weight in its mean light.
 OUTLYING = 2.0
+# A base with less of the posterior than this adds nothing that counts.
+LEAST_SHARE = 1e-4
+# A channel takes part in the amplitude of a base from this share of the base's brightest channel.
+OWN_CHANNEL = 0.5
+# Reads are sorted by amplitude into this many groups to see noise grow with light.
+GROUPS = 10
 # Median of the square of a standard normal variable.
 MEDIAN_CHI2 = 0.4549
 
@@ -58,19 +66,15 @@ def mean_light(
     -------
     (cycle, 4, channel) array
     """
-    amp = np.exp(log_amp)
-    variance = (now.relative * amp) ** 2 + float(np.median(now.noise)) ** 2
-    far = np.stack(
-        [((x - amp[..., b, None] * now.states[:, b]) ** 2).sum(axis=2) for b in range(4)], axis=2
+    fixed = float(np.median(now.noise)) ** 2
+    top, below, count, offset = _light_sums(
+        x, share, log_amp, log_scale, now.states, now.relative**2, fixed
     )
-    weight = share / variance / (1 + far / variance / (OUTLYING**2 * x.shape[2]))
-    top = np.einsum("ntb,ntc->tbc", weight * amp, x)
-    states = top / np.maximum((weight * amp**2).sum(axis=0), 1e-9)[..., None]
+    states = top / np.maximum(below, 1e-9)[..., None]
     # Brightness of a base in a cycle, over that of its read.
-    count = share.sum(axis=0)
-    offset = (share * (log_amp - log_scale[:, None, None])).sum(axis=0) / (count + SHRINK_READS)
+    brighter = np.exp(offset / (count + SHRINK_READS))
     # Light below zero is background taken off too far, not chemistry.
-    states = np.maximum(states * np.exp(offset)[..., None], 0.0)
+    states = np.maximum(states * brighter[..., None], 0.0)
     states[:, ~chemistry.code.any(axis=1)] = 0.0
     return _shrink_states(states, count, chemistry.code, strength)
 
@@ -96,58 +100,149 @@ def _shrink_states(states: Floats, count: Floats, code: Floats, strength: float)
 
 def amplitude_spread(share: Light, log_amp: Light, log_scale: Light, now: Corrections) -> float:
     """Log-sd of the amplitude within a read, with what of it the noise hides."""
-    lit = now.states.max(axis=(0, 2)) > 0
-    amp = np.exp(log_amp[..., lit])
-    light = (now.states[:, lit] ** 2).sum(axis=2)
-    noise = float(np.median(now.noise)) ** 2 + (now.relative * amp) ** 2
-    hidden = 1.0 / (amp**2 * light / noise + 1.0 / now.spread**2)
-    square = (log_amp[..., lit] - log_scale[:, None, None]) ** 2 + hidden
+    light = (now.states**2).sum(axis=2) * (now.states.max(axis=(0, 2)) > 0)
+    fixed = float(np.median(now.noise)) ** 2
     # The brightness of the read was found from the same cycles.
     lost = now.cycles / max(now.cycles - 1, 1)
-    variance = float((share[..., lit] * square).sum() / share[..., lit].sum()) * lost
-    return float(np.clip(np.sqrt(variance), *SPREAD_BOUNDS))
+    variance = _spread(share, log_amp, log_scale, light, now.relative**2, fixed, now.spread)
+    return float(np.clip(np.sqrt(variance * lost), *SPREAD_BOUNDS))
 
 
 def noise_levels(
     x: Light, share: Light, log_amp: Light, noise: Light | None, now: Corrections
 ) -> tuple[float, Floats]:
     """Noise in proportion to the light, and the noise that is left, from what no base explains."""
-    best = share.argmax(axis=2)
-    rows, columns = np.indices(best.shape)
-    state = now.states[columns, best]
-    lit = state.max(axis=2) > 0
-    amp = np.where(lit, np.exp(log_amp[rows, columns, best]), 0.0)
-    residual = (x - amp[..., None] * state) ** 2 / MEDIAN_CHI2
-    # The amplitude was fitted to the same light, mostly to the brightest channels.
-    residual[(state >= 0.5 * state.max(axis=2)[..., None]) & lit[..., None]] = np.nan
     unit = np.ones((len(x), 1)) if noise is None else np.asarray(noise, float).reshape(len(x), -1)
-    relative2 = _proportional(residual, amp)
-    left = (residual - relative2 * amp[..., None] ** 2) / unit[:, None, :] ** 2
-    left[amp > np.median(amp)] = np.nan
-    floor = np.empty(x.shape[1:])
-    for c in range(x.shape[2]):
-        pooled = _median(left[..., c])
-        for t in range(x.shape[1]):
-            enough = np.isfinite(left[:, t, c]).sum() >= SHRINK_READS
-            floor[t, c] = _median(left[:, t, c]) if enough else pooled
-    least = LEAST_NOISE / max(_median(unit), 1e-9)
+    square, amp = _unexplained(x, share, log_amp, now.states)
+    relative2 = _proportional(square, amp)
+    unit2 = np.broadcast_to(unit**2, (len(x), x.shape[2]))
+    floor = _floor(square, amp, unit2, relative2, np.median(amp))
+    least = LEAST_NOISE / max(float(np.median(unit)), 1e-9)
     low, high = RELATIVE_BOUNDS
     return float(np.clip(np.sqrt(relative2), low, high)), np.sqrt(np.maximum(floor, least**2))
 
 
-def _proportional(residual: Floats, amp: Floats) -> float:
-    """Slope of the squared residual over the squared amplitude, from the medians of its deciles."""
-    edges = np.quantile(amp, np.linspace(0, 1, 11))
-    group = np.clip(np.searchsorted(edges, amp, side="right") - 1, 0, 9)
-    size = np.array([_median(amp[group == k]) ** 2 for k in range(10)])
-    rest = np.array([max(_median(residual[group == k]), 1e-8) for k in range(10)])
-    # Each decile is known to the same relative precision.
-    design = np.stack([np.ones(10), size], axis=1) / rest[:, None]
-    return float(nnls(design, np.ones(10))[0][1])
+def _proportional(square: Light, amp: Light) -> float:
+    """Slope of the squared light that is left over the squared amplitude, by groups of reads."""
+    size, rest = _by_amplitude(square, amp, np.argsort(amp.ravel(), kind="stable"))
+    # Each group is known to the same relative precision.
+    design = np.stack([np.ones(GROUPS), size], axis=1) / rest[:, None]
+    return float(nnls(design, np.ones(GROUPS))[0][1])
 
 
-def _median(values: NDArray[np.floating]) -> float:
-    """Upper median of what is finite, several times as fast as numpy's."""
-    values = values[np.isfinite(values)]
-    middle = len(values) // 2
-    return float(np.partition(values, middle)[middle]) if len(values) else 1e-4
+@njit(cache=True, nogil=True)
+def _light_sums(x, share, log_amp, log_scale, states, relative2, fixed):  # type: ignore[no-untyped-def]
+    """Weighted sums of amplitude x light, its square, share, and share x brightness."""
+    reads, cycles, channels = x.shape
+    top, below = np.zeros(states.shape), np.zeros((cycles, 4))
+    count, offset = np.zeros((cycles, 4)), np.zeros((cycles, 4))
+    bend = 1 / (OUTLYING * OUTLYING * channels)
+    for i in range(reads):
+        for t in range(cycles):
+            for b in range(4):
+                p = share[i, t, b]
+                if p < LEAST_SHARE:
+                    continue
+                count[t, b] += p
+                offset[t, b] += p * (log_amp[i, t, b] - log_scale[i])
+                a = np.exp(log_amp[i, t, b])
+                far = 0.0
+                for c in range(channels):
+                    far += (x[i, t, c] - a * states[t, b, c]) ** 2
+                weight = p * a / (relative2 * a * a + fixed + far * bend)
+                below[t, b] += weight * a
+                for c in range(channels):
+                    top[t, b, c] += weight * x[i, t, c]
+    return top, below, count, offset
+
+
+@njit(cache=True, nogil=True)
+def _spread(share, log_amp, log_scale, light, relative2, fixed, spread):  # type: ignore[no-untyped-def]
+    """Mean square of the log-amplitude about the read's, over bases that have light."""
+    total, weight = 0.0, 0.0
+    for i in range(share.shape[0]):
+        for t in range(share.shape[1]):
+            for b in range(4):
+                p = share[i, t, b]
+                if p < LEAST_SHARE or light[t, b] == 0:
+                    continue
+                a = np.exp(log_amp[i, t, b])
+                known = a * a * light[t, b] / (fixed + relative2 * a * a) + 1 / (spread * spread)
+                off = log_amp[i, t, b] - log_scale[i]
+                total += p * (off * off + 1 / known)
+                weight += p
+    return total / max(weight, 1e-9)
+
+
+@njit(cache=True, nogil=True)
+def _unexplained(x, share, log_amp, states):  # type: ignore[no-untyped-def]
+    """Square of the light that the best base leaves, in units of its median, and the amplitude.
+
+    NaN in the channels that the amplitude was fitted to.
+    """
+    reads, cycles, channels = x.shape
+    square = np.empty(x.shape, np.float32)
+    amp = np.zeros((reads, cycles), np.float32)
+    for i in range(reads):
+        for t in range(cycles):
+            best = np.argmax(share[i, t])
+            brightest = np.max(states[t, best])
+            a = np.exp(log_amp[i, t, best]) if brightest > 0 else 0.0
+            amp[i, t] = a
+            for c in range(channels):
+                own = brightest > 0 and states[t, best, c] >= OWN_CHANNEL * brightest
+                left = x[i, t, c] - a * states[t, best, c]
+                square[i, t, c] = np.nan if own else left * left / MEDIAN_CHI2
+    return square, amp
+
+
+@njit(cache=True, nogil=True)
+def _by_amplitude(square, amp, order):  # type: ignore[no-untyped-def]
+    """Squared amplitude, and median square of what is left, of groups of rising amplitude."""
+    size, rest = np.empty(GROUPS), np.full(GROUPS, LEAST_SQUARE)
+    cycles, channels = square.shape[1:]
+    flat = amp.ravel()
+    values = np.empty((len(order) // GROUPS + 1) * channels, np.float32)
+    for k in range(GROUPS):
+        first, last = k * len(order) // GROUPS, (k + 1) * len(order) // GROUPS
+        count = 0
+        for place in order[first:last]:
+            for c in range(channels):
+                values[count] = square[place // cycles, place % cycles, c]
+                count += not np.isnan(values[count])
+        size[k] = flat[order[(first + last) // 2]] ** 2
+        if count:
+            rest[k] = max(np.median(values[:count]), LEAST_SQUARE)
+    return size, rest
+
+
+@njit(cache=True, nogil=True)
+def _floor(square, amp, unit2, relative2, middle):  # type: ignore[no-untyped-def]
+    """Variance per cycle and channel that is left in dim entries, for a read with noise 1.
+
+    Where a cycle has too few of them, that of all cycles.
+    """
+    reads, cycles, channels = square.shape
+    floor, lone = np.empty((cycles, channels)), np.empty(reads)
+    pool = np.empty(reads * cycles)
+    for c in range(channels):
+        pooled = 0
+        few = np.zeros(cycles, np.bool_)
+        for t in range(cycles):
+            count = 0
+            for i in range(reads):
+                a = amp[i, t]
+                if a <= middle and not np.isnan(square[i, t, c]):
+                    lone[count] = (square[i, t, c] - relative2 * a * a) / unit2[i, c]
+                    count += 1
+            pool[pooled : pooled + count] = lone[:count]
+            pooled += count
+            few[t] = count < SHRINK_READS
+            if not few[t]:
+                floor[t, c] = np.median(lone[:count])
+        if few.any():
+            level = np.median(pool[:pooled]) if pooled else LEAST_SQUARE
+            for t in range(cycles):
+                if few[t]:
+                    floor[t, c] = level
+    return floor

@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 __all__ = ["fit_phasing", "leak_matrix", "share_matrix"]
 
@@ -23,12 +22,15 @@ LEAST_PAIRS = 10
 SHRINK_READS = 400.0
 # Above this a read is no longer a read.
 MAX_RATE = 0.15
+# Rounds at most in which the rates are found, the step of their slopes, and the last move.
+SOLVE_ROUNDS, SOLVE_STEP, SOLVED = 30, 1e-5, 1e-6
 
 Floats = NDArray[np.float64]
 Shares = NDArray[np.floating]
 
 
-def share_matrix(cycles: int, phasing: float, prephasing: float) -> Floats:
+@njit(cache=True, nogil=True)
+def share_matrix(cycles, phasing, prephasing):  # type: ignore[no-untyped-def]
     """Share of strands that show base j in cycle i, (cycle, cycle).
 
     Examples
@@ -102,7 +104,7 @@ def fit_phasing(
     return phasing, prephasing, (value - expected) * weight / (weight + SHRINK_READS)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _gap(light, own, near, lit, least):  # type: ignore[no-untyped-def]
     """Light that a cycle has of the base of another, over that of its own base; its weight.
 
@@ -137,18 +139,45 @@ def _gap(light, own, near, lit, least):  # type: ignore[no-untyped-def]
     return (total / weight if weight else 0.0), float(weight)
 
 
-def _solve(lag: Floats, lead: Floats) -> tuple[float, float]:
-    """The p and q whose leak comes nearest to the measured lag and lead."""
+@njit(cache=True, nogil=True)
+def _solve(lag, lead):  # type: ignore[no-untyped-def]
+    """The p and q whose leak comes nearest to the measured lag and lead.
+
+    Gauss-Newton, with the weights of a soft L1 loss, so that one odd cycle does not pull both.
+    """
+    rates = np.array([0.01, 0.005])
     cycles = lag.shape[1]
     if cycles < 2 or lag[1].sum() + lead[1].sum() == 0:
         return 0.0, 0.0
-    weights = np.sqrt(np.concatenate([lag[1, 1:], lead[1, :-1]]))
-    values = np.concatenate([lag[0, 1:], lead[0, :-1]])
+    weights = np.sqrt(np.concatenate((lag[1, 1:], lead[1, :-1])))
+    values = np.concatenate((lag[0, 1:], lead[0, :-1]))
+    for _ in range(SOLVE_ROUNDS):
+        here = _neighbour_light(cycles, rates[0], rates[1])
+        slope = np.empty((2, len(here)))
+        for k in range(2):
+            aside = rates.copy()
+            aside[k] += SOLVE_STEP
+            slope[k] = weights * (_neighbour_light(cycles, aside[0], aside[1]) - here) / SOLVE_STEP
+        miss = weights * (values - here)
+        soft = 1 / np.sqrt(1 + miss * miss)
+        square = (slope * soft) @ slope.T
+        square[0, 0] += 1e-9
+        square[1, 1] += 1e-9
+        move = np.linalg.solve(square, (slope * soft) @ miss)
+        before = rates.copy()
+        for k in range(2):
+            rates[k] = min(max(rates[k] + move[k], 0.0), MAX_RATE)
+        if np.abs(rates - before).max() < SOLVED:
+            break
+    return rates[0], rates[1]
 
-    def miss(rates: Floats) -> Floats:
-        leak = leak_matrix(cycles, float(rates[0]), float(rates[1]), np.zeros((2, cycles)))
-        model = np.concatenate([np.diagonal(leak, -1), np.diagonal(leak, 1)])
-        return np.asarray(weights * (model - values))
 
-    found = least_squares(miss, (0.01, 0.005), bounds=(0.0, MAX_RATE), loss="soft_l1")
-    return float(found.x[0]), float(found.x[1])
+@njit(cache=True, nogil=True)
+def _neighbour_light(cycles, phasing, prephasing):  # type: ignore[no-untyped-def]
+    """Light of the base before in each cycle but the first, then of the base after, over its own."""
+    shares = share_matrix(cycles, phasing, prephasing)
+    light = np.empty(2 * (cycles - 1))
+    for t in range(cycles - 1):
+        light[t] = shares[t + 1, t] / shares[t + 1, t + 1]
+        light[cycles - 1 + t] = shares[t, t + 1] / shares[t, t]
+    return light

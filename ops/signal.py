@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from poolvox.ops.chemistry import Chemistry
@@ -134,8 +135,10 @@ def estimate_corrections(
     sample = bases[index]
     own = None if noise is None else noise[index]
     now = replace(_start(sample, chemistry, own), source=source)
+    start: Light | None = None
     for round_ in range(ROUNDS):
-        before, now = now, _step(sample, own, now, chemistry, round_)
+        before = now
+        now, start = _step(sample, own, now, chemistry, round_, start)
         if round_ > PHASING_FROM and np.abs(now.states - before.states).max() < SETTLED:
             break
     return now
@@ -150,9 +153,12 @@ def _check_shape(bases: Light, channels: Sequence[str]) -> None:
 
 
 def _likelihoods(
-    bases: Light, corrections: Corrections, noise: Light | None
+    bases: Light, corrections: Corrections, noise: Light | None, start: Light | None = None
 ) -> tuple[Light, Light, Light, Light]:
-    """Log-likelihood and log-amplitude of bases, log-brightness of reads, light without phasing."""
+    """Log-likelihood and log-amplitude of bases, log-brightness of reads, light without phasing.
+
+    `start` is the log-brightness that the round before has found.
+    """
     x = np.ascontiguousarray(bases / corrections.gain.astype(np.float32), np.float32)
     channels = x.shape[2]
     own = np.ones((1, channels), np.float32)
@@ -169,6 +175,7 @@ def _likelihoods(
         corrections.spread,
         corrections.brightness,
         corrections.leak,
+        np.empty(0, np.float32) if start is None else start,
     )
     return result
 
@@ -205,17 +212,32 @@ def _first_gain(bases: Light) -> Floats:
     high = np.quantile(bases, GAIN_QUANTILE, axis=0).astype(float)
     gain: Floats = np.maximum(high, 1e-3 * max(float(high.max()), 1e-9))
     for _ in range(GAIN_ROUNDS):
-        x = bases / gain
-        best = x.argmax(axis=2)
-        ordered = np.sort(x, axis=2)
-        pure = (ordered[..., -1] > DIM) & (ordered[..., -2] < PURE * ordered[..., -1])
-        level = np.full(gain.shape, np.nan)
-        for t, c in np.ndindex(*gain.shape):
-            values = x[pure[:, t] & (best[:, t] == c), t, c]
-            if len(values) >= max(SEEN_READS, SEEN_SHARE * len(x)):
-                level[t, c] = np.median(values)
-        gain = _fill_gain(gain, level)
+        least = max(SEEN_READS, SEEN_SHARE * len(bases))
+        gain = _fill_gain(gain, _pure_light(bases, gain, least))
     return gain
+
+
+@njit(cache=True, nogil=True)
+def _pure_light(bases, gain, least):  # type: ignore[no-untyped-def]
+    """Median light over gain of the pure entries of each cycle and channel; NaN where too few."""
+    reads, cycles, channels = bases.shape
+    level = np.full((cycles, channels), np.nan)
+    values, count = np.empty((channels, reads)), np.empty(channels, np.int64)
+    for t in range(cycles):
+        count[:] = 0
+        for i in range(reads):
+            x = bases[i, t] / gain[t]
+            best = np.argmax(x)
+            pure = x[best] > DIM
+            for c in range(channels):
+                pure &= c == best or x[c] < PURE * x[best]
+            if pure:
+                values[best, count[best]] = x[best]
+                count[best] += 1
+        for c in range(channels):
+            if count[c] >= least:
+                level[t, c] = np.median(values[c, : count[c]])
+    return level
 
 
 def _fill_gain(gain: Floats, level: Floats) -> Floats:
@@ -232,11 +254,16 @@ def _fill_gain(gain: Floats, level: Floats) -> Floats:
 
 
 def _step(
-    bases: Light, noise: Light | None, now: Corrections, chemistry: Chemistry, round_: int
-) -> Corrections:
-    """One round: bases from corrections, then corrections from bases."""
-    loglik, log_amp, log_scale, clean = _likelihoods(bases, now, noise)
-    share = _posterior(loglik, now.composition)
+    bases: Light,
+    noise: Light | None,
+    now: Corrections,
+    chemistry: Chemistry,
+    round_: int,
+    start: Light | None,
+) -> tuple[Corrections, Light]:
+    """One round: bases from corrections, then corrections from bases; and how bright reads are."""
+    loglik, log_amp, log_scale, clean = _likelihoods(bases, now, noise, start)
+    share = _posterior(loglik, np.log(now.composition))
     early = {} if round_ >= CYCLES_FROM else {"strength": len(bases) / 4}
     states = mean_light(clean, share, log_amp, log_scale, now, chemistry, **early)
     spread = amplitude_spread(share, log_amp, log_scale, now)
@@ -249,7 +276,7 @@ def _step(
         x = (bases / now.gain).astype(np.float32)
         phasing, prephasing, extra = fit_phasing(x, share, log_amp, states)
         leak = leak_matrix(now.cycles, phasing, prephasing, extra)
-    return replace(
+    found = replace(
         now,
         states=states,
         spread=spread,
@@ -261,10 +288,21 @@ def _step(
         phasing=phasing,
         prephasing=prephasing,
     )
+    return found, log_scale
 
 
-def _posterior(loglik: Light, composition: Floats) -> Light:
-    logs = loglik + np.log(composition).astype(np.float32)
-    share = np.exp(logs - logs.max(axis=2, keepdims=True))
-    posterior: Light = share / share.sum(axis=2, keepdims=True)
-    return posterior
+@njit(cache=True, nogil=True)
+def _posterior(loglik, prior):  # type: ignore[no-untyped-def]
+    """Shares of the bases, (read, cycle, 4), from their log-likelihood and log-prior."""
+    share = np.empty_like(loglik)
+    for i in range(len(loglik)):
+        for t in range(loglik.shape[1]):
+            top, total = -np.inf, 0.0
+            for b in range(4):
+                top = max(top, loglik[i, t, b] + prior[t, b])
+            for b in range(4):
+                share[i, t, b] = np.exp(loglik[i, t, b] + prior[t, b] - top)
+                total += share[i, t, b]
+            for b in range(4):
+                share[i, t, b] /= total
+    return share

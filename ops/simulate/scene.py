@@ -109,7 +109,7 @@ def _outlines(
     return labels
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _keep_apart(points, apart, count):  # type: ignore[no-untyped-def]
     """Take points one by one that keep their distance from those taken, until there are enough."""
     kept = np.empty(count, np.int64)
@@ -132,7 +132,7 @@ def _keep_apart(points, apart, count):  # type: ignore[no-untyped-def]
     return kept[:n]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _draw(y, x, radius, amplitude, phase, harmonics, shape):  # type: ignore[no-untyped-def]
     """Give each pixel to the outline it lies deepest in."""
     labels = np.zeros(shape, np.int32)
