@@ -93,10 +93,11 @@ def _products(light, i, t, noise2, states, relative2, xm, mm):  # type: ignore[n
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _cycle(
-    light, i, t, noise2, states, relative2, inverse, scale, log_scale, loglik, log_amp, work
-):  # type: ignore[no-untyped-def]
+def _cycle(light, i, t, model, brightness, out, work):  # type: ignore[no-untyped-def]
     """Fill log-likelihood and amplitude of the four bases in one cycle of one read."""
+    noise2, states, _, relative2, inverse, _ = model
+    scale, log_scale = brightness
+    loglik, log_amp = out
     xm, mm, log_a, amp = work
     dark = _products(light, i, t, noise2, states, relative2, xm, mm)
     _amplitudes(xm, mm, scale, log_scale, inverse, amp, log_a)
@@ -116,41 +117,24 @@ def _cycle(
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _read(  # type: ignore[no-untyped-def]
-    light,
-    i,
-    noise2,
-    states,
-    lit,
-    relative2,
-    spread,
-    mean,
-    log_scale,
-    loglik,
-    log_amp,
-    share,
-    amp,
-    work,
-):
+def _read(light, i, model, log_scale, out, share, amp, work):  # type: ignore[no-untyped-def]
     """One pass over the cycles of a read; return its brightness as the bases now tell it.
 
     `share` (cycle, 4) and `amp` (cycle,) are filled with the posterior and mean amplitude.
     """
+    lit, mean = model[2], model[5]
+    loglik, log_amp = out
     total, weight = PRIOR_CYCLES * mean, PRIOR_CYCLES
-    scale, inverse = np.exp(log_scale), 1.0 / (spread * spread)
+    scale = np.exp(log_scale)
     for t in range(light.shape[1]):
         missing = False
         for c in range(light.shape[2]):
             missing |= not np.isfinite(light[i, t, c])
         if missing:
-            loglik[i, t, :] = 0.0
-            log_amp[i, t, :] = log_scale
-            share[t, :] = 0.25
-            amp[t] = scale
+            loglik[i, t, :], log_amp[i, t, :] = 0.0, log_scale
+            share[t, :], amp[t] = 0.25, scale
             continue
-        top = _cycle(
-            light, i, t, noise2, states, relative2, inverse, scale, log_scale, loglik, log_amp, work
-        )
+        top = _cycle(light, i, t, model, (scale, log_scale), out, work)
         norm = 0.0
         for b in range(4):
             below = loglik[i, t, b] - top
@@ -209,22 +193,21 @@ def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak
     noise2 = np.empty((cycles, channels))
     share, amp = np.empty((cycles, 4)), np.empty(cycles)
     work = (np.empty(4), np.empty(4), np.empty(4), np.empty(4))
-    relative2 = relative**2
     leaking = False
     for t in range(cycles):
         for j in range(cycles):
             leaking = leaking or (t != j and leak[t, j] >= LEAST_LEAK)
+    model = (noise2, states, lit, relative**2, 1.0 / (spread * spread), mean)
+    out = (loglik, log_amp)
     for i in range(n):
         row = i if len(noise) > 1 else 0
         for t in range(cycles):
             for c in range(channels):
                 noise2[t, c] = max(noise[row, c] * factor[t, c], 1e-6) ** 2
-        fixed = (noise2, states, lit, relative2, spread, mean)
-        filled = (loglik, log_amp, share, amp, work)
         log_scale = start[i] if len(start) else mean
         if leaking or not len(start):
-            log_scale = _read(clean, i, *fixed, log_scale, *filled)
+            log_scale = _read(clean, i, model, log_scale, out, share, amp, work)
         if leaking:
             _unleak(clean, i, states, leak, share, amp)
-        scales[i] = _read(clean, i, *fixed, log_scale, *filled)
+        scales[i] = _read(clean, i, model, log_scale, out, share, amp, work)
     return loglik, log_amp, scales, clean

@@ -174,7 +174,7 @@ def _solve(lag, lead):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _neighbour_light(cycles, phasing, prephasing):  # type: ignore[no-untyped-def]
-    """Light of the base before in each cycle but the first, then of the base after, over its own."""
+    """Light of the base before, in each cycle but the first, then after, over that of its own."""
     shares = share_matrix(cycles, phasing, prephasing)
     light = np.empty(2 * (cycles - 1))
     for t in range(cycles - 1):
