@@ -81,7 +81,7 @@ def cytoplasm_of(cells: NDArray[np.integer], nuclei: NDArray[np.integer]) -> NDA
 
 
 def find_parents(
-    children: NDArray[np.integer] | Objects, parents: NDArray[np.integer]
+    children: NDArray[np.integer] | Objects, parents: NDArray[Any]
 ) -> tuple[pd.Series, pd.Series]:
     """Give each child the parent that holds most of its voxels; of equal ones the lowest label.
 

@@ -148,12 +148,19 @@ def fit_harmonics(
             f"{len(directions)} rays cannot tell harmonics of degree {degree}: "
             f"use at least {(degree + 1) ** 2} rays, or a lower degree"
         )
-    basis = real_harmonics(directions, degree)
+    basis, inverse = _fit(np.ascontiguousarray(directions, float).tobytes(), degree)
     # Not by BLAS, whose sums depend on how many objects there are.
-    coefficients: NDArray[np.float64] = np.einsum("nk,ck->nc", radii, np.linalg.pinv(basis))
+    coefficients: NDArray[np.float64] = np.einsum("nk,ck->nc", radii, inverse)
     left = radii - np.einsum("nc,kc->nk", coefficients, basis)
     residual: NDArray[np.float64] = np.sqrt((left**2).mean(axis=1))
     return coefficients, residual
+
+
+@lru_cache(maxsize=8)
+def _fit(directions: bytes, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Values of the harmonics in the directions, and the matrix that fits them to radii."""
+    basis = real_harmonics(np.frombuffer(directions).reshape(-1, 3), degree)
+    return basis, np.asarray(np.linalg.pinv(basis), np.float64)
 
 
 def power_spectrum(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:

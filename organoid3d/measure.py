@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -26,12 +27,9 @@ from poolvox.organoid3d.graph import (
     tissue_graph,
 )
 from poolvox.organoid3d.graph.describe import GRAPH_FEATURES, NODE_FEATURES
-from poolvox.organoid3d.position import (
-    POSITION_FEATURES,
-    Tissue,
-    measure_positions,
-)
+from poolvox.organoid3d.position import POSITION_FEATURES, measure_positions
 from poolvox.organoid3d.shape import ORGANOID_FEATURES, measure_contents, summarise_objects
+from poolvox.organoid3d.tissue import Body, Tissue
 from poolvox.shared.errors import ConfigError
 from poolvox.shared.features import (
     Feature,
@@ -39,7 +37,7 @@ from poolvox.shared.features import (
     feature_dictionary,
     find_objects,
     group_names,
-    measure,
+    measure_objects,
 )
 
 __all__ = [
@@ -124,26 +122,21 @@ def measure_nuclei(
     """
     settings = settings or MeasureSettings()
     engine, special = settings.split()
-    table = measure(
-        labels,
-        images,
-        spacing=spacing,
-        groups=engine,
-        compartment=compartment,
-        options=settings.options,
-    )
+    objects = find_objects(labels, spacing=spacing)
+    groups = choose_groups(engine, 3, settings.options)
+    table = measure_objects(objects, images or {}, groups, compartment=compartment)
     index = pd.Index(table["Metadata_Label"], name="label")
     parts = [table.set_index(index)]
     if "graph" in special:
-        mask = _solid(tissue) if tissue is not None else None
+        mask = tissue.solid if tissue is not None else None
         graph = tissue_graph(
-            labels, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=mask
+            objects, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=mask
         )
         asked = _asked(parts[0], compartment)
         found = describe_nodes(graph).join(neighbour_statistics(graph, asked))
         parts.append(found.add_prefix(f"{compartment}_Graph_"))
     if "position" in special and tissue is not None:
-        found = measure_positions(labels, tissue, spacing=spacing)
+        found = measure_positions(objects, tissue, spacing=spacing)
         parts.append(found.add_prefix(f"{compartment}_Position_"))
     return pd.concat(parts, axis=1).reset_index(drop=True)
 
@@ -168,12 +161,12 @@ def measure_organoids(
     """
     settings = settings or MeasureSettings()
     special = settings.split()[1]
-    whole = measure(
-        tissue.organoids, images, spacing=spacing, groups=ORGANOID_GROUPS, compartment="Organoids"
-    )
-    whole = whole.set_index(pd.Index(whole["Metadata_Label"], name="label"))
-    contents = measure_contents(nuclei, tissue, spacing=spacing).add_prefix("Organoids_")
     objects = find_objects(nuclei, spacing=spacing)
+    tissue.share_depth(spacing)
+    groups = choose_groups(ORGANOID_GROUPS, 3)
+    whole = measure_objects(tissue.objects(spacing), images or {}, groups, compartment="Organoids")
+    whole = whole.set_index(pd.Index(whole["Metadata_Label"], name="label"))
+    contents = measure_contents(objects, tissue, spacing=spacing).add_prefix("Organoids_")
     parent = find_parents(objects, tissue.organoids)[0].reset_index(drop=True)
     features = table[[name for name in table if not str(name).startswith("Metadata_")]]
     depth = table.get("Nuclei_Position_DepthRelative", pd.Series(np.nan, index=table.index))
@@ -182,13 +175,17 @@ def measure_organoids(
         parts.append(summarise_objects(features, parent, depth))
     if "graph" in special:
         asked = _asked(table.set_index("Metadata_Label"), "Nuclei")
-        solid = _solid(tissue)
+        graph = tissue_graph(
+            objects,
+            spacing=spacing,
+            kind=settings.edges,
+            reach=settings.reach,
+            mask=tissue.solid,
+        )
         rows = {}
-        for label in whole.index:
-            held = objects.ids[(parent == label).to_numpy()]
-            own = np.where(np.isin(nuclei, held), nuclei, 0)
-            mask = solid & (tissue.organoids == label)
-            rows[label] = _describe(own, mask, asked, spacing, settings)
+        for body in tissue.bodies(spacing):
+            held = objects.ids[(parent == body.label).to_numpy()].tolist()
+            rows[body.label] = _describe(graph.subgraph(held).copy(), body, asked)
         graphs = pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
         parts.append(graphs.add_prefix("Organoids_Graph_"))
     return pd.concat(parts, axis=1).reset_index(drop=True)
@@ -198,10 +195,15 @@ def tabulate_edges(
     labels: NDArray[np.integer],
     *,
     spacing: Sequence[float],
-    mask: NDArray[np.bool_] | None = None,
+    mask: NDArray[np.bool_] | NDArray[np.integer] | None = None,
     settings: MeasureSettings | None = None,
 ) -> pd.DataFrame:
-    """The edges of the tissue graph as a table, one row per pair of neighbours."""
+    """The edges of the tissue graph as a table, one row per pair of neighbours.
+
+    Parameters
+    ----------
+    mask : (Z, Y, X) tissue, lumen left out; or labels of organoids, see `find_edges`
+    """
     settings = settings or MeasureSettings()
     edges = find_edges(
         labels, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=mask
@@ -236,12 +238,6 @@ def describe_features(settings: MeasureSettings | None = None) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _solid(tissue: Tissue) -> NDArray[np.bool_]:
-    """Organoids without their lumens."""
-    solid = tissue.organoids > 0
-    return solid if tissue.lumens is None else solid & (tissue.lumens == 0)
-
-
 def _asked(table: pd.DataFrame, compartment: str) -> pd.DataFrame:
     """Columns whose neighbours' values are of interest, without the compartment in the name."""
     stem = f"{compartment}_"
@@ -253,18 +249,13 @@ def _asked(table: pd.DataFrame, compartment: str) -> pd.DataFrame:
     return table[list(chosen)].rename(columns=chosen)
 
 
-def _describe(
-    labels: NDArray[np.integer],
-    mask: NDArray[np.bool_],
-    asked: pd.DataFrame,
-    spacing: Sequence[float],
-    settings: MeasureSettings,
-) -> dict[str, float]:
+def _describe(graph: nx.Graph, body: Body, asked: pd.DataFrame) -> dict[str, float]:
     """The graph of one organoid, and how alike neighbours are in it."""
-    graph = tissue_graph(
-        labels, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=mask
+    mask = body.inside if body.hollow is None else body.inside & ~body.hollow
+    spacing = body.spacing
+    values = describe_graph(
+        graph, mask=mask, spacing=spacing.tolist(), origin=(body.origin * spacing).tolist()
     )
-    values = describe_graph(graph, mask=mask, spacing=spacing)
     nodes = sorted(graph)
     for name in asked:
         held = asked[name].reindex(nodes).to_numpy(float).tolist()

@@ -19,7 +19,7 @@ from poolvox.shared.features import Feature, Objects, find_objects
 from poolvox.shared.features.kernels import Floats, Ints, Layout, Singles, kernel
 from poolvox.shared.features.moments import principal_axes
 
-__all__ = ["POSITION_FEATURES", "Tissue", "measure_positions"]
+__all__ = ["POSITION_FEATURES", "measure_positions"]
 
 # Normals are taken under a Gaussian, sampled this finely over its width ...
 FINE = 2.0

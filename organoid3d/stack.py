@@ -21,7 +21,6 @@ from poolvox.organoid3d.config import (
 from poolvox.organoid3d.masks import segment_lumens, segment_organoids
 from poolvox.organoid3d.measure import measure_nuclei, measure_organoids, tabulate_edges
 from poolvox.organoid3d.nuclei import Nuclei, find_nuclei
-from poolvox.organoid3d.position import Tissue
 from poolvox.organoid3d.preprocess import (
     Attenuation,
     correct_attenuation,
@@ -29,6 +28,7 @@ from poolvox.organoid3d.preprocess import (
     prepare_stack,
 )
 from poolvox.organoid3d.qc import flag_objects, saturated_part
+from poolvox.organoid3d.tissue import Tissue
 from poolvox.shared.features import measure
 
 __all__ = ["StackLabels", "StackResult", "measure_stack", "segment_stack", "summarise"]
@@ -133,8 +133,7 @@ def measure_stack(
         labels.nuclei, tissue, measured, channels, spacing=spacing, settings=settings
     )
     flags = flag_objects(labels.organoids, spacing=spacing, sizes=False)
-    solid = (labels.organoids > 0) & (labels.lumens == 0)
-    edges = tabulate_edges(labels.nuclei, spacing=spacing, mask=solid, settings=settings)
+    edges = tabulate_edges(labels.nuclei, spacing=spacing, mask=tissue.solid, settings=settings)
     organoids = _flagged(organoids, flags)
     return {"organoids": organoids, "nuclei": nuclei, "cells": cells, "edges": edges}
 

@@ -125,7 +125,8 @@ class Body:
     @cached_property
     def inside(self) -> Mask:
         """The organoid, lumens filled."""
-        return self.tissue.organoids[self.box] == self.label
+        inside: Mask = self.tissue.organoids[self.box] == self.label
+        return inside
 
     @cached_property
     def hollow(self) -> Mask | None:

@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.organoid3d.graph.contact import measure_contacts
-from poolvox.organoid3d.graph.edges import EDGE_KINDS, EdgeKind, centroids, find_edges
+from poolvox.organoid3d.graph.edges import EDGE_KINDS, EdgeKind, find_edges
 from poolvox.organoid3d.graph.nodes import describe_nodes, neighbour_statistics
 from poolvox.organoid3d.graph.spatial import clark_evans, geary_c, moran_i, ripley_l
 from poolvox.organoid3d.graph.summary import describe_graph
+from poolvox.shared.features import Objects, find_objects
 
 __all__ = [
     "EDGE_KINDS",
@@ -32,12 +33,12 @@ __all__ = [
 
 
 def tissue_graph(
-    labels: NDArray[np.integer],
+    labels: NDArray[np.integer] | Objects,
     *,
     spacing: Sequence[float],
     kind: EdgeKind = "contact",
     reach: float = 0.0,
-    mask: NDArray[np.bool_] | None = None,
+    mask: NDArray[np.bool_] | NDArray[np.integer] | None = None,
     features: pd.DataFrame | None = None,
     neighbours: int = 6,
     radius: float = 15.0,
@@ -46,7 +47,7 @@ def tissue_graph(
 
     Parameters
     ----------
-    labels : (Z, Y, X) array of nuclei or cells; 0 is background
+    labels : (Z, Y, X) array of nuclei or cells, 0 is background; or its objects
     spacing : (z, y, x) in micrometres
     kind, reach, mask, neighbours, radius : which objects are neighbours, see `find_edges`
     features : columns, indexed by label, that become attributes of the nodes
@@ -65,8 +66,9 @@ def tissue_graph(
     [(1, 2)]
     """
     options = {"reach": reach, "mask": mask, "neighbours": neighbours, "radius": radius}
-    edges = find_edges(labels, spacing=spacing, kind=kind, **options)  # type: ignore[arg-type]
-    ids, points = centroids(labels, spacing=spacing)
+    objects = find_objects(labels, spacing=spacing)
+    edges = find_edges(objects, spacing=spacing, kind=kind, **options)  # type: ignore[arg-type]
+    ids, points = objects.ids, objects.centroids * objects.spacing
     graph = nx.Graph()
     for label, (z, y, x) in zip(ids.tolist(), points.tolist(), strict=True):
         graph.add_node(label, z_um=z, y_um=y, x_um=x)
@@ -76,7 +78,7 @@ def tissue_graph(
     if kind == "contact":
         pairs = edges[["source", "target", "area"]].to_numpy(object)
         nx.set_edge_attributes(graph, {(a, b): area for a, b, area in pairs}, "area_um2")
-        surfaces = measure_contacts(labels, spacing=spacing).objects
+        surfaces = measure_contacts(objects.labels, spacing=spacing).objects
         for column in ("contact", "free"):
             nx.set_node_attributes(graph, surfaces[column].to_dict(), f"{column}_um2")
     if features is not None:

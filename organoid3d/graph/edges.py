@@ -8,15 +8,16 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import Delaunay, QhullError, cKDTree
-from skimage.segmentation import expand_labels
 
+from poolvox.organoid3d.cells import find_parents
 from poolvox.organoid3d.graph.contact import measure_contacts
 from poolvox.shared.errors import InputError
-from poolvox.shared.features import find_objects
+from poolvox.shared.features import Objects, find_objects
+from poolvox.shared.features.kernels import kernel
+from poolvox.shared.imaging.distance import expand_within, nearest_label
 
-__all__ = ["EDGE_KINDS", "EdgeKind", "centroids", "find_edges"]
+__all__ = ["EDGE_KINDS", "EdgeKind", "find_edges"]
 
 EdgeKind = Literal["contact", "delaunay", "knn", "radius"]
 EDGE_KINDS: tuple[EdgeKind, ...] = ("contact", "delaunay", "knn", "radius")
@@ -25,20 +26,23 @@ EDGE_KINDS: tuple[EdgeKind, ...] = ("contact", "delaunay", "knn", "radius")
 MAX_LENGTH = 3.0
 # Least part of a Delaunay edge that must lie in the tissue: others cross the lumen or the outside.
 MIN_INSIDE = 0.7
-# Points looked at along an edge.
-SAMPLES = 33
+# Least facet of an edge, over the squared mean distance to the nearest neighbour.
+MIN_FACET = 0.15
+# Voxels to that distance on the grid where facets are measured.
+FACET_VOXELS = 6
 
+Mask = NDArray[np.bool_] | NDArray[np.integer]
 Points = NDArray[np.float64]
 Pairs = NDArray[np.intp]
 
 
 def find_edges(
-    labels: NDArray[np.integer],
+    labels: NDArray[np.integer] | Objects,
     *,
     spacing: Sequence[float],
     kind: EdgeKind = "contact",
     reach: float = 0.0,
-    mask: NDArray[np.bool_] | None = None,
+    mask: Mask | None = None,
     neighbours: int = 6,
     radius: float = 15.0,
 ) -> pd.DataFrame:
@@ -46,13 +50,14 @@ def find_edges(
 
     Parameters
     ----------
-    labels : (Z, Y, X) array; 0 is background
+    labels : (Z, Y, X) array, 0 is background; or its objects
     spacing : (z, y, x) in micrometres
     kind : `contact` (objects that touch), `delaunay` (of the centroids, without edges that are much
-        longer than the others or leave `mask`), `knn` (the `neighbours` nearest of either), or
-        `radius` (centroids within `radius`)
+        longer than the others, that leave `mask`, or whose Voronoi cells hardly meet inside it),
+        `knn` (the `neighbours` nearest of either), or `radius` (centroids within `radius`)
     reach : micrometres by which objects grow before contacts are looked for; nuclei seldom touch
-    mask : (Z, Y, X) tissue, lumen left out; everything where it is not given
+    mask : (Z, Y, X) tissue, lumen left out; everything where it is not given. Labels instead of
+        True are organoids: objects of different ones are never neighbours
     neighbours : of `knn`
     radius : of `radius`, micrometres
 
@@ -62,52 +67,87 @@ def find_edges(
     `area` of contact (square micrometres, NaN unless by contact) and its share in the surface of
     either (`source_share`, `target_share`).
     """
+    if kind not in EDGE_KINDS:
+        raise InputError(f"edges by {kind!r}: choose one of {', '.join(EDGE_KINDS)}")
     if labels.ndim != 3:
         raise InputError(f"a tissue graph needs labels (Z, Y, X), got {labels.ndim} axes")
-    if mask is not None and mask.shape != labels.shape:
-        raise InputError(f"mask {mask.shape} and labels {labels.shape} must have one shape")
-    ids, points = centroids(labels, spacing=spacing)
-    if kind == "contact":
-        return _by_contact(labels, ids, points, spacing, reach)
-    if kind == "delaunay":
-        pairs = _triangulated(points)
-        pairs = pairs[_short(points, pairs)]
-        if mask is not None:
-            pairs = pairs[_inside_share(points, pairs, mask, spacing) >= MIN_INSIDE]
-    elif kind == "knn":
-        pairs = _nearest(points, neighbours)
-    elif kind == "radius":
-        tree = cKDTree(points) if len(points) else None
-        pairs = tree.query_pairs(radius, output_type="ndarray") if tree else _no_pairs()
-    else:
-        raise InputError(f"edges by {kind!r}: choose one of {', '.join(EDGE_KINDS)}")
-    return _table(ids, points, pairs)
-
-
-def centroids(
-    labels: NDArray[np.integer], *, spacing: Sequence[float]
-) -> tuple[NDArray[np.integer], Points]:
-    """Ids in ascending order, and the centroid of each (N, 3) in micrometres."""
     objects = find_objects(labels, spacing=spacing)
-    return objects.ids, objects.centroids * objects.spacing
+    if mask is not None and mask.shape != objects.labels.shape:
+        raise InputError(f"mask {mask.shape} and labels {objects.labels.shape} must have one shape")
+    points = objects.centroids * objects.spacing
+    parent = np.zeros(len(objects), np.int64)
+    if mask is not None and np.issubdtype(mask.dtype, np.integer):
+        parent = find_parents(objects, mask)[0].to_numpy()
+    if kind == "contact":
+        table = _by_contact(objects, points, reach)
+        ends = np.searchsorted(objects.ids, table[["source", "target"]].to_numpy())
+        apart = parent[ends[:, 0]] != parent[ends[:, 1]]
+        return table.drop(index=np.flatnonzero(apart)).reset_index(drop=True)
+    found = [_no_pairs()]
+    for organoid in np.unique(parent):
+        members = np.flatnonzero(parent == organoid)
+        tissue = mask if mask is None or mask.dtype == bool else mask == organoid
+        if kind == "delaunay":
+            pairs = _delaunay(points[members], tissue, objects.spacing)
+        elif kind == "knn":
+            pairs = _nearest(points[members], neighbours)
+        else:
+            pairs = cKDTree(points[members]).query_pairs(radius, output_type="ndarray")
+        found.append(members[pairs])
+    return _table(objects.ids, points, np.concatenate(found))
 
 
-def _by_contact(
-    labels: NDArray[np.integer],
-    ids: NDArray[np.integer],
-    points: Points,
-    spacing: Sequence[float],
-    reach: float,
-) -> pd.DataFrame:
-    grown = expand_labels(labels, reach, spacing=tuple(spacing)) if reach else labels
+def _by_contact(objects: Objects, points: Points, reach: float) -> pd.DataFrame:
+    labels, spacing = objects.labels, objects.spacing.tolist()
+    grown = expand_within(labels, reach, spacing=spacing) if reach else labels
     contacts = measure_contacts(grown, spacing=spacing)
-    pairs = np.searchsorted(ids, contacts.pairs[["source", "target"]].to_numpy())
-    table = _table(ids, points, pairs.astype(np.intp).reshape(-1, 2))
+    pairs = np.searchsorted(objects.ids, contacts.pairs[["source", "target"]].to_numpy())
+    table = _table(objects.ids, points, pairs.astype(np.intp).reshape(-1, 2))
     surface = contacts.objects["surface"]
     table["area"] = contacts.pairs["area"].to_numpy()
     for side in ("source", "target"):
         table[f"{side}_share"] = table["area"] / surface.loc[table[side]].to_numpy()
     return table
+
+
+def _delaunay(points: Points, mask: Mask | None, spacing: NDArray[np.float64]) -> Pairs:
+    """Delaunay pairs that are neighbours in the tissue."""
+    pairs = _triangulated(points)
+    pairs = pairs[_short(points, pairs)]
+    if mask is None or not len(pairs):
+        return pairs
+    inside = np.ascontiguousarray(mask).view(np.uint8)
+    pairs = pairs[_inside_share(points / spacing, pairs, inside) >= MIN_INSIDE]
+    return pairs[_facets(points, pairs, mask, spacing) >= MIN_FACET] if len(pairs) else pairs
+
+
+def _facets(
+    points: Points, pairs: Pairs, mask: Mask, spacing: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How far the Voronoi cells of each pair meet inside the tissue: area over distance squared.
+
+    Objects next to each other share a large facet. Far ones of a thin layer may still be
+    Delaunay neighbours, through a facet that lies outside the layer.
+    """
+    away = cKDTree(points).query(points, 2)[0][:, 1].mean()
+    step = np.maximum((away / (FACET_VOXELS * spacing)).astype(int), 1)
+    low = np.maximum(points.min(axis=0) // spacing - 2 * away // spacing, 0).astype(int)
+    high = (points.max(axis=0) // spacing + 2 * away // spacing + 2).astype(int)
+    box = tuple(slice(a, b, k) for a, b, k in zip(low, high, step))
+    coarse, width = mask[box], spacing * step
+    places = np.rint((points / spacing - low) / step).astype(int)
+    seeds = np.zeros(coarse.shape, np.int32)
+    seeds[tuple(np.minimum(places, np.array(coarse.shape) - 1).T)] = np.arange(1, len(points) + 1)
+    cells = nearest_label(seeds, spacing=width.tolist())[1] * coarse
+    met = measure_contacts(cells, spacing=width.tolist()).pairs
+    keys = met["source"].to_numpy() * (len(points) + 1) + met["target"].to_numpy()
+    wanted = (pairs[:, 0] + 1) * (len(points) + 1) + pairs[:, 1] + 1
+    at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+    area = np.where(keys[at] == wanted, met["area"].to_numpy()[at], 0.0) if len(keys) else 0.0
+    # Two of one coarse voxel: which of them meets whom is not known, so nothing is taken away.
+    drawn = np.isin(np.arange(1, len(points) + 1), cells)
+    known = drawn[pairs].all(axis=1)
+    return np.where(known, area / away**2, np.inf)
 
 
 def _triangulated(points: Points) -> Pairs:
@@ -139,17 +179,19 @@ def _short(points: Points, pairs: Pairs) -> NDArray[np.bool_]:
     return kept
 
 
-def _inside_share(
-    points: Points, pairs: Pairs, mask: NDArray[np.bool_], spacing: Sequence[float]
-) -> NDArray[np.float64]:
-    """Share of each edge that runs through the mask."""
-    along = np.linspace(0, 1, SAMPLES)[:, None, None]
-    ends = points[pairs] / np.asarray(spacing, float)
-    places = ends[None, :, 0] * (1 - along) + ends[None, :, 1] * along
-    inside = ndimage.map_coordinates(
-        mask.astype(np.uint8), places.reshape(-1, 3).T, order=0, mode="constant"
-    )
-    share: NDArray[np.float64] = inside.reshape(SAMPLES, -1).mean(axis=0)
+@kernel
+def _inside_share(points: Points, pairs: Pairs, mask: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Share of each edge that runs through the mask; points in voxels."""
+    share = np.empty(len(pairs))
+    for i in range(len(pairs)):
+        start, way = points[pairs[i, 0]], points[pairs[i, 1]] - points[pairs[i, 0]]
+        samples = int(2 * np.abs(way).max()) + 2
+        inside = 0
+        for n in range(samples):
+            z, y, x = np.floor(start + way * (n / (samples - 1)) + 0.5).astype(np.int64)
+            if 0 <= z < mask.shape[0] and 0 <= y < mask.shape[1] and 0 <= x < mask.shape[2]:
+                inside += mask[z, y, x] > 0
+        share[i] = inside / samples
     return share
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 import pandas as pd
-from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+
+from poolvox.organoid3d.graph.walks import Links, link
 
 __all__ = ["describe_nodes", "neighbour_statistics"]
 
@@ -29,21 +30,19 @@ def describe_nodes(graph: nx.Graph) -> pd.DataFrame:
     betweenness and eccentricity count steps, not micrometres. A node without neighbours has
     degree 0, and NaN where there is nothing to measure.
     """
-    nodes = sorted(graph)
+    links = link(graph)
+    index = pd.Index(links.nodes, name="label")
     columns = {
-        "Degree": dict(graph.degree()),
-        "Clustering": nx.clustering(graph),
-        "PageRank": nx.pagerank(graph) if len(graph) else {},
-        "CoreNumber": nx.core_number(graph),
+        "Degree": links.degree,
+        "Clustering": links.clustering,
+        "PageRank": links.ranks,
+        "CoreNumber": links.cores,
+        **dict(zip(("Closeness", "Betweenness", "Eccentricity"), links.paths.T)),
     }
-    table = pd.DataFrame(
-        {name: [values[node] for node in nodes] for name, values in columns.items()},
-        index=pd.Index(nodes, name="label"),
-        dtype=float,
-    )
-    table = table.join(_centrality(graph, nodes)).join(_distances(graph, nodes))
-    table["LocalDensity_per_um3"] = _local_density(positions(graph, nodes))
-    return table.join(_surfaces(graph, nodes))
+    lengths = np.array([data["distance_um"] for _, _, data in graph.edges(data=True)], float)
+    columns |= _distances(links, lengths)
+    columns["LocalDensity_per_um3"] = _local_density(positions(graph, links.nodes))
+    return pd.DataFrame(columns, index=index, dtype=float).join(_surfaces(graph, links.nodes))
 
 
 def neighbour_statistics(graph: nx.Graph, values: pd.DataFrame) -> pd.DataFrame:
@@ -51,9 +50,9 @@ def neighbour_statistics(graph: nx.Graph, values: pd.DataFrame) -> pd.DataFrame:
 
     `values` is indexed by label; NaN are left out. A node without neighbours has NaN.
     """
-    nodes = sorted(graph)
+    links = link(graph)
+    nodes, (first, second) = links.nodes, links.pairs.T
     data = values.reindex(nodes).to_numpy(float)
-    first, second = _ends(graph, nodes)
     known = np.isfinite(data)
     filled = np.where(known, data, 0.0)
     count, total, square = (_summed(part, first, second) for part in (known, filled, filled**2))
@@ -73,13 +72,6 @@ def positions(graph: nx.Graph, nodes: list[int]) -> NDArray[np.float64]:
     return np.array(rows, float).reshape(-1, 3)
 
 
-def _ends(graph: nx.Graph, nodes: list[int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Row numbers of both ends of every edge."""
-    number = {node: row for row, node in enumerate(nodes)}
-    ends = np.array([(number[a], number[b]) for a, b in graph.edges()], np.intp).reshape(-1, 2)
-    return ends[:, 0], ends[:, 1]
-
-
 def _summed(
     values: NDArray[np.generic], first: NDArray[np.intp], second: NDArray[np.intp]
 ) -> NDArray[np.float64]:
@@ -89,73 +81,25 @@ def _summed(
     return total
 
 
-def _centrality(graph: nx.Graph, nodes: list[int]) -> pd.DataFrame:
-    """Closeness, betweenness and eccentricity, as networkx defines them, from one walk per node."""
-    first, second = _ends(graph, nodes)
-    source = np.concatenate([first, second])
-    target = np.concatenate([second, first])
-    order = np.lexsort((target, source))
-    begins = np.searchsorted(source[order], np.arange(len(nodes) + 1))
-    found = _walk(begins, target[order])
-    names = ["Closeness", "Betweenness", "Eccentricity"]
-    return pd.DataFrame(found, index=pd.Index(nodes, name="label"), columns=names)
-
-
-@njit(cache=True)
-def _walk(begins: NDArray[np.intp], neighbours: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Walk from every node, breadth first, and count the shortest paths.
-
-    Betweenness by accumulation, DOI 10.1080/0022250X.2001.9990249.
-
-    The neighbours of node i are `neighbours[begins[i]:begins[i + 1]]`. Gives closeness,
-    betweenness and eccentricity per node; the latter within its component.
-    """
-    count = len(begins) - 1
-    found = np.zeros((count, 3))
-    scale = 1 / ((count - 1) * (count - 2)) if count > 2 else 0.0
-    for origin in range(count):
-        steps = np.full(count, -1, np.int64)
-        paths = np.zeros(count)
-        queue = np.empty(count, np.int64)
-        steps[origin], paths[origin], queue[0] = 0, 1.0, origin
-        head, tail, total = 0, 1, 0
-        while head < tail:
-            node = queue[head]
-            head += 1
-            total += steps[node]
-            for k in range(begins[node], begins[node + 1]):
-                other = neighbours[k]
-                if steps[other] < 0:
-                    steps[other] = steps[node] + 1
-                    queue[tail] = other
-                    tail += 1
-                if steps[other] == steps[node] + 1:
-                    paths[other] += paths[node]
-        if total:
-            found[origin, 0] = (tail - 1) / total * (tail - 1) / (count - 1)
-        found[origin, 2] = steps[queue[tail - 1]]
-        depends = np.zeros(count)
-        for place in range(tail - 1, 0, -1):
-            node = queue[place]
-            for k in range(begins[node], begins[node + 1]):
-                other = neighbours[k]
-                if steps[other] == steps[node] - 1:
-                    depends[other] += paths[other] / paths[node] * (1 + depends[node])
-            found[node, 1] += depends[node] * scale
-    return found
-
-
-def _distances(graph: nx.Graph, nodes: list[int]) -> pd.DataFrame:
-    rows = []
-    for node in nodes:
-        lengths = np.array([edge["distance_um"] for edge in graph.adj[node].values()])
-        empty = not len(lengths)
-        rows.append(
-            [np.nan] * 4 if empty else [lengths.mean(), lengths.min(), lengths.max(), lengths.std()]
-        )
+def _distances(links: Links, lengths: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Mean, least and largest length, and spread, of the edges of each node."""
+    count = links.degree.astype(float)
+    first, second = links.pairs.T
+    total, low, high = np.zeros(len(links)), np.full(len(links), np.inf), np.zeros(len(links))
+    for ends in (first, second):
+        np.add.at(total, ends, lengths)
+        np.minimum.at(low, ends, lengths)
+        np.maximum.at(high, ends, lengths)
+    none = count == 0
+    with np.errstate(invalid="ignore"):
+        mean = total / count
+        square = np.zeros(len(links))
+        for ends in (first, second):
+            np.add.at(square, ends, (lengths - mean[ends]) ** 2)
+        spread = np.sqrt(square / count)
+    low[none] = high[none] = np.nan
     names = [f"NeighbourDistance_{kind}_um" for kind in ("Mean", "Min", "Max", "SD")]
-    index = pd.Index(nodes, name="label")
-    return pd.DataFrame(np.reshape(rows, (-1, 4)), index=index, columns=names, dtype=float)
+    return dict(zip(names, (mean, low, high, spread)))
 
 
 def _local_density(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,6 +16,8 @@ __all__ = ["clark_evans", "geary_c", "moran_i", "ripley_l"]
 
 # Directions in which the share of a sphere that lies in the tissue is looked up.
 SPHERE_POINTS = 128
+# Radii at which it is looked up, from 0 to the largest.
+LADDER = 17
 
 Points = NDArray[np.float64]
 
@@ -95,7 +97,7 @@ def ripley_l(
     pairs = cKDTree(points).query_pairs(max(radii), output_type="ndarray")
     pairs = np.concatenate([pairs, pairs[:, ::-1]])
     distance = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
-    share = _sphere_shares(points[pairs[:, 0]], distance, mask, spacing)
+    share = _sphere_shares(points, pairs[:, 0], distance, mask, spacing)
     weight = 1 / np.maximum(share, 1 / SPHERE_POINTS)
     order = np.argsort(distance, kind="stable")
     summed = np.concatenate([[0.0], np.cumsum(weight[order])])
@@ -106,18 +108,26 @@ def ripley_l(
 
 
 def _sphere_shares(
-    centres: Points,
+    points: Points,
+    centres: NDArray[np.intp],
     radii: NDArray[np.float64],
     mask: NDArray[np.bool_],
     spacing: Sequence[float],
 ) -> NDArray[np.float64]:
-    """Share of each sphere's surface that lies in the mask."""
-    shares: NDArray[np.float64] = _looked_up(
-        centres / np.asarray(spacing, float),
-        radii,
-        golden_sphere(SPHERE_POINTS) / np.asarray(spacing, float),
-        np.ascontiguousarray(mask),
-    )
+    """Share of the surface of each sphere that lies in the mask.
+
+    It is looked up at a few radii for each point, and taken between them for the pairs.
+    """
+    if not len(radii):
+        return np.empty(0)
+    steps = golden_sphere(SPHERE_POINTS) / np.asarray(spacing, float)
+    ladder = np.linspace(0, float(radii.max()), LADDER)
+    volume = np.ascontiguousarray(mask, bool)
+    table = _looked_up(points / np.asarray(spacing, float), ladder, steps, volume)
+    place = radii / ladder[1]
+    low = np.minimum(place.astype(int), LADDER - 2)
+    part = place - low
+    shares: NDArray[np.float64] = table[centres, low] * (1 - part) + table[centres, low + 1] * part
     return shares
 
 
@@ -125,17 +135,18 @@ def _sphere_shares(
 def _looked_up(
     centres: Points, radii: NDArray[np.float64], steps: Points, mask: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Count the ends of `steps` that fall into the mask; all but the radii in voxels."""
-    share = np.zeros(len(centres))
+    """Share of the ends of `steps`, at each radius round each centre, in the mask; in voxels."""
+    share = np.zeros((len(centres), len(radii)))
     for i in range(len(centres)):
-        inside = 0
-        for k in range(len(steps)):
-            z = int(np.floor(centres[i, 0] + radii[i] * steps[k, 0] + 0.5))
-            y = int(np.floor(centres[i, 1] + radii[i] * steps[k, 1] + 0.5))
-            x = int(np.floor(centres[i, 2] + radii[i] * steps[k, 2] + 0.5))
-            if 0 <= z < mask.shape[0] and 0 <= y < mask.shape[1] and 0 <= x < mask.shape[2]:
-                inside += mask[z, y, x]
-        share[i] = inside / len(steps)
+        for j in range(len(radii)):
+            inside = 0
+            for k in range(len(steps)):
+                z = int(np.floor(centres[i, 0] + radii[j] * steps[k, 0] + 0.5))
+                y = int(np.floor(centres[i, 1] + radii[j] * steps[k, 1] + 0.5))
+                x = int(np.floor(centres[i, 2] + radii[j] * steps[k, 2] + 0.5))
+                if 0 <= z < mask.shape[0] and 0 <= y < mask.shape[1] and 0 <= x < mask.shape[2]:
+                    inside += mask[z, y, x]
+            share[i, j] = inside / len(steps)
     return share
 
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import shortest_path
+from scipy.sparse import coo_array, diags_array
+from scipy.sparse.linalg import eigsh
 
 from poolvox.organoid3d.graph.nodes import positions
 from poolvox.organoid3d.graph.spatial import clark_evans, ripley_l
+from poolvox.organoid3d.graph.walks import Links, link
 
 __all__ = ["describe_graph"]
 
@@ -18,6 +20,10 @@ __all__ = ["describe_graph"]
 RIPLEY_STEPS = (1.0, 2.0, 3.0)
 # Communities of so small a graph say nothing.
 FEWEST_FOR_COMMUNITIES = 3
+# Graphs of up to so many nodes have their eigenvalues found all at once.
+FEW = 64
+# How far below 0 the smallest eigenvalues are looked for.
+SHIFT = 1e-3
 
 
 def describe_graph(
@@ -25,6 +31,7 @@ def describe_graph(
     *,
     mask: NDArray[np.bool_] | None = None,
     spacing: Sequence[float] | None = None,
+    origin: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> dict[str, float]:
     """Measure a tissue graph as a whole.
 
@@ -32,40 +39,45 @@ def describe_graph(
     ----------
     graph : as `tissue_graph` makes it
     mask, spacing : (Z, Y, X) tissue and its voxel in micrometres, for the spatial statistics
+    origin : where the mask's first voxel lies, micrometres
 
     Returns
     -------
     Numbers by name; NaN where there is nothing to measure. Path lengths and the algebraic
     connectivity are those of the largest component.
     """
-    degree = np.array([d for _, d in sorted(graph.degree())], float)
-    nodes, edges = len(graph), graph.number_of_edges()
-    components = sorted(nx.connected_components(graph), key=lambda c: (-len(c), min(c)))
-    giant = graph.subgraph(components[0]) if components else graph
+    links = link(graph)
+    nodes, edges, degree = len(links), len(links.pairs), links.degree
+    sizes = np.bincount(links.parts, minlength=nodes)
+    # Of equal parts the one with the lowest node.
+    giant = np.flatnonzero(links.parts == sizes.argmax()) if nodes else np.array([], np.intp)
     mean = degree.mean() if nodes else np.nan
+    triples = float((degree * (degree - 1)).sum()) / 2
     values = {
         "Nodes": nodes,
         "Edges": edges,
-        "Components": len(components),
+        "Components": int((sizes > 0).sum()),
         "GiantFraction": len(giant) / nodes if nodes else np.nan,
-        "Density": nx.density(graph) if nodes > 1 else np.nan,
+        "Density": 2 * edges / (nodes * (nodes - 1)) if nodes > 1 else np.nan,
         "DegreeMean": mean,
         "DegreeCV": degree.std() / mean if nodes and mean else np.nan,
-        "Clustering": nx.average_clustering(graph) if nodes else np.nan,
-        "Transitivity": nx.transitivity(graph) if edges else np.nan,
-        "Assortativity": _assortativity(graph),
+        "Clustering": links.clustering.mean() if nodes else np.nan,
+        "Transitivity": links.triangles.sum() / triples if triples else (0.0 if edges else np.nan),
+        "Assortativity": _assortativity(links),
         "Modularity": _modularity(graph),
-        **_paths(giant),
-        "AlgebraicConnectivity": _algebraic_connectivity(giant),
+        **_paths(links, giant),
+        "AlgebraicConnectivity": _algebraic_connectivity(links, giant),
     }
     if mask is not None and spacing is not None:
-        values |= _spatial(graph, mask, spacing)
+        points = positions(graph, links.nodes) - np.asarray(origin)
+        lengths = [edge["distance_um"] for _, _, edge in graph.edges(data=True)]
+        values |= _spatial(points, lengths, mask, spacing)
     return {name: float(value) for name, value in values.items()}
 
 
-def _assortativity(graph: nx.Graph) -> float:
+def _assortativity(links: Links) -> float:
     """Correlation of the degrees at both ends of an edge; NaN where all are the same."""
-    ends = np.array([(graph.degree(a), graph.degree(b)) for a, b in graph.edges()], float)
+    ends = links.degree[links.pairs].astype(float)
     if not len(ends):
         return float("nan")
     both = np.concatenate([ends, ends[:, ::-1]])
@@ -85,30 +97,45 @@ def _modularity(graph: nx.Graph) -> float:
     return float(nx.community.modularity(ordered, parts, weight=None))
 
 
-def _paths(graph: nx.Graph) -> dict[str, float]:
-    if len(graph) < 2:
+def _paths(links: Links, giant: NDArray[np.intp]) -> dict[str, float]:
+    """Longest and mean shortest path of the giant, in steps."""
+    if len(giant) < 2:
         return {"Diameter": float("nan"), "MeanPath": float("nan")}
-    steps = shortest_path(nx.to_scipy_sparse_array(graph, weight=None), unweighted=True)
-    apart = steps[np.triu_indices(len(graph), 1)]
-    return {"Diameter": float(apart.max()), "MeanPath": float(apart.mean())}
+    pairs = len(giant) * (len(giant) - 1)
+    longest, steps = links.paths[giant, 2].max(), links.paths[giant, 4].sum()
+    return {"Diameter": float(longest), "MeanPath": float(steps / pairs)}
 
 
-def _algebraic_connectivity(graph: nx.Graph) -> float:
-    """Second smallest eigenvalue of the Laplacian."""
-    if len(graph) < 2:
+def _algebraic_connectivity(links: Links, giant: NDArray[np.intp]) -> float:
+    """Second smallest eigenvalue of the Laplacian of the giant."""
+    count = len(giant)
+    if count < 2:
         return float("nan")
-    laplacian = nx.laplacian_matrix(graph, weight=None).toarray().astype(float)
-    return float(np.linalg.eigvalsh(laplacian)[1])
+    row = np.full(len(links), -1)
+    row[giant] = np.arange(count)
+    first, second = row[links.pairs[(row[links.pairs] >= 0).all(axis=1)]].T
+    away = -np.ones(len(first))
+    joined = coo_array((away, (first, second)), shape=(count, count))
+    laplacian = joined + joined.T
+    laplacian = (laplacian - diags_array(laplacian.sum(axis=1))).tocsc()
+    if count <= FEW:
+        return float(np.linalg.eigvalsh(laplacian.toarray())[1])
+    # Shifted a little below 0, so that the matrix can be inverted; the start decides nothing, but
+    # is given, so that the digits are the same every time.
+    start = np.sin(np.arange(1.0, count + 1))
+    values = eigsh(laplacian, 2, sigma=-SHIFT, v0=start, return_eigenvectors=False)
+    return float(np.sort(values)[1])
 
 
 def _spatial(
-    graph: nx.Graph, mask: NDArray[np.bool_], spacing: Sequence[float]
+    points: NDArray[np.float64],
+    lengths: Sequence[float],
+    mask: NDArray[np.bool_],
+    spacing: Sequence[float],
 ) -> dict[str, float]:
-    points = positions(graph, sorted(graph))
     volume = float(mask.sum()) * float(np.prod(spacing))
     values = {"ClarkEvans": clark_evans(points, volume)}
     names = [f"RipleyL_{step:g}" for step in RIPLEY_STEPS]
-    lengths = [edge["distance_um"] for _, _, edge in graph.edges(data=True)]
     if not lengths:
         return values | dict.fromkeys(names, float("nan"))
     unit = float(np.mean(lengths))

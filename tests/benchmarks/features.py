@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from poolvox.organoid3d.measure import MeasureSettings, measure_nuclei, measure_organoids
-from poolvox.organoid3d.position import Tissue
+from poolvox.organoid3d.tissue import Tissue
 from poolvox.shared.features import group_names, measure
 from poolvox.shared.features.texture import TextureOptions
 

@@ -17,6 +17,8 @@ from poolvox.organoid3d.graph import (
     ripley_l,
     tissue_graph,
 )
+from poolvox.organoid3d.simulate import FieldSpec, OrganoidSpec
+from poolvox.organoid3d.simulate.scene import draw_scene
 from poolvox.shared.errors import InputError
 
 
@@ -120,6 +122,34 @@ def test_delaunay_does_not_cross_the_lumen():
     assert nx.is_connected(nx.from_edgelist(pruned[["source", "target"]].to_numpy().tolist()))
 
 
+@pytest.mark.parametrize(("kind", "count"), [("cyst", 60), ("solid", 40)])
+def test_delaunay_neighbours_are_those_whose_cells_meet(kind, count):
+    """Simulated cells tell who is next to whom; unpruned, a cyst's degree is 10."""
+    spec = FieldSpec(organoids=(OrganoidSpec(kind=kind, nuclei=count),))
+    scene = draw_scene(spec, np.random.default_rng(1))
+    half = np.s_[::2, ::2, ::2]
+    spacing = [2 * step for step in scene.spacing]
+    tissue = (scene.organoids[half] > 0) & (scene.lumens[half] == 0)
+    pairs = measure_contacts(scene.cells[half], spacing=spacing).pairs
+    touch = {(a, b) for a, b, _ in pairs.to_numpy()}
+    broad = {(a, b) for a, b, area in pairs.to_numpy() if area >= 20}
+    edges = find_edges(scene.nuclei[half], spacing=spacing, kind="delaunay", mask=tissue)
+    found = set(zip(edges["source"], edges["target"]))
+    assert len(found & touch) >= 0.95 * len(found)
+    assert len(found & broad) >= 0.92 * len(broad)
+    if kind == "cyst":
+        assert 2 * len(found) / count == pytest.approx(2 * len(broad) / count, rel=0.15)
+
+
+def test_organoids_that_lie_side_by_side_have_no_common_edges():
+    labels = blocks((2, 2, 2), (2, 2, 6), (2, 2, 10), (2, 2, 14))
+    organoids = np.zeros_like(labels)
+    organoids[..., :10], organoids[..., 10:] = 7, 4
+    for kind in ("contact", "delaunay", "knn", "radius"):
+        edges = find_edges(labels, spacing=(1, 1, 1), kind=kind, mask=organoids)
+        assert list(zip(edges["source"], edges["target"])) == [(1, 2), (3, 4)], kind
+
+
 @pytest.mark.parametrize("kind", ["contact", "delaunay", "knn", "radius"])
 @pytest.mark.parametrize("places", [[], [(2, 2, 2)], [(2, 2, 2), (2, 2, 6)]])
 def test_few_objects_give_small_graphs(kind, places):
@@ -155,6 +185,8 @@ def test_centralities_are_those_of_networkx():
         ("Closeness", nx.closeness_centrality(graph)),
         ("Betweenness", nx.betweenness_centrality(graph)),
         ("Clustering", nx.clustering(graph)),
+        ("PageRank", nx.pagerank(graph)),
+        ("CoreNumber", nx.core_number(graph)),
     ):
         assert table[name].to_dict() == pytest.approx(expected, abs=1e-12)
     giant = graph.subgraph(max(nx.connected_components(graph), key=len))

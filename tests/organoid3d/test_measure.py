@@ -11,7 +11,7 @@ from poolvox.organoid3d.measure import (
     measure_organoids,
     tabulate_edges,
 )
-from poolvox.organoid3d.position import Tissue
+from poolvox.organoid3d.tissue import Tissue
 from poolvox.shared.errors import ConfigError
 
 SPACING = (2.0, 1.0, 1.0)

@@ -9,8 +9,9 @@ import pytest
 import tifffile
 
 from poolvox.organoid3d.cells import find_parents
-from poolvox.organoid3d.position import POSITION_FEATURES, Tissue, measure_positions
+from poolvox.organoid3d.position import POSITION_FEATURES, measure_positions
 from poolvox.organoid3d.shape import measure_contents
+from poolvox.organoid3d.tissue import Tissue
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import find_objects
 

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poolvox.organoid3d.position import Tissue
 from poolvox.organoid3d.shape import (
     ORGANOID_FEATURES,
     count_buds,
     measure_contents,
     summarise_objects,
 )
+from poolvox.organoid3d.tissue import Tissue
 
 SPACING = (2.0, 1.0, 1.0)
 SHAPE = (40, 80, 80)
