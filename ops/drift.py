@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from poolvox.shared.imaging.combine import noise_level
 from poolvox.shared.imaging.filters import shrink
-from poolvox.shared.imaging.registration import Shift, fit_similarity, measure_shift
+from poolvox.shared.imaging.registration import (
+    Shift,
+    fit_similarity,
+    match_spectra,
+    measure_shift,
+    spectra,
+)
 from poolvox.shared.imaging.warp import Transform
 
 __all__ = ["CycleMatch", "Planes", "match_cycles"]
 
 Images = NDArray[np.uint16]
 Plane = NDArray[np.float32]
+Spectrum = NDArray[np.complexfloating[Any, Any]]
 
 IDENTITY = Transform()
 # Images are shrunk until their shorter side is no longer than this, but by no more than this factor
@@ -81,31 +90,32 @@ Matcher = Callable[[int, int, float], CycleMatch]
 
 def _nuclei(planes: Planes, detail: float) -> Matcher:
     factor = _factor(planes.images, SHRINK_NUCLEI)
-    seen: dict[int, Plane] = {}
 
     def look(cycle: int) -> Plane:
-        if cycle not in seen:
-            seen[cycle] = shrink(planes.images[cycle, planes.nuclear], factor)
-        return seen[cycle]
+        return shrink(planes.images[cycle, planes.nuclear], factor)
 
-    def match(first: int, cycle: int, max_shift: float) -> CycleMatch:
-        if planes.nuclear is None:
-            return CycleMatch(reason="no nuclear channel")
-        return _match(look(first), look(cycle), factor, detail, max_shift)
-
-    return match
+    if planes.nuclear is None:
+        return lambda first, cycle, far: CycleMatch(reason="no nuclear channel")
+    return _matcher(look, factor, detail)
 
 
 def _reads(planes: Planes, detail: float) -> Matcher:
     factor = _factor(planes.images, SHRINK_READS)
-    seen: dict[int, Plane] = {}
+    return _matcher(
+        lambda cycle: _all_bases(planes.images[cycle], planes.bases, factor), factor, detail
+    )
 
-    def look(cycle: int) -> Plane:
-        if cycle not in seen:
-            seen[cycle] = _all_bases(planes.images[cycle], planes.bases, factor)
-        return seen[cycle]
 
-    return lambda first, cycle, far: _match(look(first), look(cycle), factor, detail, far)
+def _matcher(look: Callable[[int], Plane], factor: int, detail: float) -> Matcher:
+    """Match cycles by what `look` shows of them; the reference is transformed once."""
+    references: dict[int, _Reference] = {}
+
+    def match(first: int, cycle: int, max_shift: float) -> CycleMatch:
+        if first not in references:
+            references[first] = _Reference.of(look(first), detail / factor)
+        return _match(references[first], look(cycle), factor, max_shift)
+
+    return match
 
 
 def _factor(images: Images, most: int) -> int:
@@ -124,47 +134,74 @@ def _all_bases(cycle: Images, bases: tuple[int, ...], factor: int) -> Plane:
     return total
 
 
-def _match(
-    reference: Plane, image: Plane, factor: int, detail: float, max_shift: float
-) -> CycleMatch:
-    smooth = detail / factor
-    whole = measure_shift(reference, image, smooth=smooth, max_shift=max_shift / factor)
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """A plane that others are matched to, its spectrum, and its blocks with theirs."""
+
+    plane: Plane
+    smooth: float
+    whole: Spectrum
+    corners: NDArray[np.int64]
+    side: tuple[int, int]
+    blocks: Spectrum
+
+    @classmethod
+    def of(cls, plane: Plane, smooth: float) -> _Reference:
+        """Cut into blocks whose sides are good for Fourier transforms."""
+        high, wide = (max(fft.prev_fast_len(size // BLOCKS, real=True), 1) for size in plane.shape)
+        rows, columns = (
+            (np.arange(BLOCKS) * (size - side)) // (BLOCKS - 1)
+            for size, side in zip(plane.shape, (high, wide), strict=True)
+        )
+        corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
+        cut = np.stack([plane[y : y + high, x : x + wide] for y, x in corners])
+        return cls(plane, smooth, spectra(plane[None]), corners, (high, wide), spectra(cut))
+
+
+def _match(reference: _Reference, image: Plane, factor: int, max_shift: float) -> CycleMatch:
+    smooth, shape = reference.smooth, image.shape
+    found = match_spectra(
+        reference.whole, spectra(image[None]), shape, smooth=smooth, max_shift=max_shift / factor
+    )
+    whole = Shift(*found[0].tolist())
     if not whole.trusted:
         return CycleMatch(reason="nothing in it matches the first cycle; it is left where it was")
-    points, moved = _blocks(reference, image, whole, smooth)
-    coarse = Transform((whole.y * factor, whole.x * factor))
+    points, moved = _blocks(reference, image, whole)
     if len(points) < BLOCKS:
-        return CycleMatch(coarse, evidence=1)
+        whole = measure_shift(reference.plane, image, smooth=smooth, max_shift=max_shift / factor)
+        return CycleMatch(Transform((whole.y * factor, whole.x * factor)), evidence=1)
     # Pixel 0 of the shrunk image is centred between the first `factor` pixels.
     points, moved = (factor * (p + 0.5) - 0.5 for p in (points, moved))
-    shape = (reference.shape[0] * factor, reference.shape[1] * factor)
-    transform = _simplest(points, moved, shape)
+    transform = _simplest(points, moved, (shape[0] * factor, shape[1] * factor))
     residual = np.hypot(*(moved - transform.apply(points)).T)
     return CycleMatch(transform, float(np.median(residual)), len(points))
 
 
 def _blocks(
-    reference: Plane, image: Plane, whole: Shift, smooth: float
+    reference: _Reference, image: Plane, whole: Shift
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centres of blocks of the reference, and where they lie in the image."""
-    sides = [n // BLOCKS for n in reference.shape]
-    jump = round(whole.y), round(whole.x)
-    points, moved = [], []
-    for i in range(BLOCKS**2):
-        corner = np.array([(i // BLOCKS) * sides[0], (i % BLOCKS) * sides[1]])
-        # Cut where both images have something to show.
-        low = np.maximum(corner, -np.minimum(corner + jump, 0) + corner)
-        high = np.minimum(corner + sides, np.array(reference.shape) - np.maximum(jump, 0))
-        if np.any(high - low < np.array(sides) // 2):
+    jump = np.array([round(whole.y), round(whole.x)])
+    corners, side = reference.corners, np.array(reference.side)
+    cut = np.zeros((len(corners), *reference.side), np.float32)
+    shown = np.zeros(len(corners))
+    for k, corner in enumerate(corners + jump):
+        low, high = np.maximum(corner, 0), np.minimum(corner + side, image.shape)
+        if np.any(high - low < side // 2):
             continue
-        here = reference[low[0] : high[0], low[1] : high[1]]
-        there = image[low[0] + jump[0] : high[0] + jump[0], low[1] + jump[1] : high[1] + jump[1]]
-        rest = measure_shift(here, there, smooth=smooth, max_shift=min(sides) / 4)
-        if rest.snr >= BLOCK_SNR:
-            centre = (low + high - 1) / 2
-            points.append(centre)
-            moved.append(centre + jump + (rest.y, rest.x))
-    return np.array(points).reshape(-1, 2), np.array(moved).reshape(-1, 2)
+        part = image[low[0] : high[0], low[1] : high[1]]
+        y, x = low - corner
+        # What the image does not show is as bright as the rest, which tells nothing.
+        cut[k] = part.mean()
+        cut[k, y : y + part.shape[0], x : x + part.shape[1]] = part
+        shown[k] = True
+    far = min(reference.side) / 4
+    rest = match_spectra(
+        reference.blocks, spectra(cut), reference.side, smooth=reference.smooth, max_shift=far
+    )
+    good = (shown > 0) & (rest[:, 2] >= BLOCK_SNR)
+    centres = corners[good] + (side - 1) / 2
+    return centres, centres + jump + rest[good, :2]
 
 
 def _simplest(

@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
-__all__ = ["WINDOW", "fit_planes", "spot_size", "unmix"]
+__all__ = ["DEFAULT_SIGMA", "SIZE", "WINDOW", "fall_off", "fit_planes", "spot_size", "unmix"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -141,10 +141,10 @@ def _fit(plane, points, sigma, narrow, pixel_noise):  # type: ignore[no-untyped-
         count = max(last_r - first_r, 0) * max(last_c - first_c, 0)
         if count < LEAST_COVER * SIZE * SIZE:
             continue
-        _fall_off(wide[0], top - points[i, 0], sigma)
-        _fall_off(wide[1], left - points[i, 1], sigma)
-        _fall_off(thin[0], top - points[i, 0], narrow)
-        _fall_off(thin[1], left - points[i, 1], narrow)
+        fall_off(wide[0], top - points[i, 0], sigma)
+        fall_off(wide[1], left - points[i, 1], sigma)
+        fall_off(thin[0], top - points[i, 0], narrow)
+        fall_off(thin[1], left - points[i, 1], narrow)
         if count == SIZE * SIZE:
             # Loops of a fixed length are twice as fast.
             light = _window_light(plane, top, left, (0, SIZE, 0, SIZE), wide, thin)
@@ -165,7 +165,7 @@ def _fit(plane, points, sigma, narrow, pixel_noise):  # type: ignore[no-untyped-
 
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
-def _fall_off(out, offset, sigma):  # type: ignore[no-untyped-def]
+def fall_off(out, offset, sigma):  # type: ignore[no-untyped-def]
     """Gaussian at offset, offset + 1, … from its centre; each value from the one before."""
     fall = 0.5 / (sigma * sigma)
     value, ratio = np.exp(-offset * offset * fall), np.exp(-(2 * offset + 1) * fall)

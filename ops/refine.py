@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from poolvox.ops.psf import WINDOW
-from poolvox.ops.spots import SpotSettings, combine_bases, detect
-from poolvox.shared.imaging.combine import noise_level
+from poolvox.ops.psf import DEFAULT_SIGMA, SIZE, WINDOW, fall_off
+from poolvox.ops.spots import SpotSettings, combine_bases, detect, plane_levels, stand_alone
 from poolvox.shared.imaging.warp import Transform
 
 __all__ = ["Refined", "refine_planes"]
@@ -27,9 +25,10 @@ READ_SNR = 8.0
 ALONE = 5.0
 # A read takes part in a plane where its light there is this often the error of that.
 PLANE_SNR = 6.0
-# A plane is moved on the evidence of at least this many reads, in rounds of Newton's method.
+# A plane is moved on the evidence of at least this many reads, in rounds of Newton's method that
+# end when it moves less than this (pixels).
 LEAST_READS = 10
-ROUNDS = 3
+ROUNDS, SETTLED = 3, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +55,15 @@ def refine_planes(
     shape = images.shape[:2]
     residual, evidence = np.full(shape, np.nan), np.zeros(shape, np.int64)
     transforms = [list(cycle) for cycle in coarse]
-    points, sigma = _bright_reads(images, coarse, bases)
+    levels = plane_levels(images, bases)
+    points, sigma = _bright_reads(combine_bases(images, coarse, bases, levels))
     moves = np.zeros((*shape, 2))
-    for t in range(shape[0]):
-        for c in bases:
-            noise = noise_level(images[t, c])[1]
+    for t, noises in enumerate(levels[:, :, 1].tolist()):
+        for c, noise in zip(bases, noises, strict=True):
             if noise == 0 or len(points) < LEAST_READS:
                 continue
-            offsets = _offsets(images[t, c], coarse[t][c], points, sigma, noise)
+            at = coarse[t][c].apply(points)
+            offsets = _offsets(images[t, c], at, sigma, PLANE_SNR * noise)
             moves[t, c], residual[t, c], evidence[t, c] = _judged(points, offsets)
     moves = _completed(moves, evidence >= LEAST_READS, bases)
     for t in range(shape[0]):
@@ -104,42 +104,32 @@ def _median(values: Points, axis: int) -> Points:
     return np.where(count > 0, np.nan_to_num(0.5 * (pair[0] + pair[1]).squeeze(axis)), 0.0)
 
 
-def _bright_reads(
-    images: Images, coarse: Sequence[Sequence[Transform]], bases: tuple[int, ...]
-) -> tuple[Points, float]:
+def _bright_reads(combined: NDArray[np.float32]) -> tuple[Points, float]:
     """Places of bright reads that stand alone, and the width of reads."""
-    height, width = images.shape[2:]
-    settings = SpotSettings(min_snr=READ_SNR)
-    spots = detect(combine_bases(images, coarse, bases), settings)
+    height, width = combined.shape
+    spots = detect(combined, SpotSettings(min_snr=READ_SNR))
     y, x = spots["y"].to_numpy(), spots["x"].to_numpy()
     inside = (np.minimum(y, height - 1 - y) > WINDOW) & (np.minimum(x, width - 1 - x) > WINDOW)
-    alone = _nearest(y, x) > ALONE
-    chosen = np.flatnonzero(inside & alone)
+    chosen = np.flatnonzero(inside & stand_alone(y, x, ALONE))
     order = np.argsort(-spots["snr"].to_numpy()[chosen], kind="stable")[:READS]
     points = np.column_stack([y, x])[np.sort(chosen[order])]
-    return points, float(spots["sigma"].iloc[0]) if len(spots) else 1.5
+    return points, float(spots["sigma"].iloc[0]) if len(spots) else DEFAULT_SIGMA
 
 
-def _nearest(y: Points, x: Points) -> Points:
-    if len(y) < 2:
-        return np.full(len(y), np.inf)
-    distance: Points = cKDTree(np.column_stack([y, x])).query(np.column_stack([y, x]), 2)[0][:, 1]
-    return distance
-
-
-def _offsets(
-    plane: NDArray[np.uint16], transform: Transform, points: Points, sigma: float, noise: float
-) -> Points:
+@njit(cache=True, nogil=True)
+def _offsets(plane, at, sigma, least):  # type: ignore[no-untyped-def]
     """How far each read lies from its place, (n, 2); NaN for those that the plane does not show."""
-    at = transform.apply(points)
     move = np.zeros(2)
+    offsets = np.full(at.shape, np.nan)
     for _ in range(ROUNDS):
-        rest = _displaced(plane, at + move, sigma, PLANE_SNR * noise)
+        rest = _displaced(plane, at, move, sigma, least)
         seen = np.isfinite(rest[:, 0])
         if seen.sum() < LEAST_READS:
-            return np.full_like(rest, np.nan)
-        offsets: Points = rest + move
-        move = _middle(offsets[seen])
+            return np.full(at.shape, np.nan)
+        offsets = rest + move
+        before, move = move, _middle(offsets[seen])
+        if np.abs(move - before).max() < SETTLED:
+            break
     return offsets
 
 
@@ -199,50 +189,54 @@ def _patchy(points, offsets):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _displaced(plane, at, sigma, least):  # type: ignore[no-untyped-def]
+def _displaced(plane, at, move, sigma, least):  # type: ignore[no-untyped-def]
     """One step of Newton's method for the place of a Gaussian spot on a level background."""
-    n, size = len(at), 2 * WINDOW + 1
-    offsets = np.full((n, 2), np.nan)
+    offsets = np.full((len(at), 2), np.nan)
     height, width = plane.shape
-    variance, inverse = sigma * sigma, 0.5 / (sigma * sigma)
-    along, across = np.empty(size), np.empty(size)
-    for i in range(n):
-        y, x = at[i]
+    variance, count = sigma * sigma, SIZE * SIZE
+    along, across = np.empty(SIZE), np.empty(SIZE)
+    for i in range(len(at)):
+        y, x = at[i, 0] + move[0], at[i, 1] + move[1]
         top, left = int(np.floor(y + 0.5)) - WINDOW, int(np.floor(x + 0.5)) - WINDOW
-        if top < 0 or left < 0 or top + size > height or left + size > width:
+        if top < 0 or left < 0 or top + SIZE > height or left + SIZE > width:
             continue
-        total, mixed, g1, g2 = 0.0, 0.0, 0.0, 0.0
-        slope_y, slope_x, gy1, gx1 = 0.0, 0.0, 0.0, 0.0
-        gyy, gxx, ggy, ggx = 0.0, 0.0, 0.0, 0.0
-        for k in range(size):
-            along[k] = np.exp(-((top + k - y) ** 2) * inverse)
-            across[k] = np.exp(-((left + k - x) ** 2) * inverse)
-        for r in range(size):
-            dy = top + r - y
-            for c in range(size):
-                dx = left + c - x
-                g = along[r] * across[c]
+        fall_off(along, top - y, sigma)
+        fall_off(across, left - x, sigma)
+        g_r, gg_r, gd_r, ggd_r, ggdd_r = _moments(along, top - y)
+        g_c, gg_c, gd_c, ggd_c, ggdd_c = _moments(across, left - x)
+        total, mixed, slope_y, slope_x = 0.0, 0.0, 0.0, 0.0
+        for r in range(SIZE):
+            row, row_mixed, row_slope = 0.0, 0.0, 0.0
+            for c in range(SIZE):
                 v = np.float64(plane[top + r, left + c])
-                total += v
-                mixed += g * v
-                g1 += g
-                g2 += g * g
-                slope_y += g * dy * v
-                slope_x += g * dx * v
-                gy1 += g * dy
-                gx1 += g * dx
-                gyy += g * g * dy * dy
-                gxx += g * g * dx * dx
-                ggy += g * g * dy
-                ggx += g * g * dx
-        count = size * size
-        spread = g2 - g1 * g1 / count
-        peak = (mixed - g1 * total / count) / spread
+                row += v
+                row_mixed += across[c] * v
+                row_slope += across[c] * (left + c - x) * v
+            total += row
+            mixed += along[r] * row_mixed
+            slope_y += along[r] * (top + r - y) * row_mixed
+            slope_x += along[r] * row_slope
+        spread = gg_r * gg_c - (g_r * g_c) ** 2 / count
+        peak = (mixed - g_r * g_c * total / count) / spread
         if peak * np.sqrt(spread) < least:
             continue
-        level = (total - peak * g1) / count
-        step_y = (slope_y - level * gy1 - peak * ggy) / gyy * variance / peak
-        step_x = (slope_x - level * gx1 - peak * ggx) / gxx * variance / peak
-        offsets[i, 0] = min(max(step_y, -2.0), 2.0)
-        offsets[i, 1] = min(max(step_x, -2.0), 2.0)
+        level = (total - peak * g_r * g_c) / count
+        step_y = (slope_y - level * gd_r * g_c - peak * ggd_r * gg_c) / (ggdd_r * gg_c)
+        step_x = (slope_x - level * g_r * gd_c - peak * gg_r * ggd_c) / (gg_r * ggdd_c)
+        offsets[i, 0] = min(max(step_y * variance / peak, -2.0), 2.0)
+        offsets[i, 1] = min(max(step_x * variance / peak, -2.0), 2.0)
     return offsets
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _moments(profile, offset):  # type: ignore[no-untyped-def]
+    """Sums over g, g^2, g d, g^2 d and g^2 d^2 of a profile g at distances d from its centre."""
+    g, gg, gd, ggd, ggdd = 0.0, 0.0, 0.0, 0.0, 0.0
+    for k in range(SIZE):
+        d = offset + k
+        g += profile[k]
+        gg += profile[k] * profile[k]
+        gd += profile[k] * d
+        ggd += profile[k] * profile[k] * d
+        ggdd += profile[k] * profile[k] * d * d
+    return g, gg, gd, ggd, ggdd

@@ -17,13 +17,23 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from poolvox.ops.psf import fit_planes, spot_size, unmix
+from poolvox.ops.psf import DEFAULT_SIGMA, fit_planes, spot_size, unmix
 from poolvox.shared.errors import InputError
 from poolvox.shared.imaging.combine import noise_level, weighted_sum
 from poolvox.shared.imaging.filters import band_pass
 from poolvox.shared.imaging.warp import Transform
 
-__all__ = ["Bases", "SpotSettings", "check_images", "combine_bases", "find_spots", "sample_bases"]
+__all__ = [
+    "Bases",
+    "SpotSettings",
+    "check_images",
+    "combine_bases",
+    "detect",
+    "find_spots",
+    "plane_levels",
+    "sample_bases",
+    "stand_alone",
+]
 
 Images = NDArray[np.uint16]
 Floats = NDArray[np.float32]
@@ -99,6 +109,7 @@ def combine_bases(
     images: Images,
     transforms: Sequence[Sequence[Transform]],
     channels: Sequence[int],
+    levels: Floats | None = None,
 ) -> Floats:
     """Sum of all base images in units of their noise, on the frame of the first cycle.
 
@@ -107,32 +118,39 @@ def combine_bases(
     images : (cycle, channel, Y, X) array
     transforms : per cycle and channel, from the frame of the first cycle
     channels : indices of the base channels
+    levels : what `plane_levels` says, if it is known
 
     Returns
     -------
     (Y, X) array in standard deviations of its own noise; planes without noise (blank) are left out
     """
-    total: Floats | None = None
+    total: Floats = np.zeros(images.shape[2:], np.float32)
     used = 0
-    for cycle in range(len(images)):
-        levels = np.array([noise_level(images[cycle, c]) for c in channels])
-        seen = np.flatnonzero(levels[:, 1] > 0)
+    levels = plane_levels(images, channels) if levels is None else levels
+    for cycle, (level, noise, top) in enumerate(levels.transpose(0, 2, 1)):
+        seen = np.flatnonzero(noise > 0)
         if not len(seen):
             continue
         chosen = [channels[k] for k in seen.tolist()]
         planes = _planes(images[cycle], chosen)
-        part = weighted_sum(
+        weighted_sum(
             planes,
             [transforms[cycle][c] for c in chosen],
-            weights=1 / levels[seen, 1],
-            ceilings=np.maximum(levels[seen, 0] + CEILING * levels[seen, 1], levels[seen, 2]),
+            weights=1 / noise[seen],
+            ceilings=np.maximum(level + CEILING * noise, top)[seen],
+            out=total,
         )
-        total = part if total is None else np.add(total, part, out=total)
         used += len(seen)
-    if total is None:
+    if not used:
         raise InputError("all base images of the tile are blank: no reads can be found")
     total /= np.float32(np.sqrt(used))
     return total
+
+
+def plane_levels(images: Images, channels: Sequence[int]) -> Floats:
+    """Level, noise and brightness of the base images, (cycle, channel, 3); see `noise_level`."""
+    levels = [[noise_level(cycle[c]) for c in channels] for cycle in images]
+    return np.array(levels, np.float32).reshape(len(images), len(channels), 3)
 
 
 def _planes(cycle: Images, chosen: Sequence[int]) -> Images:
@@ -199,16 +217,14 @@ def sample_bases(
     channels : indices of the base channels
     """
     points = spots[["y", "x"]].to_numpy(np.float64)
-    sigma = float(spots["sigma"].iloc[0]) if len(spots) else 1.5
+    sigma = float(spots["sigma"].iloc[0]) if len(spots) else DEFAULT_SIGMA
     shape = (len(points), len(images), len(channels))
     intensity, noise = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
-    for cycle in range(len(images)):
-        for k, channel in enumerate(channels):
-            plane = images[cycle, channel]
-            level = noise_level(plane)[1]
+    for cycle, levels in enumerate(plane_levels(images, channels)[:, :, 1].tolist()):
+        for k, (channel, level) in enumerate(zip(channels, levels, strict=True)):
             if level == 0:
                 continue
-            at = transforms[cycle][channel].apply(points)
+            at, plane = transforms[cycle][channel].apply(points), images[cycle, channel]
             intensity[:, cycle, k], noise[:, cycle, k] = fit_planes(plane, at, sigma, level)
     return Bases(unmix(intensity, points, sigma), noise)
 
@@ -249,6 +265,21 @@ def _brightest(y, x, peak, distance):  # type: ignore[no-untyped-def]
             if dy * dy + dx * dx < distance * distance:
                 keep[i if peak[i] <= peak[j] else j] = False
     return keep
+
+
+@njit(cache=True, nogil=True)
+def stand_alone(y, x, distance):  # type: ignore[no-untyped-def]
+    """Which spots, sorted from top to bottom, have no other as near as `distance` pixels."""
+    alone = np.ones(len(y), np.bool_)
+    begin = 0
+    for i in range(len(y)):
+        while y[begin] < y[i] - distance - 1:
+            begin += 1
+        for j in range(begin, i):
+            dy, dx = y[i] - y[j], x[i] - x[j]
+            if dy * dy + dx * dx <= distance * distance:
+                alone[i] = alone[j] = False
+    return alone
 
 
 @njit(cache=True, nogil=True)

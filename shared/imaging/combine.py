@@ -58,6 +58,7 @@ def weighted_sum(
     *,
     weights: NDArray[np.floating[Any]],
     ceilings: NDArray[np.floating[Any]],
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Sum of planes on the frame of the reference, linearly interpolated.
 
@@ -68,12 +69,14 @@ def weighted_sum(
     weights : (n,) factors
     ceilings : (n,) values above which a pixel counts no more, so that no single one outweighs the
         rest
+    out : (Y, X) array that the sum is added to, if given
 
     Returns
     -------
     (Y, X) array; outside of a plane its nearest pixel counts
     """
-    out = np.zeros(planes.shape[1:], np.float32)
+    if out is None:
+        out = np.zeros(planes.shape[1:], np.float32)
     matrices = np.array([each.matrix for each in transforms], np.float64)
     shifts = np.array([each.shift for each in transforms], np.float64)
     if all(each.is_translation for each in transforms):
@@ -85,7 +88,12 @@ def weighted_sum(
 
 @njit(cache=True, nogil=True)
 def _histograms(rows):  # type: ignore[no-untyped-def]
-    middle, difference = np.zeros(65536, np.int64), np.zeros(65536, np.int64)
+    top = np.int64(0)
+    for r in range(rows.shape[0]):
+        for c in range(rows.shape[1]):
+            top = max(top, np.int64(rows[r, c]))
+    # No longer than need be: most of the time goes into clearing them.
+    middle, difference = np.zeros(top + 1, np.int64), np.zeros(top + 1, np.int64)
     for r in range(rows.shape[0]):
         for c in range(0, rows.shape[1] - 2, 2):
             here, there = np.int64(rows[r, c]), np.int64(rows[r, c + 2])
@@ -97,6 +105,7 @@ def _histograms(rows):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, fastmath=True)
 def _sum_shifted(planes, shifts, weights, ceilings, out):  # type: ignore[no-untyped-def]
     count, height, width = planes.shape
+    one = np.float32(1)  # a whole number would turn all of it into double precision
     for r in range(height):
         line = out[r]
         for p in range(count):
@@ -106,21 +115,21 @@ def _sum_shifted(planes, shifts, weights, ceilings, out):  # type: ignore[no-unt
             weight, ceiling = weights[p], ceilings[p]
             above = planes[p, min(max(r + top, 0), height - 1)]
             below = planes[p, min(max(r + top + 1, 0), height - 1)]
-            a = weight * (1 - fy) * (1 - fx)
-            b = weight * (1 - fy) * fx
-            c = weight * fy * (1 - fx)
+            a = weight * (one - fy) * (one - fx)
+            b = weight * (one - fy) * fx
+            c = weight * fy * (one - fx)
             d = weight * fy * fx
             first, last = max(0, -left), min(width, width - 1 - left)
-            upper, lower = (
-                above[first + left : last + left + 1],
-                below[first + left : last + left + 1],
-            )
+            upper, lower = above[first + left : last + left], below[first + left : last + left]
+            upper_next = above[first + left + 1 : last + left + 1]
+            lower_next = below[first + left + 1 : last + left + 1]
+            target = line[first:last]
             for k in range(last - first):
-                line[first + k] += (
+                target[k] += (
                     a * min(np.float32(upper[k]), ceiling)
-                    + b * min(np.float32(upper[k + 1]), ceiling)
+                    + b * min(np.float32(upper_next[k]), ceiling)
                     + c * min(np.float32(lower[k]), ceiling)
-                    + d * min(np.float32(lower[k + 1]), ceiling)
+                    + d * min(np.float32(lower_next[k]), ceiling)
                 )
             for k in range(first):
                 line[k] += (a + b) * min(np.float32(above[0]), ceiling)

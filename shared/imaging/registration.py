@@ -17,7 +17,7 @@ from scipy import fft
 from poolvox.shared.errors import InputError
 from poolvox.shared.imaging.warp import Transform
 
-__all__ = ["Shift", "fit_similarity", "measure_shift"]
+__all__ = ["Shift", "fit_similarity", "match_spectra", "measure_shift", "spectra"]
 
 Image = NDArray[Any]
 Spectrum = NDArray[np.complexfloating[Any, Any]]
@@ -126,23 +126,56 @@ def _overlap(reference: Image, image: Image, shift: tuple[int, int]) -> tuple[Im
 
 
 def _once(reference: Image, image: Image, smooth: float, max_shift: float | None) -> Shift:
-    shape = image.shape
-    first, second = (fft.rfft2(_faded(plane)) for plane in (reference, image))
-    product = second * first.conj() * _band(shape[0], shape[1], smooth)
+    first, second = (spectra(plane[None]) for plane in (reference, image))
+    y, x, snr = match_spectra(first, second, image.shape, smooth=smooth, max_shift=max_shift)[0]
+    return Shift(float(y), float(x), float(snr))
+
+
+def spectra(planes: Image) -> Spectrum:
+    """Fourier transforms of planes of one shape, for `match_spectra`; their borders fade out.
+
+    Parameters
+    ----------
+    planes : (n, Y, X) array
+    """
+    values = np.asarray(planes, np.float32)
+    faded = values - values.mean(axis=(1, 2), keepdims=True)
+    faded *= _window(planes.shape[1])[:, None]
+    faded *= _window(planes.shape[2])
+    found: Spectrum = fft.rfft2(faded)
+    return found
+
+
+def match_spectra(
+    references: Spectrum,
+    images: Spectrum,
+    shape: tuple[int, ...],
+    *,
+    smooth: float,
+    max_shift: float | None = None,
+) -> NDArray[np.float64]:
+    """Shift between the planes of each pair, as `measure_shift` finds it at first.
+
+    Parameters
+    ----------
+    references, images : n transforms each, from `spectra`; or one, which is paired with all
+    shape : of the planes, in pixels
+    smooth, max_shift : as for `measure_shift`
+
+    Returns
+    -------
+    (n, 3) array: y, x, and the height of the peak over the standard deviation of the correlation
+    """
+    product = images * references.conj()
+    product *= _band(shape[0], shape[1], smooth)
     correlation = fft.irfft2(product, s=shape)
-    spread = float(correlation.std())
-    if spread == 0 or not np.isfinite(spread):
-        return Shift(0.0, 0.0, 0.0)
-    peak = _highest(correlation, max_shift)
-    y, x = (_signed(_refine(correlation, peak, axis), shape[axis]) for axis in (0, 1))
-    return Shift(y, x, float(correlation[peak]) / spread)
-
-
-def _faded(image: Image) -> NDArray[np.float32]:
-    plane = np.asarray(image, np.float32)
-    windows = _window(plane.shape[0]), _window(plane.shape[1])
-    faded: NDArray[np.float32] = (plane - plane.mean()) * windows[0][:, None] * windows[1]
-    return faded
+    found = np.zeros((len(correlation), 3))
+    spread = correlation.std(axis=(1, 2))
+    for k in np.flatnonzero(np.isfinite(spread) & (spread > 0)):
+        peak = _highest(correlation[k], max_shift)
+        place = (_signed(_refine(correlation[k], peak, axis), shape[axis]) for axis in (0, 1))
+        found[k] = (*place, correlation[k][peak] / spread[k])
+    return found
 
 
 @lru_cache(maxsize=16)
@@ -162,20 +195,26 @@ def _band(height: int, width: int, smooth: float) -> NDArray[np.float32]:
 
 
 def _highest(correlation: Image, max_shift: float | None) -> tuple[int, int]:
-    height, width = correlation.shape
-    if max_shift is not None:
-        reach = int(np.ceil(max_shift))
-        rows = np.r_[0 : min(reach + 1, height), max(height - reach, reach + 1) : height]
-        columns = np.r_[0 : min(reach + 1, width), max(width - reach, reach + 1) : width]
-        part = correlation[np.ix_(rows, columns)]
-        r, c = np.unravel_index(part.argmax(), part.shape)
-        return int(rows[r]), int(columns[c])
-    r, c = np.unravel_index(correlation.argmax(), correlation.shape)
-    return int(r), int(c)
+    """The peak; shifts below zero are at the far ends."""
+    reach = max(correlation.shape) if max_shift is None else int(np.ceil(max_shift))
+    best, place = -np.inf, (0, 0)
+    for rows in _sides(correlation.shape[0], reach):
+        for columns in _sides(correlation.shape[1], reach):
+            part = correlation[rows, columns]
+            r, c = divmod(int(part.argmax()), part.shape[1])
+            if part[r, c] > best:
+                best, place = part[r, c], (rows.start + r, columns.start + c)
+    return place
+
+
+def _sides(size: int, reach: int) -> list[slice]:
+    if 2 * reach + 1 >= size:
+        return [slice(0, size)]
+    return [slice(0, reach + 1), slice(size - reach, size)][: 1 if reach == 0 else 2]
 
 
 def _refine(correlation: Image, peak: tuple[int, int], axis: int) -> float:
-    line = np.moveaxis(correlation, axis, 0)[:, peak[1 - axis]]
+    line = correlation[:, peak[1]] if axis == 0 else correlation[peak[0]]
     before, at, after = (float(line[(peak[axis] + step) % line.size]) for step in (-1, 0, 1))
     curvature = before - 2 * at + after
     return float(peak[axis]) + (0.5 * (before - after) / curvature if curvature else 0.0)

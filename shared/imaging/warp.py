@@ -129,8 +129,9 @@ def _move(image, y, x, rounding, out):  # type: ignore[no-untyped-def]
     height, width = image.shape
     top, left = int(np.floor(y)), int(np.floor(x))
     fy, fx = np.float32(y - top), np.float32(x - left)
-    a, b = (1 - fy) * (1 - fx), (1 - fy) * fx
-    c, d = fy * (1 - fx), fy * fx
+    one = np.float32(1)  # a whole number would turn all of it into double precision
+    a, b = (one - fy) * (one - fx), (one - fy) * fx
+    c, d = fy * (one - fx), fy * fx
     # Where the fraction is zero the far neighbour counts nothing and need not be there.
     across, down = (1 if fx > 0 else 0), (1 if fy > 0 else 0)
     first, last = max(0, -left), min(out.shape[1], width - across - left)
