@@ -111,7 +111,7 @@ def measure_tile(
     images = dict(zip(wanted, planes, strict=True))
     nuclei, cells = (np.asarray(field.labels(name).data) for name in ("nuclei", "cells"))
     table = measure_cells(images, nuclei, cells, channels, groups=groups)
-    write_table(keyed(table, tile), folder.called(str(tile), "objects"))
+    write_table(keyed(table.copy(), tile), folder.called(str(tile), "objects"))
     return {"cells": len(table)}
 
 

@@ -1,0 +1,59 @@
+"""The profiles of a screen: what its tables of objects say about guides and genes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from poolvox.ops.folder import Folder
+from poolvox.ops.objects import ObjectChannels, base_features, describe_objects
+from poolvox.shared.profiles.config import ProfilesConfig
+from poolvox.shared.profiles.datasets import ObjectTables
+
+__all__ = ["profile_inputs", "profile_screen", "screen_profiles"]
+
+# Cells below which there is nothing to compare.
+MIN_CELLS: Final = 20
+CONTROLS: Final = "Metadata_Control == True"
+
+
+def screen_profiles(
+    config: ProfilesConfig, columns: Sequence[str], channels: ObjectChannels
+) -> ProfilesConfig:
+    """Options as they hold for a table of a screen.
+
+    Unless the configuration says otherwise, controls are those of the library, and the light of
+    the base channels does not take part.
+    """
+    changes: dict[str, Any] = {}
+    if not config.features:
+        bases = set(base_features(columns, channels.bases))
+        changes["features"] = tuple(name for name in columns if name not in bases)
+    if "controls" not in config.model_fields_set:
+        changes["controls"] = (CONTROLS,)
+    return config.model_copy(update=changes)
+
+
+def profile_screen(
+    folder: Folder, config: ProfilesConfig, channels: ObjectChannels, groups: Sequence[str]
+) -> dict[str, Any]:
+    """Make the profiles of a run from its table of objects; too few cells are told, no failure."""
+    from poolvox.shared.profiles.recipe import make_profiles
+
+    objects = ObjectTables((folder.table("objects"),))
+    out = folder.root / "profiles"
+    if objects.rows < MIN_CELLS:
+        few = f"no profiles: {objects.rows} cells were measured, {MIN_CELLS} or more are needed"
+        return {"objects": objects.rows, "warnings": [few]}
+    wanted = screen_profiles(config, objects.features, channels)
+    made = make_profiles(folder.table("objects"), wanted, out)
+    describe_objects(groups).to_csv(out / "dictionary.csv", index=False, lineterminator="\n")
+    return dict(made.facts)
+
+
+def profile_inputs(config: ProfilesConfig) -> tuple[Path, ...]:
+    """Files that profiles depend on beside the tables: annotations, gene sets, labels."""
+    learn = getattr(config, "learn", None)
+    labels = (learn.labels,) if learn is not None else ()
+    return (*(one.table for one in config.annotate), *config.gene_sets, *labels)
