@@ -43,12 +43,14 @@ class FieldSpec:
     organoids : the organoids; they are set at random without overlap
     spacing : voxel size (z, y, x), micrometres
     shape : (Z, Y, X) of the stack; None makes it just large enough
+    least : (Z, Y, X) that a stack without `shape` has at least
     optics : microscope and camera
     """
 
     organoids: tuple[OrganoidSpec, ...] = field(default_factory=lambda: (OrganoidSpec(),))
     spacing: Triple = (2.0, 0.5, 0.5)
     shape: tuple[int, int, int] | None = None
+    least: tuple[int, int, int] = (1, 1, 1)
     optics: Optics = field(default_factory=Optics)
 
 
@@ -79,7 +81,7 @@ class Scene:
 def draw_scene(spec: FieldSpec, rng: np.random.Generator) -> Scene:
     """Grow the organoids of `spec` and draw them."""
     bodies = [build_body(organoid, rng) for organoid in spec.organoids]
-    shape = spec.shape or _fitting_shape(bodies, spec.spacing)
+    shape = spec.shape or _fitting_shape(bodies, spec)
     centers = _place(bodies, shape, spec.spacing, rng)
     factor = max(1, int(np.ceil(spec.spacing[0] / FINE_STEP)))
     fine: Triple = (spec.spacing[0] / factor, *spec.spacing[1:])
@@ -93,13 +95,14 @@ def draw_scene(spec: FieldSpec, rng: np.random.Generator) -> Scene:
     return scene
 
 
-def _fitting_shape(bodies: list[Body], spacing: Triple) -> tuple[int, int, int]:
+def _fitting_shape(bodies: list[Body], spec: FieldSpec) -> tuple[int, int, int]:
     reach = np.stack([body.reach for body in bodies]) + MARGIN
     wide = reach.max(axis=0) * 2
     # Bodies are set at random, so they need more room than in rows.
     side = 1.0 if len(bodies) == 1 else 1.4 * np.ceil(np.sqrt(len(bodies)))
     wide[1:] *= side
-    z, y, x = (int(np.ceil(w / s)) for w, s in zip(wide, spacing))
+    fitting = np.ceil(wide / spec.spacing).astype(int)
+    z, y, x = np.maximum(fitting, spec.least).tolist()
     return z, y, x
 
 

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from poolvox.shared.errors import InputError
 
-__all__ = ["Body", "Nuclei", "OrganoidSpec", "build_body", "pack_nuclei"]
+__all__ = ["Body", "Kind", "Nuclei", "OrganoidSpec", "build_body", "pack_nuclei"]
 
 Array = NDArray[np.float64]
 Kind = Literal["solid", "cyst", "bud"]
