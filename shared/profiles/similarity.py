@@ -19,7 +19,15 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.features.kernels import kernel
 from poolvox.shared.profiles.columns import feature_columns, feature_matrix
 
-__all__ = ["Metric", "Neighbours", "Space", "find_neighbours", "neighbours", "similarities"]
+__all__ = [
+    "Metric",
+    "Neighbours",
+    "Space",
+    "content_order",
+    "find_neighbours",
+    "neighbours",
+    "similarities",
+]
 
 Metric = Literal["cosine", "abs_cosine", "correlation", "euclidean", "mahalanobis"]
 
@@ -71,14 +79,14 @@ class Space:
             raise ValueError(f"no metric {metric!r}: expected one of {', '.join(get_args(Metric))}")
         raw = np.ascontiguousarray(values, dtype=np.float64)
         known = np.flatnonzero(np.isfinite(raw).all(axis=1))
-        order = known[_by_content(raw[known])]
+        order = known[content_order(raw[known])]
         points = raw[order]
         if metric == "mahalanobis" and len(points):
             points = _whiten(points, np.isin(order, reference) if reference is not None else None)
         scaled, usable = _scaled(points, metric)
         order = order[usable]
         single: Floats = scaled[usable].astype(np.float32)
-        again = _by_content(single)
+        again = content_order(single)
         order, single = order[again], single[again]
         first = np.ones(len(single), dtype=bool)
         first[1:] = (single[1:] != single[:-1]).any(axis=1)
@@ -197,11 +205,11 @@ def neighbours(
     )
 
 
-def _by_content(rows: NDArray[np.floating]) -> Rows:
+def content_order(rows: NDArray[np.floating]) -> Rows:
     """Order of rows that depends on nothing but their values."""
     if not rows.size:
         return np.arange(len(rows))
-    clean = np.ascontiguousarray(rows + 0.0)
+    clean = np.ascontiguousarray(np.where(np.isnan(rows), np.inf, rows) + 0.0)
     whole = clean.view(np.dtype((np.void, clean.shape[1] * clean.itemsize))).ravel()
     return np.argsort(whole, kind="stable")
 
