@@ -81,8 +81,8 @@ def find_edges(
     if kind == "contact":
         table = _by_contact(objects, points, reach)
         ends = np.searchsorted(objects.ids, table[["source", "target"]].to_numpy())
-        apart = parent[ends[:, 0]] != parent[ends[:, 1]]
-        return table.drop(index=np.flatnonzero(apart)).reset_index(drop=True)
+        together = np.flatnonzero(parent[ends[:, 0]] == parent[ends[:, 1]])
+        return table.iloc[together].reset_index(drop=True)
     found = [_no_pairs()]
     for organoid in np.unique(parent):
         members = np.flatnonzero(parent == organoid)

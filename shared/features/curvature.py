@@ -11,13 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
-from skimage.measure import marching_cubes
+from numpy.typing import NDArray
 
-from poolvox.shared.features.kernels import Floats, Ints, box_mask, kernel
+from poolvox.shared.features.isosurface import TRIANGLES, triangulate
+from poolvox.shared.features.kernels import Bytes, Floats, Ints, Layout, Singles, box_mask, kernel
 from poolvox.shared.features.objects import Objects
 from poolvox.shared.features.registry import Feature, register
-from poolvox.shared.imaging.distance import distance_to
+from poolvox.shared.features.smoothing import convolve, gaussian_kernels
+from poolvox.shared.imaging.distance import square_distance
 
 __all__ = ["CurvatureOptions", "measure_curvature", "surface_mesh", "vertex_curvature"]
 
@@ -25,6 +26,9 @@ __all__ = ["CurvatureOptions", "measure_curvature", "surface_mesh", "vertex_curv
 MIN_VOXELS = 2
 # Room round the box for the smoothed surface, in widths of the Gaussian.
 ROOM = 3.0
+COLUMNS = 10
+# How often the vertices of a mesh share their curvature with their neighbours.
+ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -84,111 +88,230 @@ def describe_curvature(ndim: int, options: CurvatureOptions) -> tuple[Feature, .
 )
 def measure_curvature(objects: Objects, options: CurvatureOptions) -> dict[str, Floats]:
     """Measure the curvature of every object; see `describe_curvature` for what and how."""
-    table = np.full((len(objects), 10), np.nan)
-    for k in range(len(objects)):
-        mesh = surface_mesh(objects, k, sigma=options.sigma_um)
-        if mesh is not None:
-            table[k] = _summary(*mesh)
+    table = np.full((len(objects), COLUMNS), np.nan)
+    objects.reduce(_curvatures, table, *_smoothing(objects, options.sigma_um), TRIANGLES)
     names = [feature.name for feature in describe_curvature(3, options)]
-    found = dict(
-        zip(
-            [name for name in names if "Quantile" not in name], table[:, [0, 1, 4, 5, 6, 7, 8, 9]].T
-        )
-    )
+    single = [name for name in names if "Quantile" not in name]
+    found = dict(zip(single, table[:, [0, 1, 4, 5, 6, 7, 8, 9]].T))
     return found | {"MeanQuantile_per_um": table[:, 2:4]}
 
 
 def surface_mesh(objects: Objects, k: int, *, sigma: float) -> tuple[Floats, Ints] | None:
     """Vertices (V, 3) in micrometres and triangles (T, 3) of object `k`, or None if it is too thin.
 
+    The vertices lie about their mean.
+
     Parameters
     ----------
     sigma : width of the Gaussian in micrometres
     """
-    layout = objects.layout
-    if (np.diff(layout.box[k].reshape(3, 2), axis=1) < MIN_VOXELS).any():
-        return None
-    spacing = layout.spacing
-    fine = float(spacing.min())
+    vertices, faces = _mesh(objects.layout, k, *_smoothing(objects, sigma), TRIANGLES)
+    return (vertices, faces) if len(faces) else None
+
+
+def _smoothing(objects: Objects, sigma: float) -> tuple[Singles, int]:
+    """Kernel of the smoothing on the finest spacing, and the room it needs in voxels."""
+    fine = float(objects.layout.spacing.min())
     width = max(sigma, fine)
-    pad = int(np.ceil(ROOM * width / fine)) + 1
-    mask = box_mask(layout, k, pad)
-    # Distances, not the mask, are interpolated between planes: the surface runs on smoothly.
-    signed = distance_to(mask == 0, spacing=tuple(spacing))
-    signed -= distance_to(mask > 0, spacing=tuple(spacing))
-    signed = ndimage.zoom(signed, spacing / fine, order=1, grid_mode=True, mode="nearest")
-    smooth = ndimage.gaussian_filter(signed, width / fine, truncate=ROOM, mode="nearest")
-    if not smooth.min() < 0 < smooth.max():
-        return None
-    vertices, faces, _, _ = marching_cubes(
-        smooth, 0.0, spacing=(fine,) * 3, gradient_direction="descent"
-    )
-    vertices, faces = vertices.astype(np.float64), faces.astype(np.int64)
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    volume = abs(np.einsum("ij,ij->i", a, np.cross(b, c)).sum()) / 6
-    middle = vertices.mean(axis=0)
-    grown = np.cbrt(objects.counts[k] * objects.voxel_size / volume)
-    return (vertices - middle) * grown, faces
+    return gaussian_kernels(width, np.full(3, fine)), int(np.ceil(ROOM * width / fine)) + 1
 
 
-def _summary(vertices: Floats, faces: Ints) -> Floats:
-    mean, gauss, area = vertex_curvature(vertices, faces)
+@kernel
+def _signed_distance(mask: Bytes, spacing: Floats) -> Singles:
+    """Distance to the other side, positive inside, on cubic voxels of the finest spacing.
+
+    Distances, not the mask, are taken between planes: the surface runs on smoothly.
+    """
+    inner, outer = np.empty(mask.shape, np.float32), np.empty(mask.shape, np.float32)
+    square_distance(mask, spacing, inner)
+    square_distance(1 - mask, spacing, outer)
+    signed = np.sqrt(inner) - np.sqrt(outer)
+    fine = spacing.min()
+    for _ in range(3):
+        # The first axis is stretched, and becomes the last: three times make it the first again.
+        ratio = spacing[0] / fine
+        if ratio > 1:
+            long = np.empty((int((len(signed) - 1) * ratio) + 1, *signed.shape[1:]), np.float32)
+            for i in range(len(long)):
+                _between(signed, i / ratio, long[i])
+            signed = long
+        signed = np.ascontiguousarray(signed.transpose(1, 2, 0))
+        spacing = np.roll(spacing, -1)
+    return signed
+
+
+@kernel
+def _between(planes: Singles, place: float, out: Singles) -> None:
+    """Catmull-Rom spline through the planes round `place`: no kinks, unlike straight lines."""
+    low, last = min(int(place), len(planes) - 2), len(planes) - 1
+    t = place - low
+    before, after = planes[max(low - 1, 0)].reshape(-1), planes[min(low + 2, last)].reshape(-1)
+    here, there, flat = planes[low].reshape(-1), planes[low + 1].reshape(-1), out.reshape(-1)
+    a, b = np.float32(t * (t * (2 - t) - 1) / 2), np.float32((t * t * (3 * t - 5) + 2) / 2)
+    c, d = np.float32(t * (t * (4 - 3 * t) + 1) / 2), np.float32(t * t * (t - 1) / 2)
+    for i in range(len(flat)):
+        flat[i] = a * before[i] + b * here[i] + c * there[i] + d * after[i]
+
+
+@kernel
+def _mesh(
+    layout: Layout, k: int, halves: Singles, room: int, table: NDArray[np.int8]
+) -> tuple[Floats, Ints]:
+    """Vertices and triangles of the smoothed surface, which holds the object's volume."""
+    sides = layout.box[k, 1::2] - layout.box[k, 0::2]
+    nothing = np.empty((0, 3)), np.empty((0, 3), np.int64)
+    if sides.min() < MIN_VOXELS:
+        return nothing
+    spacing = layout.spacing
+    signed = _signed_distance(box_mask(layout, k, room), spacing)
+    vertices, faces = triangulate(convolve(signed, halves), table)
+    if len(faces) == 0:
+        return nothing
+    six = 0.0
+    for a, b, c in faces:
+        six += _product(vertices[a], vertices[b], vertices[c])
+    middle = np.array([vertices[:, axis].mean() for axis in range(3)])
+    count = layout.voxels[k + 1] - layout.voxels[k]
+    wanted = count * spacing[0] * spacing[1] * spacing[2]
+    return (vertices - middle) * np.cbrt(wanted / (abs(six) / 6)), faces
+
+
+@kernel
+def _product(a: Floats, b: Floats, c: Floats) -> float:
+    """Triple product: six times the volume between a triangle and the origin."""
+    product: float = a[0] * (b[1] * c[2] - b[2] * c[1])
+    product += a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
+    return product
+
+
+@kernel
+def _curvatures(
+    layout: Layout,
+    halves: Singles,
+    room: int,
+    table: NDArray[np.int8],
+    out: Floats,
+    start: int,
+    stop: int,
+) -> None:
+    for k in range(start, stop):
+        vertices, faces = _mesh(layout, k, halves, room, table)
+        if len(faces):
+            mean, gauss, area = vertex_curvature(vertices, faces)
+            _summary(mean, gauss, area, out[k])
+
+
+@kernel
+def _summary(mean: Floats, gauss: Floats, area: Floats, out: Floats) -> None:
     total = area.sum()
     h, k = (mean * area).sum() / total, (gauss * area).sum() / total
-    order = np.argsort(mean, kind="stable")
-    share = np.cumsum(area[order]) / total
-    cuts = np.minimum(np.searchsorted(share, [0.05, 0.95]), len(order) - 1)
-    low, high = mean[order[cuts]]
-    spread = np.sqrt(np.maximum(mean**2 - gauss, 0))
-    index = 2 / np.pi * np.arctan2(mean, spread)
-    curved = np.sqrt(np.maximum(2 * mean**2 - gauss, 0))
-    return np.array(
-        [
-            h,
-            np.sqrt((area * (mean - h) ** 2).sum() / total),
-            low,
-            high,
-            area[mean < 0].sum() / total,
-            k,
-            np.sqrt((area * (gauss - k) ** 2).sum() / total),
-            k * total / (2 * np.pi),
-            (index * area).sum() / total,
-            (curved * area).sum() / total,
-        ]
-    )
+    order = np.argsort(mean, kind="mergesort")
+    sums = np.zeros(6)
+    # Percentiles weighted by area.
+    below, low, high = 0.0, np.nan, mean[order[-1]]
+    for v in order:
+        below += area[v]
+        if np.isnan(low) and below >= 0.05 * total:
+            low = mean[v]
+        if below >= 0.95 * total:
+            high = min(high, mean[v])
+        sums[0] += area[v] * (mean[v] - h) ** 2
+        sums[1] += area[v] if mean[v] < 0 else 0.0
+        sums[2] += area[v] * (gauss[v] - k) ** 2
+        spread = np.sqrt(max(mean[v] ** 2 - gauss[v], 0.0))
+        sums[3] += area[v] * np.arctan2(mean[v], spread)
+        sums[4] += area[v] * np.sqrt(max(2 * mean[v] ** 2 - gauss[v], 0.0))
+    sums /= total
+    out[0], out[1], out[2], out[3], out[4] = h, np.sqrt(sums[0]), low, high, sums[1]
+    out[5], out[6], out[7] = k, np.sqrt(sums[2]), k * total / (2 * np.pi)
+    out[8], out[9] = 2 / np.pi * sums[3], sums[4]
 
 
 @kernel
 def vertex_curvature(vertices: Floats, faces: Ints) -> tuple[Floats, Floats, Floats]:
-    """Mean and Gaussian curvature and area (V,) of the vertices of a closed mesh.
+    """Mean and Gaussian curvature and area (V,) round the vertices of a closed mesh.
+
+    Integrals are shared among neighbours, since those of a single vertex are noise where triangles
+    are thin; their sum stays what it is.
 
     Triangles are counter-clockwise from outside, or all the other way: the volume tells.
     """
     count = len(vertices)
     turn, area = np.full(count, 2 * np.pi), np.zeros(count)
-    pull, outward = np.zeros((count, 3)), np.zeros((count, 3))
-    volume = 0.0
+    pull, outward, volume = np.zeros((count, 3)), np.zeros((count, 3)), 0.0
+    for face in faces:
+        a, b, c = face
+        volume += _product(vertices[a], vertices[b], vertices[c])
+        for _ in range(3):
+            _corner(vertices, a, b, c, turn, area, pull, outward)
+            a, b, c = b, c, a
+    sign = 1.0 if volume > 0 else -1.0
+    # Integrals over the vertex of mean and Gaussian curvature, and its area.
+    sums = np.empty((count, 3))
+    for v in range(count):
+        square, side = 0.0, 0.0
+        for axis in range(3):
+            square += pull[v, axis] * pull[v, axis]
+            side += pull[v, axis] * outward[v, axis]
+        sums[v, 0] = np.sqrt(square) / 4 if sign * side > 0 else -np.sqrt(square) / 4
+        sums[v, 1], sums[v, 2] = turn[v], area[v]
+    for _ in range(ROUNDS):
+        sums = _shared(sums, faces)
+    return sums[:, 0] / sums[:, 2], sums[:, 1] / sums[:, 2], sums[:, 2]
+
+
+@kernel
+def _shared(sums: Floats, faces: Ints) -> Floats:
+    """Half of what each vertex has goes to its neighbours in equal parts; nothing is lost."""
+    valence = np.zeros(len(sums))
+    for face in faces:
+        for v in face:
+            valence[v] += 1
+    result = sums / 2
     for face in faces:
         for i in range(3):
-            a, b, c = face[i], face[(i + 1) % 3], face[(i + 2) % 3]
-            ab, ac = vertices[b] - vertices[a], vertices[c] - vertices[a]
-            normal = np.cross(ab, ac)
-            twice, dot = np.sqrt((normal * normal).sum()), (ab * ac).sum()
-            if twice == 0:
-                continue
-            turn[a] -= np.arctan2(twice, dot)
-            area[a] += twice / 6
-            outward[a] += normal
-            # The angle at a weighs the edge that lies opposite.
-            edge = (vertices[b] - vertices[c]) * (dot / twice)
-            pull[b] += edge
-            pull[c] -= edge
-            volume += (vertices[a] * normal).sum()
-    mean, gauss = np.zeros(count), np.zeros(count)
-    sign = 1.0 if volume > 0 else -1.0
-    for v in range(count):
-        if area[v] > 0:
-            gauss[v] = turn[v] / area[v]
-            size = np.sqrt((pull[v] ** 2).sum()) / (4 * area[v])
-            mean[v] = size if sign * (pull[v] * outward[v]).sum() > 0 else -size
-    return mean, gauss, area
+            v, first, second = face[i], face[(i + 1) % 3], face[(i + 2) % 3]
+            for j in range(sums.shape[1]):
+                # Every neighbour is met in two triangles.
+                part = sums[v, j] / (4 * valence[v])
+                result[first, j] += part
+                result[second, j] += part
+    return result
+
+
+@kernel
+def _corner(
+    vertices: Floats,
+    a: int,
+    b: int,
+    c: int,
+    turn: Floats,
+    area: Floats,
+    pull: Floats,
+    outward: Floats,
+) -> None:
+    """What the corner at `a` adds to its vertex; its angle weighs the edge that lies opposite."""
+    uz, uy, ux = (
+        vertices[b, 0] - vertices[a, 0],
+        vertices[b, 1] - vertices[a, 1],
+        vertices[b, 2] - vertices[a, 2],
+    )
+    vz, vy, vx = (
+        vertices[c, 0] - vertices[a, 0],
+        vertices[c, 1] - vertices[a, 1],
+        vertices[c, 2] - vertices[a, 2],
+    )
+    nz, ny, nx = uy * vx - ux * vy, ux * vz - uz * vx, uz * vy - uy * vz
+    twice, dot = np.sqrt(nz * nz + ny * ny + nx * nx), uz * vz + uy * vy + ux * vx
+    if twice == 0:
+        return
+    turn[a] -= np.arctan2(twice, dot)
+    area[a] += twice / 6
+    outward[a, 0] += nz
+    outward[a, 1] += ny
+    outward[a, 2] += nx
+    weight = dot / twice
+    for axis in range(3):
+        edge = (vertices[b, axis] - vertices[c, axis]) * weight
+        pull[b, axis] += edge
+        pull[c, axis] -= edge

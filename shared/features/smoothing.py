@@ -21,7 +21,14 @@ from poolvox.shared.features.kernels import (
 )
 from poolvox.shared.features.objects import Objects
 
-__all__ = ["gaussian_kernels", "inside_weights", "laplacian", "smooth_box", "weight_box"]
+__all__ = [
+    "convolve",
+    "gaussian_kernels",
+    "inside_weights",
+    "laplacian",
+    "smooth_box",
+    "weight_box",
+]
 
 # Kernels are cut where less than this weight is left on either side.
 TAIL = 1e-3
@@ -94,6 +101,12 @@ def _smooth(box: Singles, scratch: Singles, halves: Singles, lengths: Ints) -> S
 @kernel
 def _lengths(halves: Singles) -> Ints:
     return np.array([(halves[axis] > 0).sum() for axis in range(3)])
+
+
+@kernel
+def convolve(box: Singles, halves: Singles) -> Singles:
+    """Convolve along all axes, 0 outside; `box` is used up."""
+    return _smooth(box, np.empty_like(box), halves, _lengths(halves))
 
 
 @kernel

@@ -10,6 +10,7 @@ from poolvox.shared.features.glcm import steps_at
 from poolvox.shared.features.granularity import GranularityOptions
 from poolvox.shared.features.granularity import _ball as physical_ball
 from poolvox.shared.features.intensity import IntensityOptions
+from poolvox.shared.features.isosurface import TRIANGLES, triangulate
 from poolvox.shared.features.neighbours import NeighboursOptions
 from poolvox.shared.features.ordering import argsort_floats
 from poolvox.shared.features.smoothing import gaussian_kernels
@@ -277,6 +278,20 @@ def test_gauss_bonnet_holds_on_any_mesh():
     edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     characteristic = len(np.unique(faces)) - len(np.unique(edges, axis=0)) + len(faces)
     assert (gauss * area).sum() == pytest.approx(2 * np.pi * characteristic, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_surface_is_closed_whatever_the_field(seed):
+    field = np.full((9, 10, 11), -1, np.float32)
+    field[1:-1, 1:-1, 1:-1] = np.random.default_rng(seed).standard_normal((7, 8, 9))
+    vertices, faces = triangulate(field, TRIANGLES)
+    edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    sides, count = np.unique(edges, axis=0, return_counts=True)
+    assert (count == 1).all()
+    assert np.array_equal(sides, np.unique(edges[:, ::-1], axis=0))
+    corners = vertices[faces]
+    volume = np.linalg.det(corners).sum() / 6
+    assert 0.3 * (field > 0).sum() < volume < (field > 0).sum()
 
 
 def test_outline_of_disk_and_bar():
