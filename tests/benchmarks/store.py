@@ -135,7 +135,9 @@ def resident(field: str) -> float:
 def our_codec():
     from zarr.codecs import BloscCodec
 
-    return BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=2)
+    from poolvox.shared.store.units import CODEC, CODEC_LEVEL
+
+    return BloscCodec(cname=CODEC, clevel=CODEC_LEVEL, shuffle="bitshuffle", typesize=2)
 
 
 def poolvox_writer(source: Path, target: Path, same_codec: bool):
