@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poolvox.organoid3d.classical import find_nuclei_classically
+from poolvox.organoid3d.models import ModelFolder, read_model
 from poolvox.organoid3d.preprocess import check_spacing, prepare_stack
 from poolvox.shared.errors import InputError
+
+if TYPE_CHECKING:
+    from poolvox.organoid3d.learned import Outlines
 
 __all__ = [
     "SEGMENTERS",
@@ -26,6 +30,8 @@ __all__ = [
 
 # Fewer planes than this are segmented as one: nothing can be said about the third axis.
 MIN_PLANES = 3
+# Stacks thinner than this many nuclei have no nucleus that a network could see whole.
+THIN = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,7 @@ class Nuclei:
     diameter : of a typical nucleus, micrometres; NaN where there are none
     notes : what is worth knowing: contrast turned round, treated as one plane
     probability : (N,) array, how sure the segmenter is of each; None where it cannot tell
+    outlines : the network's own, as rays; None of other segmenters, and of single planes
     """
 
     labels: NDArray[np.uint32]
@@ -62,6 +69,7 @@ class Nuclei:
     diameter: float
     notes: tuple[str, ...] = ()
     probability: NDArray[np.float32] | None = None
+    outlines: Outlines | None = None
 
 
 Segmenter = Callable[[NDArray[np.float32], tuple[float, float, float], NucleiRequest], Nuclei]
@@ -87,11 +95,14 @@ def find_nuclei(
     planes = prepared.stack.shape[0]
     if planes >= MIN_PLANES:
         found = segment(prepared.stack, steps, request)
-        return _with_notes(found, found.labels, prepared.notes)
-    flat = segment(prepared.stack.mean(axis=0, keepdims=True), steps, request)
-    labels = np.repeat(flat.labels, planes, axis=0)
+        return replace(found, notes=(*prepared.notes, *found.notes))
+    # No network of ours knows single planes.
+    flat = _classical(prepared.stack.mean(axis=0, keepdims=True), steps, _plain(request))
+    labels = np.repeat(flat.labels, planes, axis=0).reshape(pixels.shape)
     note = f"{planes} plane{'s' * (planes > 1)}: segmented in 2D, nuclei reach through all of them"
-    return _with_notes(flat, labels.reshape(pixels.shape), (*prepared.notes, note))
+    if segment is not _classical:
+        note += ", by the classical method, since the network needs more planes"
+    return replace(flat, labels=labels, notes=(*prepared.notes, *flat.notes, note))
 
 
 def segment_nuclei(
@@ -108,8 +119,7 @@ def segment_nuclei(
     ----------
     image : (Z, Y, X) or (Y, X) array of the nuclei's channel; numpy or DataArray
     spacing : voxel size (z, y, x), micrometres; a DataArray of our stores brings its own
-    model : `classical`; `default`, the shipped network, and folders of StarDist models are not
-        part of this version yet and say so
+    model : `classical`, `default` (the shipped network), or the folder of a StarDist model
     scale : for networks only: factor to the size they were trained on
     diameter : of a typical nucleus, micrometres; estimated where it is not given
 
@@ -139,22 +149,68 @@ def _classical(
     return Nuclei(found.labels, "classical", found.diameter)
 
 
-# What `model` may name besides the folder of a network.
+def _network(
+    stack: NDArray[np.float32], spacing: tuple[float, float, float], request: NucleiRequest
+) -> Nuclei:
+    # TensorFlow takes seconds to load: only those pay who use it.
+    from poolvox.organoid3d.learned import find_nuclei_by_network
+
+    model = read_model(request.model)
+    found = find_nuclei_by_network(
+        stack, spacing, model, scale=request.scale, diameter=request.diameter
+    )
+    if not found.labels.any():
+        thin = _too_thin(stack, spacing, model, found.scale)
+        if thin:
+            plain = _classical(stack, spacing, _plain(request))
+            return replace(plain, notes=(*found.notes, *plain.notes, thin))
+    return Nuclei(
+        found.labels,
+        f"network {model.path.name}",
+        found.diameter,
+        found.notes,
+        found.probability,
+        found.outlines,
+    )
+
+
+def _too_thin(
+    stack: NDArray[np.float32],
+    spacing: tuple[float, float, float],
+    model: ModelFolder,
+    scale: tuple[float, float, float],
+) -> str:
+    """Why a network cannot have found anything; empty where it could."""
+    if model.diameter is None:
+        return ""
+    planes, needed = stack.shape[0], THIN * model.diameter[0] / scale[0]
+    if planes >= needed:
+        return ""
+    return (
+        f"{planes} planes of {spacing[0]:g} um are too thin for the network ({needed:.0f} planes): "
+        "segmented by the classical method"
+    )
+
+
+# What `model` may name besides `default` and the folder of a network.
 SEGMENTERS: dict[str, Segmenter] = {"classical": _classical}
 
 
-def check_model(model: str | Path) -> None:
-    """Refuse a model that cannot be used, before any work."""
-    _choose(model)
+def check_model(model: str | Path) -> ModelFolder | None:
+    """Refuse a model that cannot be used, before any work; tell which network it is, if any."""
+    return None if str(model) in SEGMENTERS else read_model(model)
 
 
 def _choose(model: str | Path) -> tuple[Segmenter, str]:
     if str(model) in SEGMENTERS:
         return SEGMENTERS[str(model)], ""
-    what = "the shipped network" if str(model) == "default" else f"the network {str(model)!r}"
-    raise InputError(
-        f"{what} cannot be used: this version has no network segmenter yet. Use model: classical"
-    )
+    read_model(model)
+    return _network, str(model)
+
+
+def _plain(request: NucleiRequest) -> NucleiRequest:
+    """What the classical method makes of a request to a network."""
+    return NucleiRequest(diameter=request.diameter)
 
 
 def _spacing_of(image: Any, spacing: Any) -> Any:
@@ -162,7 +218,3 @@ def _spacing_of(image: Any, spacing: Any) -> Any:
         return spacing
     stored: Any = getattr(image, "attrs", {}).get("spacing")
     return stored
-
-
-def _with_notes(found: Nuclei, labels: NDArray[np.uint32], notes: Sequence[str]) -> Nuclei:
-    return Nuclei(labels, found.method, found.diameter, (*notes, *found.notes), found.probability)

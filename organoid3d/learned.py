@@ -1,0 +1,206 @@
+"""Nuclei of one stack by a network: size, intensity range, windows, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolvox.organoid3d.blobs import estimate_diameter
+from poolvox.organoid3d.blocks import Box, Frame, Window, lay_out
+from poolvox.organoid3d.masks import OrganoidOptions, segment_organoids
+from poolvox.organoid3d.models import ModelFolder
+from poolvox.organoid3d.network import Network, load_network
+from poolvox.organoid3d.preprocess import intensity_range
+from poolvox.organoid3d.segment import (
+    StarOptions,
+    draw_stars,
+    find_stars,
+    name_stars,
+    object_margin,
+)
+from poolvox.organoid3d.stars import Stars
+from poolvox.shared.errors import InputError
+
+__all__ = ["LearnedResult", "Outlines", "find_nuclei_by_network", "make_frame", "worth_a_look"]
+
+Stack = NDArray[np.float32]
+Labels = NDArray[np.uint32]
+Triple = tuple[float, float, float]
+
+# Factors beyond these mean that the voxel size or the diameter is wrong.
+SCALE_LIMITS = (0.05, 20.0)
+# Sizes within this factor of the training size are left as they are: bringing them to it exactly
+# gains nothing, and resampling costs sharpness.
+CLOSE = 1.15
+# Tissue whose intensities set the range; a single nucleus is tissue enough.
+TISSUE = OrganoidOptions(closing=5.0, min_volume=50.0)
+# Whatever may hold a nucleus: a little brighter than the darkest.
+FAINT = OrganoidOptions(threshold=0.15, closing=0.0, min_volume=0.0)
+# Contrast at which the logarithm bends before blobs are sized, relative to the bright parts.
+KNEE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """The network's own outlines of nuclei, for measurements of shape.
+
+    Attributes
+    ----------
+    centers : (N, 3) array, micrometres
+    directions : (R, 3) array of unit vectors, in micrometres
+    lengths : (N, R) array, micrometres
+    """
+
+    centers: NDArray[np.float32]
+    directions: NDArray[np.float32]
+    lengths: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedResult:
+    """Labels (Z, Y, X), 1 to N in raster order of their centres, and what they came from.
+
+    Attributes
+    ----------
+    diameter : of a typical nucleus, micrometres
+    probability : (N,) array
+    outlines : of the N nuclei
+    scale : voxels of the network per voxel of the stack
+    notes : what is worth knowing
+    """
+
+    labels: Labels
+    diameter: float
+    probability: NDArray[np.float32]
+    outlines: Outlines
+    scale: Triple
+    notes: tuple[str, ...]
+
+
+def find_nuclei_by_network(
+    stack: Stack,
+    spacing: Sequence[float],
+    model: ModelFolder,
+    *,
+    scale: float | Literal["auto"] = "auto",
+    diameter: float | None = None,
+) -> LearnedResult:
+    """Segment bright nuclei.
+
+    Parameters
+    ----------
+    stack : (Z, Y, X) array without NaN
+    spacing : (z, y, x), micrometres
+    scale : factor to the size that the network was trained on, or `auto`
+    diameter : of a typical nucleus, micrometres; estimated where it is not given
+    """
+    network = load_network(model)
+    frame, notes = make_frame(stack, spacing, model, scale=scale, diameter=diameter)
+    if frame.high <= frame.low:
+        return _nothing(stack, network, frame, notes)
+    options = StarOptions(model.prob, model.nms)
+    windows = lay_out(frame.size, model, margin=object_margin(network))
+    if len(windows) > 1:
+        faint = segment_organoids([stack], spacing=spacing, options=FAINT) > 0
+        windows = [window for window in windows if worth_a_look(window, frame, faint)]
+    stars = find_stars(stack, frame, network, options, windows)
+    names = name_stars(stars, frame, network.geometry)
+    labels = draw_stars(stars, names, frame, network.geometry, Box((0, 0, 0), frame.shape))
+    order = np.argsort(names)[np.count_nonzero(names == 0) :]
+    kept = stars.take(order)
+    outlines = _outlines(kept, frame, network, spacing)
+    volumes = np.bincount(labels.ravel(), minlength=len(kept) + 1)[1:] * float(np.prod(spacing))
+    typical = float(np.cbrt(np.median(volumes) * 6 / np.pi)) if len(kept) else float("nan")
+    return LearnedResult(labels, typical, kept.prob, outlines, frame.ratio, tuple(notes))
+
+
+def make_frame(
+    stack: Stack,
+    spacing: Sequence[float],
+    model: ModelFolder,
+    *,
+    scale: float | Literal["auto"],
+    diameter: float | None,
+) -> tuple[Frame, list[str]]:
+    """How a stack is brought to what the network knows, and what is worth knowing about that."""
+    notes = list(model.notes)
+    factors = _factors(stack, spacing, model, scale, diameter, notes)
+    inside = segment_organoids([stack], spacing=spacing, options=TISSUE) > 0
+    low, high = intensity_range(stack, inside, low=model.percentiles[0], high=model.percentiles[1])
+    z, y, x = stack.shape
+    return Frame((z, y, x), factors, low, high), notes
+
+
+def worth_a_look(window: Window, frame: Frame, tissue: NDArray[np.bool_]) -> bool:
+    """Tell whether a window's core holds any tissue; the mask may be coarser than the stack."""
+    ratio = [m / n for m, n in zip(tissue.shape, frame.size, strict=True)]
+    part = tuple(
+        slice(int(a * r), max(int(np.ceil(b * r)), int(a * r) + 1))
+        for a, b, r in zip(window.core.start, window.core.stop, ratio, strict=True)
+    )
+    return bool(tissue[part].any())
+
+
+def _factors(
+    stack: Stack,
+    spacing: Sequence[float],
+    model: ModelFolder,
+    scale: float | Literal["auto"],
+    diameter: float | None,
+    notes: list[str],
+) -> Triple:
+    """Voxels of the network per voxel of the stack, by axis."""
+    if scale != "auto":
+        return float(scale), float(scale), float(scale)
+    if model.diameter is None:
+        notes.append(f"{model.path.name} does not tell the size of its nuclei: scale 1 was taken")
+        return 1.0, 1.0, 1.0
+    size = diameter or _estimate(stack, spacing)
+    if not np.isfinite(size):
+        notes.append("no nuclei to tell the scale by: scale 1 was taken")
+        return 1.0, 1.0, 1.0
+    z, y, x = (d * s / size for d, s in zip(model.diameter, spacing, strict=True))
+    low, high = SCALE_LIMITS
+    if not all(low < factor < high for factor in (z, y, x)):
+        raise InputError(
+            f"nuclei of {size:.3g} um would have to be scaled by {z:.3g} x {y:.3g} x {x:.3g} to "
+            "the size the network knows: check voxel_size, or give nuclei: diameter or scale"
+        )
+    return _unless_close(z), _unless_close(y), _unless_close(x)
+
+
+def _unless_close(factor: float) -> float:
+    return 1.0 if 1 / CLOSE < factor < CLOSE else factor
+
+
+def _estimate(stack: Stack, spacing: Sequence[float]) -> float:
+    """Diameter of the blobs that the stack mostly consists of, on a scale that lifts dim ones."""
+    low, high = intensity_range(stack, low=5.0, high=99.5)
+    if high <= low:
+        return float("nan")
+    knee = np.float32(KNEE * (high - low))
+    return estimate_diameter(np.log1p(np.clip(stack - low, 0, None) / knee), spacing)
+
+
+def _outlines(stars: Stars, frame: Frame, network: Network, spacing: Sequence[float]) -> Outlines:
+    """Polyhedra in micrometres."""
+    ratio = np.asarray(frame.ratio)
+    step = np.asarray(spacing) / ratio
+    vectors = network.geometry.vertices * step
+    stretch = np.linalg.norm(vectors, axis=1)
+    return Outlines(
+        np.asarray(((stars.points + 0.5) / ratio - 0.5) * spacing, np.float32),
+        np.asarray(vectors / stretch[:, None], np.float32),
+        np.asarray(stars.dist * stretch, np.float32),
+    )
+
+
+def _nothing(stack: Stack, network: Network, frame: Frame, notes: list[str]) -> LearnedResult:
+    none = Stars.none(network.folder.rays)
+    outlines = _outlines(none, frame, network, (1.0, 1.0, 1.0))
+    empty = np.zeros(stack.shape, np.uint32)
+    return LearnedResult(empty, float("nan"), none.prob, outlines, frame.ratio, tuple(notes))
