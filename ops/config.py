@@ -8,9 +8,11 @@ from pydantic import Field
 
 from poolvox.ops.chemistry import Chemistry, resolve_chemistry
 from poolvox.ops.library import LibrarySpec
+from poolvox.ops.objects import FEATURE_GROUPS
 from poolvox.shared.config import Model, RunConfig
 from poolvox.shared.errors import ConfigError
 from poolvox.shared.ingest import RawSpec
+from poolvox.shared.profiles.config import ProfilesConfig
 
 __all__ = ["DecodeConfig", "OpsConfig", "RawImages", "SegmentConfig", "order_is_open"]
 
@@ -79,7 +81,13 @@ class DecodeConfig(Model):
 
 
 class OpsConfig(RunConfig):
-    """Everything that a run of the `ops` pipeline depends on."""
+    """Everything that a run of the `ops` pipeline depends on.
+
+    Attributes
+    ----------
+    features : groups of measurements of nuclei, in their stain of the first cycle
+    profiles : how guides and genes are compared by them
+    """
 
     pipeline: Literal["ops"] = "ops"
     raw: RawImages
@@ -88,6 +96,8 @@ class OpsConfig(RunConfig):
     align: AlignConfig = AlignConfig()
     segment: SegmentConfig = SegmentConfig()
     decode: DecodeConfig = DecodeConfig()
+    features: tuple[str, ...] = FEATURE_GROUPS
+    profiles: ProfilesConfig = ProfilesConfig()
 
 
 def nuclear_channel(segment: SegmentConfig, channels: tuple[str, ...]) -> int | None:

@@ -1,8 +1,9 @@
 """The `ops` pipeline: what the command runs for a pooled screen.
 
 Steps: `images` (one unit per tile: align, find reads, segment), `signal` (the plate, then each
-well: corrections from the light), `decode` (one unit per tile: reads and cells) and `calls` (the
-plate: q-values and tables).
+well: corrections from the light), `decode` (one unit per tile: reads and cells), `calls` (the
+plate: q-values and tables), `measure` (one unit per tile, then the plate: the table of objects) and
+`profiles` (the plate: guides, genes, hits).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from poolvox.ops.calls import call_plate, decode_tile
 from poolvox.ops.config import OpsConfig, base_channels, nuclear_channel, order_is_open
 from poolvox.ops.estimates import estimate_signal
 from poolvox.ops.folder import Folder
+from poolvox.ops.objects import ObjectChannels, collect_objects, measure_tile
+from poolvox.ops.profiles import profile_inputs, profile_screen
 from poolvox.ops.steps import Optics, image_tile
 from poolvox.shared.engine.pipeline import Check
 from poolvox.shared.engine.plan import Unit
@@ -37,7 +40,7 @@ class OpsPipeline:
     """Pooled screens, as `poolvox.shared.engine.pipeline.Pipeline` describes it."""
 
     name = "ops"
-    steps = ("images", "signal", "decode", "calls")
+    steps = ("images", "signal", "decode", "calls", "measure", "profiles")
     config_model = OpsConfig
 
     def plan(self, config: OpsConfig) -> list[Unit]:
@@ -63,6 +66,9 @@ class OpsPipeline:
             units.append(layout.signal(f"{plate}-{well}", tiles, well=well))
         units += [layout.decode(tile) for tile in manifest.tiles]
         units.append(layout.calls(manifest.tiles))
+        if optics.nuclear is not None:
+            units += [layout.measure(tile) for tile in manifest.tiles]
+            units += [layout.objects(manifest.tiles), layout.profiles()]
         return units
 
     def problems(self, config: OpsConfig) -> list[tuple[str, str]]:
@@ -178,6 +184,59 @@ class _Layout:
             outputs=(self.folder.table("reads"), self.folder.table("cells")),
             memory=OVERHEAD + 4 * 2**20 * len(tiles),
             tolerant=True,
+        )
+
+    @property
+    def channels(self) -> ObjectChannels:
+        """Channels that cells are measured in."""
+        names, nuclear = self.optics.channels, self.optics.nuclear
+        return ObjectChannels(
+            None if nuclear is None else names[nuclear],
+            tuple(names[k] for k in self.optics.bases),
+            self.optics.spacing,
+        )
+
+    def measure(self, tile: TileKey) -> Unit:
+        """Features of the cells of a tile."""
+        name, groups = str(tile), self.config.features
+        return Unit(
+            key=f"measure/{name}",
+            step="measure",
+            call=partial(measure_tile, self.folder, tile, self.channels, groups),
+            params={"features": groups, "channels": self.optics.channels},
+            needs=(f"images/{name}",),
+            outputs=(self.folder.called(name, "objects"),),
+            memory=OVERHEAD + self.manifest.tile_bytes,
+            where=_where(tile),
+        )
+
+    def objects(self, tiles: list[TileKey]) -> Unit:
+        """The table of what was measured and called."""
+        library = self.config.library
+        return Unit(
+            key="measure/plate",
+            step="measure",
+            call=partial(collect_objects, self.folder, tiles, library, self.cycles),
+            params={"library": library.model_dump(mode="json", exclude={"file"})},
+            inputs=(library.file,),
+            needs=(*(f"measure/{tile}" for tile in tiles), "calls/plate"),
+            outputs=(self.folder.table("objects"),),
+            memory=OVERHEAD + 8 * 2**20 * len(tiles),
+            tolerant=True,
+        )
+
+    def profiles(self) -> Unit:
+        """Guides, genes and hits."""
+        options, groups = self.config.profiles, self.config.features
+        return Unit(
+            key="profiles/plate",
+            step="profiles",
+            call=partial(profile_screen, self.folder, options, self.channels, groups),
+            params={"profiles": options.model_dump(mode="json"), "features": groups},
+            inputs=profile_inputs(options),
+            needs=("measure/plate",),
+            outputs=(self.folder.root / "profiles",),
+            memory=2 * OVERHEAD,
         )
 
 

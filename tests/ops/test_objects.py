@@ -12,8 +12,10 @@ from poolvox.ops.objects import (
     find_controls,
     measure_cells,
 )
+from poolvox.ops.profiles import profile_screen, screen_profiles
 from poolvox.shared.errors import InputError
 from poolvox.shared.ingest import TileKey
+from poolvox.shared.profiles.config import ProfilesConfig
 from poolvox.shared.store import read_table, write_table
 
 CHANNELS = ObjectChannels("DAPI", ("G", "T"), (1.3, 1.3))
@@ -118,3 +120,24 @@ def test_cells_that_were_not_called_are_no_controls(run):
     _, _, spec = run
     calls = pd.DataFrame({"Metadata_Guide": ["", "c1"], "Metadata_Gene": ["", "nontargeting"]})
     assert find_controls(calls, spec, 4).tolist() == [False, True]
+
+
+def test_too_few_cells_for_profiles_are_told_and_no_failure(run):
+    folder, tiles, spec = run
+    collect_objects(folder, tiles, spec, 4)
+    facts = profile_screen(folder, ProfilesConfig(), CHANNELS, ["shape"])
+    assert facts["warnings"] == ["no profiles: 4 cells were measured, 20 or more are needed"]
+
+
+@pytest.mark.parametrize(
+    ("given", "features", "controls"),
+    [
+        ({}, ("Nuclei_A", "Cells_B"), ("Metadata_Control == True",)),
+        ({"features": "*"}, ("*",), ("Metadata_Control == True",)),
+        ({"controls": ["safe"]}, ("Nuclei_A", "Cells_B"), ("safe",)),
+    ],
+)
+def test_what_the_configuration_says_comes_first(given, features, controls):
+    columns = ["Nuclei_A", "Cells_Intensity_Mean_G", "Cells_B"]
+    found = screen_profiles(ProfilesConfig.model_validate(given), columns, CHANNELS)
+    assert (found.features, found.controls) == (features, controls)

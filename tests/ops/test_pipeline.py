@@ -60,9 +60,9 @@ def run(path: Path, *overrides: str, **options):
     return run_plan(pipeline.plan(config), config.output, options=Options(**options))
 
 
-def tables(path: Path) -> tuple[bytes, bytes]:
-    folder = path.parent / "run" / "tables"
-    return (folder / "reads.parquet").read_bytes(), (folder / "cells.parquet").read_bytes()
+def tables(path: Path) -> list[bytes]:
+    names = ("tables/reads", "tables/cells", "tables/objects", "profiles/genes", "profiles/hits")
+    return [(path.parent / "run" / f"{name}.parquet").read_bytes() for name in names]
 
 
 def raw_file(path: Path, well="A1", tile=1, cycle=1) -> Path:
@@ -167,10 +167,10 @@ def test_aligned_images_lie_on_the_first_cycle(finished):
         assert np.corrcoef(stack[0, 0][inner].flat, stack[cycle, 0][inner].flat)[0, 1] > 0.97
 
 
-def test_another_fdr_runs_the_last_step_only(ran):
+def test_another_fdr_runs_the_last_steps_only(ran):
     before = read_table(ran.parent / "run" / "tables" / "cells.parquet")
     summary = run(ran, "decode.fdr=0.2", workers=1)
-    assert set(summary.done) == {"calls/plate"}
+    assert set(summary.done) == {"calls/plate", "measure/plate", "profiles/plate"}
     after = read_table(ran.parent / "run" / "tables" / "cells.parquet")
     assert (after["Metadata_Barcode"] != "").sum() >= (before["Metadata_Barcode"] != "").sum()
     assert after["Call_QValue"].equals(before["Call_QValue"])
@@ -325,7 +325,7 @@ def test_the_command_runs_reports_and_reuses(screen, monkeypatch, capsys):
     assert "report" in out
     assert (screen.parent / "run" / "report.html").stat().st_size > 10_000
     assert run_command(["run", "config.yaml", "--workers", "1"]) == 0
-    assert "0 done, 12 reused" in capsys.readouterr().out
+    assert "0 done, 18 reused" in capsys.readouterr().out
 
 
 def test_the_command_refuses_an_unknown_key_with_exit_2(screen, change, capsys):
@@ -344,4 +344,33 @@ def test_a_notebook_runs_a_screen_and_has_its_tables(screen, finished):
     pd.testing.assert_frame_equal(whole.reads, expected)
     assert (whole.cells["Metadata_Barcode"] != "").any()
     assert whole.images.wells == ["A1", "B2"]
-    assert whole.profiles == {}
+    assert {"objects", "guides", "genes", "hits"} <= set(whole.profiles)
+
+
+def test_objects_join_measurements_and_calls(finished):
+    cells, objects = (
+        read_table(finished.parent / "run" / "tables" / f"{name}.parquet")
+        for name in ("cells", "objects")
+    )
+    pd.testing.assert_frame_equal(objects[list(CELLS)], cells[list(CELLS)])
+    assert objects["Metadata_Control"].equals(objects["Metadata_Gene"] == "nontargeting")
+    areas = objects["Nuclei_Shape_Area_um2"]
+    assert areas.between(20, 900).mean() > 0.95
+    light = objects[[f"Cells_Intensity_Mean_{base}" for base in "GTAC"]]
+    assert (light > 0).all(axis=None)
+    assert objects["QC_Border"].mean() < 0.5
+
+
+def test_profiles_leave_out_the_light_that_spells_the_barcode(finished):
+    folder = finished.parent / "run" / "profiles"
+    guides, genes, hits = (
+        read_table(folder / f"{name}.parquet") for name in ("guides", "genes", "hits")
+    )
+    measured = [name for name in guides if name.startswith(("Nuclei_", "Cells_"))]
+    assert len(measured) > 20
+    assert not [name for name in measured if name.startswith("Cells_Intensity_")]
+    assert set(hits["Metadata_Gene"]) == set(genes["Metadata_Gene"]) - {"nontargeting"}
+    # Nothing was planted, so hardly anything may be found.
+    assert (hits["Hit_QValue"] < 0.05).sum() <= 1
+    told = pd.read_csv(folder / "dictionary.csv")
+    assert {"Nuclei_Shape_Area_um2", "Nuclei_Intensity_Mean_{channel}"} <= set(told["name"])
