@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from poolvox.shared.cli import experiments, folders, images, objects, profiles, runs
+from poolvox.shared.cli import experiments, folders, images, objects, profiles, runs, training
 from poolvox.shared.cli.console import complain, say
 from poolvox.shared.errors import PoolvoxError
 
@@ -59,6 +59,7 @@ for _command in (
     images.validate,
     objects.features,
     objects.evaluate,
+    training.train,
     profiles.profile,
 ):
     app.command()(_command)

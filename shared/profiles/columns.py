@@ -32,7 +32,7 @@ Matrix = NDArray[np.floating[Any]]
 Samples = "str | pd.Series[bool] | NDArray[np.bool_] | None"
 
 KEY_PREFIXES: Final = (
-    *("Metadata_", "QC_", "Call_", "Read_", "Hit_", "Map_", "Embed_", "Similarity_"),
+    *("Metadata_", "QC_", "Call_", "Read_", "Hit_", "Map_", "Embed_", "Similarity_", "Class_"),
     *("Image_Metadata_", "ome_arrow_"),
 )
 IMAGE_PREFIX: Final = "Image_"
@@ -119,9 +119,12 @@ def with_features(
     drop : columns that are left out
     """
     gone = {*features, *drop}
-    others = frame[[name for name in frame.columns if name not in gone]]
-    measured = pd.DataFrame(values, columns=list(features), index=frame.index, copy=False)
-    return pd.concat([others, measured], axis=1)
+    others = [name for name in frame.columns if name not in gone]
+    table = pd.DataFrame(values, columns=list(features), index=frame.index, copy=False)
+    # One by one: to concatenate would copy the measurements as well.
+    for name in reversed(others):
+        table.insert(0, name, frame[name].array.copy())
+    return table
 
 
 def match(frame: pd.DataFrame, samples: Any = None) -> NDArray[np.bool_]:

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from poolvox.shared.config import ConfigPath, Model
+from poolvox.shared.profiles.export import ExportConfig
 from poolvox.shared.profiles.judging import SelectionOptions
+from poolvox.shared.profiles.phenotypes import LearnConfig
 from poolvox.shared.profiles.selection import DEFAULT_OPERATIONS
 
 __all__ = [
@@ -88,7 +90,7 @@ class QualityConfig(Model):
     keep : flagged objects count in profiles all the same
     """
 
-    rules: Names = ("objects",)
+    rules: Names = ("objects", "fields")
     by: Columns = ("Metadata_Plate",)
     isolation: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     seed: int = 0
@@ -221,6 +223,8 @@ class ProfilesConfig(Model):
         guides); `none` where there is none
     controls : values of the gene column that are controls, or a query on keys
     gene_sets : GMT files in which clusters are looked for
+    learn : classes of phenotypes from a few labelled objects
+    export : formats beside Parquet
     memory : up to which tables are worked on at once; larger ones are streamed
     """
 
@@ -243,4 +247,6 @@ class ProfilesConfig(Model):
     similarity: SimilarityConfig = SimilarityConfig()
     map: MapConfig = MapConfig()
     gene_sets: Annotated[tuple[ConfigPath, ...], BeforeValidator(_listed)] = ()
+    learn: LearnConfig | None = None
+    export: ExportConfig = ExportConfig()
     memory: str = "8GB"

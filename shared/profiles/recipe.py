@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -14,12 +14,29 @@ from numpy.typing import NDArray
 
 from poolvox.shared.engine.resources import parse_memory
 from poolvox.shared.errors import InputError
-from poolvox.shared.profiles.columns import flagged_rows
+from poolvox.shared.profiles.aggregation import bootstrap
+from poolvox.shared.profiles.columns import flagged_rows, match
 from poolvox.shared.profiles.config import ProfilesConfig
 from poolvox.shared.profiles.datasets import ObjectTables, find_tables
-from poolvox.shared.profiles.levels import Roles, make_levels
+from poolvox.shared.profiles.export import export_table
+from poolvox.shared.profiles.findings import find_all
+from poolvox.shared.profiles.groups import group_rows
+from poolvox.shared.profiles.levels import Roles, make_levels, named_rows
+from poolvox.shared.profiles.mixing import batch_mixing
+from poolvox.shared.profiles.preparation import (
+    annotate_keys,
+    correct_objects,
+    flag_objects,
+    transform_whole,
+)
+from poolvox.shared.profiles.quality import count_objects
 from poolvox.shared.profiles.record import Record
-from poolvox.shared.profiles.streaming import fit_tables, write_objects
+from poolvox.shared.profiles.streaming import (
+    aggregate_tables,
+    control_query,
+    fit_tables,
+    write_objects,
+)
 from poolvox.shared.store import write_table
 
 __all__ = ["Profiles", "make_profiles"]
@@ -66,15 +83,21 @@ def make_profiles(
     --------
     >>> make_profiles("objects.parquet", out="profiles").paths["genes"]    # doctest: +SKIP
     """
+    chosen = config or ProfilesConfig()
     run = _Run(
-        ObjectTables(find_tables(tables), image=bool(config and config.image)),
-        config or ProfilesConfig(),
+        ObjectTables(find_tables(tables), image=chosen.image),
+        chosen,
         Path(out),
         progress or (lambda step, share: None),
     )
-    run.prepare()
-    run.normalise()
-    run.aggregate()
+    try:
+        run.prepare()
+        run.normalise()
+        run.correct()
+        run.aggregate()
+        run.find()
+    finally:
+        run.clean()
     return run.finish()
 
 
@@ -91,52 +114,85 @@ class _Run:
     facts: dict[str, Any] = field(default_factory=dict)
     keys: pd.DataFrame = field(default_factory=pd.DataFrame)
     passed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
-    objects: ObjectTables | None = None
     levels: dict[str, pd.DataFrame] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.objects = self.source
 
     def prepare(self) -> None:
-        """Read the keys, annotate and flag."""
+        """Read the keys, annotate and flag; count what there is."""
         if not self.source.rows:
             named = ", ".join(path.name for path in self.source.paths[:5])
             raise InputError(f"there are no objects in {named}")
-        self.keys = self.source.frame(self.source.keys)
+        self.progress("annotate and flag", 0.0)
+        keys = annotate_keys(self.source.frame(self.source.keys), self.config, self.record)
+        self.keys = flag_objects(
+            self.source, keys, self.config, memory=self._batch, record=self.record
+        )
         self.passed = ~flagged_rows(self.keys)
-        if self.config.quality.keep:
-            self.passed[:] = True
         self.facts |= {"objects": self.source.rows, "flagged": int((~self.passed).sum())}
+        if self.config.quality.keep:
+            self.passed = np.ones(self.source.rows, bool)
+        self.roles = Roles.find(self.keys, self.config)
+        write_table(self._counts(), self._path("counts"))
 
     def normalise(self) -> None:
         """Normalise, choose features and write the objects."""
-        features = self._features()
+        source, features, config = self.source, self._features(), self.config
+        if config.inverse_normal or config.local is not None:
+            self.progress("transform", 0.05)
+            source = transform_whole(
+                source, self.keys, features, config, self._temporary("transformed"), self.record
+            )
+            features = list(source.features)
+            if config.local is not None:
+                config = config.model_copy(update={"normalize": "none"})
         fitted = fit_tables(
-            self.source,
+            source,
             self.keys,
             features,
-            self.config,
+            config,
             passed=self.passed,
             memory=self._batch,
             record=self.record,
-            advance=self._advance("normalise", 0.0, 0.4),
+            advance=self._advance("normalise", 0.05, 0.35),
         )
+        corrected = config.correct.method != "none"
         self.objects = write_objects(
-            self.source,
+            source,
             self.keys,
             fitted.features,
-            self._path("objects"),
+            self._temporary("normalised") if corrected else self._path("objects"),
             fitted.transform,
-            advance=self._advance("write objects", 0.4, 0.7),
+            advance=self._advance("write objects", 0.35, 0.6),
         )
-        self.facts |= {"features": len(features), "kept": len(fitted.features)}
+        self.facts |= {"features": len(self._features()), "kept": len(fitted.features)}
+        write_table(fitted.table(), self._path("features"))
+
+    def correct(self) -> None:
+        """Correct batches, and compare how they mix before and after."""
+        if self.config.correct.method == "none":
+            return
+        self.progress("correct batches", 0.6)
+        before = self.objects
+        self.objects = correct_objects(
+            before,
+            self.keys,
+            self.config,
+            self._path("objects"),
+            passed=self.passed,
+            memory=self._batch,
+            record=self.record,
+        )
+        write_table(self._mixing({"before": before, "after": self.objects}), self._path("mixing"))
 
     def aggregate(self) -> None:
         """Make profiles of every level and write them."""
-        if self.objects is None:
-            raise RuntimeError("normalise before aggregating")
-        roles = Roles.find(self.keys, self.config)
         self.levels = make_levels(
             self.objects,
             self.keys,
-            roles,
+            self.roles,
             self.config,
             passed=self.passed,
             memory=self._batch,
@@ -144,16 +200,62 @@ class _Run:
             advance=self._advance("aggregate", 0.7, 0.8),
         )
         for name, frame in self.levels.items():
-            write_table(frame, self._path(name))
+            self._write(name, frame)
             self.facts[name] = len(frame)
+        options = self.config.aggregate
+        if options.bootstrap and self.roles.gene is not None and "genes" in self.levels:
+            source = self.levels["guides" if self.roles.guide is not None else "wells"]
+            interval = bootstrap(
+                source[named_rows(source, self.roles.gene)],
+                by=self.roles.gene,
+                rng=np.random.default_rng(options.seed),
+                method=options.consensus,
+                repeats=options.bootstrap,
+            )
+            self._write("intervals", interval)
+
+    def find(self) -> None:
+        """Find hits, look-alikes, clusters and classes."""
+        self.progress("find hits", 0.8)
+        found = find_all(
+            self.objects,
+            self.keys,
+            self.levels,
+            self.roles,
+            self.config,
+            passed=self.passed,
+            memory=self._batch,
+            record=self.record,
+        )
+        for name, frame in found.tables.items():
+            self._write(name, frame)
+        self.facts |= found.facts
+        self.skipped += found.skipped
+        if self.config.learn is not None:
+            from poolvox.shared.profiles.phenotypes import learn_step
+
+            self.progress("learn classes", 0.95)
+            learned, paths = learn_step(
+                self.objects, self.config.learn, self.out, memory=self._batch
+            )
+            self.paths |= paths
+            self.facts["learn"] = learned.facts
+            for note in learned.notes:
+                self.record.note("learn", "changed", "classes", str(note))
 
     def finish(self) -> Profiles:
         """Write the record."""
         record = self.record.frame
         write_table(record, self._path("record"))
         record.to_csv(self.out / "record.csv", index=False, lineterminator="\n")
+        self.facts["skipped"] = self.skipped
         self.progress("done", 1.0)
         return Profiles(self.paths, self.facts, record)
+
+    def clean(self) -> None:
+        """Remove what was only on the way."""
+        for path in self.out.glob(".*.on-the-way.parquet"):
+            path.unlink(missing_ok=True)
 
     @property
     def _batch(self) -> int:
@@ -171,9 +273,60 @@ class _Run:
             raise InputError(f"no columns to measure by: `features` {list(wanted)}, there: {some}")
         return found
 
+    def _counts(self) -> pd.DataFrame:
+        """Objects, those that pass, and controls, per well and per guide or gene."""
+        roles = self.roles
+        controls = None if roles.gene is None else match(self.keys, control_query(self.config))
+        units = [name for name in (roles.gene, roles.guide) if name is not None]
+        parts = []
+        for level, by in (("well", list(roles.well)), ("guide" if roles.guide else "gene", units)):
+            if by:
+                counts = count_objects(self.keys, by=by, controls=controls)
+                counts.insert(0, "Metadata_Level", level)
+                parts.append(counts.astype(dict.fromkeys(by, object)))
+        if not parts:
+            everything = count_objects(self.keys, by=[], controls=controls)
+            everything.insert(0, "Metadata_Level", "all")
+            parts = [everything]
+        counts = pd.concat(parts, ignore_index=True)
+        return counts.astype({name: "string" for name in counts if counts[name].dtype == object})
+
+    def _mixing(self, tables: dict[str, ObjectTables]) -> pd.DataFrame:
+        """Compare profiles of each perturbation in each batch."""
+        batch = list(self.config.correct.by)
+        unit = self.roles.guide or self.roles.gene
+        units = [name for name in (self.roles.gene, self.roles.guide) if name is not None]
+        by = [*batch, *(units or self.roles.well)]
+        rows = self.passed if unit is None else self.passed & named_rows(self.keys, unit)
+        groups = group_rows(self.keys[rows], by)
+        chosen = np.flatnonzero(rows).astype(np.int64)
+        whole = replace(groups, order=chosen[groups.order])
+        profiles = {
+            name: aggregate_tables(
+                table, whole, table.features, method="median", memory=self._batch
+            )
+            for name, table in tables.items()
+        }
+        controls = None if self.roles.gene is None else control_query(self.config)
+        try:
+            return batch_mixing(profiles, batch=batch, by=unit, controls=controls)
+        except InputError as error:
+            self.record.note("correct", "skipped", "signal", str(error))
+            return batch_mixing(profiles, batch=batch)
+
+    def _write(self, name: str, frame: pd.DataFrame) -> None:
+        write_table(frame, self._path(name))
+        if self.config.export.wants(name):
+            formats = self.config.export.formats
+            for path in export_table(frame, self.out, name, formats):
+                self.paths[path.name] = path
+
     def _path(self, name: str) -> Path:
         self.paths[name] = self.out / f"{name}.parquet"
         return self.paths[name]
+
+    def _temporary(self, name: str) -> Path:
+        return self.out / f".{name}.on-the-way.parquet"
 
     def _advance(self, step: str, start: float, stop: float) -> Callable[[float], None]:
         return lambda share: self.progress(step, start + (stop - start) * share)

@@ -57,6 +57,21 @@ class Fitted:
     scales: Scales | None
     codes: NDArray[np.int64]
 
+    def table(self) -> pd.DataFrame:
+        """Centre and spread of each kept feature in each group, for whoever wants to know."""
+        if self.scales is None:
+            return pd.DataFrame({"Feature_Name": list(self.features)})
+        groups, count = len(self.scales.groups), len(self.features)
+        return pd.DataFrame(
+            {
+                "Feature_Name": np.repeat(np.array(self.features, object), groups),
+                "Feature_Group": np.tile(np.array(self.scales.groups, object), count),
+                "Feature_Centre": self.scales.centre.T.reshape(-1),
+                "Feature_Spread": self.scales.spread.T.reshape(-1),
+                "Feature_Count": self.scales.count.T.reshape(-1),
+            }
+        )
+
     def transform(self, start: int, values: Matrix) -> Matrix:
         """Normalise rows from `start` on, in place."""
         if self.scales is not None:

@@ -49,14 +49,8 @@ def count_modes(values: Matrix, rows: NDArray[np.int64]) -> tuple[NDArray[np.int
     for f in range(values.shape[1]):
         column = values[rows, f]
         ordered = np.sort(column[np.isfinite(column)])
-        if not len(ordered):
-            continue
-        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        runs = np.diff(np.concatenate([starts, [len(ordered)]]))
-        unique[f] = len(runs)
-        if len(runs) > 1:
-            second, first = np.partition(runs, len(runs) - 2)[-2:]
-            ratio[f] = second / first
+        unique[f], first, second = compiled.count_runs(ordered)
+        ratio[f] = second / first if first else 0.0
     return unique, ratio
 
 
