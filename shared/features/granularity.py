@@ -12,9 +12,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from poolvox.shared.features.channels import Signal
-from poolvox.shared.features.kernels import Floats, Ints, Layout, Singles, box_values, kernel
+from poolvox.shared.features.kernels import (
+    Floats,
+    Ints,
+    Layout,
+    Singles,
+    box_mask,
+    box_values,
+    kernel,
+)
 from poolvox.shared.features.objects import Objects
 from poolvox.shared.features.registry import Feature, register
 
@@ -22,8 +31,6 @@ __all__ = ["GranularityOptions", "measure_granularity"]
 
 # A voxel whose centre is on the sphere belongs to the ball, rounding or not.
 ON_SPHERE = 1e-9
-# Pairs of scans before the rest of a reconstruction goes through a queue.
-SCANS = 2
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ def measure_granularity(
     ends = np.cumsum([0, *(len(ball) for ball in balls)])
     lines = np.concatenate([np.empty((0, 3), np.int64), *balls])
     out = np.full((len(objects), len(balls)), np.nan)
-    return {"Spectrum": objects.reduce(_spectra, out, signal.values, lines, ends)}
+    return {"Spectrum": objects.reduce(_spectra, out, signal.values, signal.order, lines, ends)}
 
 
 def _ball(radius: float, spacing: Floats, ndim: int) -> Ints:
@@ -123,77 +130,100 @@ def _erode(table: Singles, lines: Ints, reach: int, eroded: Singles) -> None:
 
 
 @kernel
-def _reconstruct(marker: Singles, mask: Singles, queue: Ints) -> None:
-    """Grow `marker` under `mask` through faces (Vincent 1993, doi:10.1109/83.217222), in place.
+def _tree(mask: Singles, seq: Ints) -> Ints:
+    """Max-tree of a box: which voxel each one joins as the level comes down.
 
-    Both are -inf outside the object, and the outside surrounds it.
+    `seq` are the object's voxels from the brightest to the darkest, as flat indices into `mask`,
+    which has a voxel of margin (none in z of a plane). The answer is by place in `seq`; the last
+    voxel of each connected part (through faces) is its own parent.
+    Berger et al. 2007, doi:10.1109/ICIP.2007.4379949.
     """
     depth, height, width = mask.shape
-    low, high = marker.reshape(-1), mask.reshape(-1)
     deep = height * width if depth > 1 else 1
-    # Scans are cheaper than the queue, which then has little left to do.
-    size = 0
-    for scan in range(SCANS):
-        for p in range(mask.size):
-            if high[p] != -np.inf:
-                best = max(max(low[p], low[p - 1]), max(low[p - width], low[p - deep]))
-                low[p] = min(best, high[p])
-        for p in range(mask.size - 1, -1, -1):
-            if high[p] == -np.inf:
+    place = np.full(mask.size, -1, np.int32)
+    root, parent = np.empty(len(seq), np.int64), np.empty(len(seq), np.int64)
+    for at in range(len(seq)):
+        place[seq[at]] = root[at] = parent[at] = at
+        for step in (1, -1, width, -width, deep, -deep):
+            near = place[seq[at] + step]
+            if near < 0:
                 continue
-            a, b, c = low[p + 1], low[p + width], low[p + deep]
-            here = min(max(max(low[p], a), max(b, c)), high[p])
-            low[p] = here
-            if scan == SCANS - 1 and (
-                (a < here and a < high[p + 1])
-                or (b < here and b < high[p + width])
-                or (c < here and c < high[p + deep])
-            ):
-                queue[size] = p
-                size += 1
-    waiting = np.zeros(mask.size, np.bool_)
-    waiting[queue[:size]] = True
-    head = 0
-    steps = np.array([1, -1, width, -width, deep, -deep])
-    while size:
-        p = queue[head]
-        head, size = (head + 1) % mask.size, size - 1
-        waiting[p] = False
-        for step in steps:
-            q = p + step
-            if low[q] < low[p] and low[q] < high[q]:
-                low[q] = min(low[p], high[q])
-                if not waiting[q]:
-                    queue[(head + size) % mask.size], waiting[q] = q, True
-                    size += 1
+            while root[near] != near:
+                root[near] = root[root[near]]
+                near = root[near]
+            root[near] = parent[near] = at
+    return parent
+
+
+@kernel
+def _reconstruct(level: Singles, parent: Ints, marker: Singles) -> float:
+    """Sum of the marker grown under the mask through faces, along the max-tree.
+
+    All are by place in the tree, brightest first; `level` is the mask. `marker` is used up.
+    """
+    for at in range(len(parent)):
+        if marker[at] > marker[parent[at]]:
+            marker[parent[at]] = marker[at]
+    total = 0.0
+    for at in range(len(parent) - 1, -1, -1):
+        grown = max(min(level[at], marker[at]), marker[parent[at]])
+        marker[at] = grown if parent[at] != at else min(level[at], marker[at])
+        total += marker[at]
+    return total
 
 
 @kernel
 def _spectra(
-    layout: Layout, values: Floats, lines: Ints, ends: Ints, out: Floats, start: int, stop: int
+    layout: Layout,
+    values: Floats,
+    order: NDArray[np.int32],
+    lines: Ints,
+    ends: Ints,
+    out: Floats,
+    start: int,
+    stop: int,
 ) -> None:
+    reach = lines[:, 0].max()
     for k in range(start, stop):
         box, total = _above_least(box_values(layout, k, values, np.nan, 1))
         if total == 0:
             continue
-        mask = np.where(np.isinf(box), -box, box)
-        marker, queue = np.empty_like(box), np.empty(box.size, np.int64)
-        reach = lines[:, 0].max()
-        table = _windows(box, reach)
-        outside, flat = mask.reshape(-1), marker.reshape(-1)
+        seq = _brightest_first(layout, k, box, order)
+        parent = _tree(box, seq)
+        flat, level = box.reshape(-1), np.empty(len(seq), np.float32)
+        marker = np.empty_like(level)
+        for at in range(len(seq)):
+            level[at] = flat[seq[at]]
+        table, eroded = _windows(box, reach), np.empty_like(box)
         before = total
         for radius in range(len(ends) - 1):
             here = 0.0
             if before > 0:
-                _erode(table, lines[ends[radius] : ends[radius + 1]], reach, marker)
-                for i in range(flat.size):
-                    flat[i] = outside[i] if outside[i] == -np.inf else flat[i]
-                _reconstruct(marker, mask, queue)
-                for value in flat:
-                    here += value if value > 0 else 0.0
+                _erode(table, lines[ends[radius] : ends[radius + 1]], reach, eroded)
+                least = eroded.reshape(-1)
+                for at in range(len(seq)):
+                    marker[at] = least[seq[at]]
+                here = _reconstruct(level, parent, marker)
             # Openings shrink as balls grow, but for the grid's roundness of small balls.
             out[k, radius] = 100 * max(before - here, 0.0) / total
             before = min(here, before)
+
+
+@kernel
+def _brightest_first(layout: Layout, k: int, box: Singles, order: NDArray[np.int32]) -> Ints:
+    """Flat indices into the padded box of the object's voxels that are measured."""
+    inside, count = np.empty(layout.voxels[k + 1] - layout.voxels[k], np.int64), 0
+    for at, covered in enumerate(box_mask(layout, k, 1).reshape(-1)):
+        if covered:
+            inside[count] = at
+            count += 1
+    flat = box.reshape(-1)
+    seq, size = np.empty(count, np.int64), 0
+    for at in order[layout.voxels[k] : layout.voxels[k + 1]][::-1]:
+        if not np.isinf(flat[inside[at]]):
+            seq[size] = inside[at]
+            size += 1
+    return seq[:size]
 
 
 @kernel

@@ -9,6 +9,7 @@ import numpy as np
 from poolvox.shared.features.channels import Signal
 from poolvox.shared.features.kernels import Floats, Ints, Layout, box_mask, box_values, kernel
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.ordering import median_of
 from poolvox.shared.features.registry import Feature, register
 
 __all__ = ["IntensityOptions", "measure_intensity"]
@@ -295,13 +296,14 @@ def _free_median(
     for k in range(start, stop):
         z0, y0, x0 = np.maximum(layout.box[k, 0::2] - margin, 0)
         z1, y1, x1 = np.minimum(layout.box[k, 1::2] + margin, layout.shape)
-        free = np.empty((z1 - z0) * (y1 - y0) * (x1 - x0))
+        free = np.empty((z1 - z0) * (y1 - y0) * (x1 - x0) + 1)
         n = 0
         for z in range(z0, z1):
             for y in range(y0, y1):
-                for x in range(x0, x1):
-                    if labels[z, y, x] == 0 and np.isfinite(np.float64(image[z, y, x])):
-                        free[n] = image[z, y, x]
-                        n += 1
+                names, row = labels[z, y, x0:x1], image[z, y, x0:x1]
+                for x in range(len(names)):
+                    value = np.float64(row[x])
+                    free[n] = value
+                    n += 1 if names[x] == 0 and np.isfinite(value) else 0
         if n:
-            out[k] = np.median(free[:n])
+            out[k] = median_of(free[:n])

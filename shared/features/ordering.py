@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from poolvox.shared.features.kernels import Floats, Ints, kernel
 
-__all__ = ["argsort_floats"]
+__all__ = ["argsort_floats", "median_of"]
 
 BYTES = 8
+# Equal parts of the range that values are counted in to find the middle one.
+PARTS = 512
 # With fewer values counting bytes is not worth it.
 FEW = 48
 
@@ -53,3 +55,34 @@ def argsort_floats(values: Floats) -> NDArray[np.int32]:
             places[found] += 1
         order, other = other, order
     return order
+
+
+@kernel
+def median_of(values: Floats) -> float:
+    """Median of finite values, exactly: only the part of the range that holds it is sorted."""
+    count = len(values)
+    low, high = values.min(), values.max()
+    scale = PARTS / (high - low) if high > low else 0.0
+    if count <= FEW or not 0 < scale < np.inf:
+        middle: float = np.median(values)
+        return middle
+    often = np.zeros(PARTS + 1, np.int64)
+    for value in values:
+        often[int((value - low) * scale)] += 1
+    first, part = 0, 0
+    while first + often[part] <= (count - 1) // 2:
+        first += often[part]
+        part += 1
+    # The two middle values of an even number may lie in two parts.
+    last, stop = first + often[part], part + 1
+    while last <= count // 2:
+        last += often[stop]
+        stop += 1
+    inner, size = np.empty(last - first), 0
+    for value in values:
+        if part <= int((value - low) * scale) < stop:
+            inner[size] = value
+            size += 1
+    inner.sort()
+    half: float = (inner[(count - 1) // 2 - first] + inner[count // 2 - first]) / 2
+    return half

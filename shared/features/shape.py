@@ -10,6 +10,7 @@ from poolvox.shared.features.hull import hull_measures
 from poolvox.shared.features.kernels import Floats, Layout, kernel
 from poolvox.shared.features.moments import principal_axes
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.ordering import median_of
 from poolvox.shared.features.registry import Feature, register
 from poolvox.shared.features.surface import border_measure, euler_number, patterns
 from poolvox.shared.features.topology import components_and_holes
@@ -292,4 +293,4 @@ def _half_turn(y: Floats, x: Floats) -> Floats:
 def _radii(layout: Layout, distance: Floats, out: Floats, start: int, stop: int) -> None:
     for k in range(start, stop):
         inside = distance[layout.voxels[k] : layout.voxels[k + 1]]
-        out[k, 0], out[k, 1], out[k, 2] = inside.max(), inside.mean(), np.median(inside)
+        out[k, 0], out[k, 1], out[k, 2] = inside.max(), inside.mean(), median_of(inside)

@@ -9,6 +9,7 @@ import numpy as np
 from poolvox.shared.features.channels import Signal
 from poolvox.shared.features.kernels import Floats, Ints, Layout, Singles, box_values, kernel
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.ordering import median_of
 from poolvox.shared.features.radial import coordinates, innermost
 from poolvox.shared.features.registry import Feature, register
 from poolvox.shared.features.smoothing import (
@@ -178,8 +179,8 @@ def _spots(
         response = _filter(layout, k, box, halves, weights)
         flat = response.reshape(-1)
         answers = flat[~np.isnan(flat)]
-        middle = np.median(answers)
-        noise = MAD_TO_SD * np.median(np.abs(answers - middle))
+        middle = median_of(answers)
+        noise = MAD_TO_SD * median_of(np.abs(answers - middle))
         # Rounding alone makes peaks in a constant object.
         floor = middle + max(snr * noise, 1e-9 * np.abs(kept).max())
         peaks = _peaks(response, floor)
@@ -190,7 +191,7 @@ def _spots(
             # Which voxel of the object each one of the box is.
             own = box_values(layout, k, np.arange(last, dtype=np.float64), -1.0, 1).reshape(-1)
             order = own.astype(np.int64) - first
-            _describe(box, response, peaks, order, place, far, centre, np.median(kept), out[k])
+            _describe(box, response, peaks, order, place, far, centre, median_of(kept), out[k])
             out[k, 1] /= last - first
 
 

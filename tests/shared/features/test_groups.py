@@ -12,7 +12,7 @@ from poolvox.shared.features.granularity import _ball as physical_ball
 from poolvox.shared.features.intensity import IntensityOptions
 from poolvox.shared.features.isosurface import TRIANGLES, triangulate
 from poolvox.shared.features.neighbours import NeighboursOptions
-from poolvox.shared.features.ordering import argsort_floats
+from poolvox.shared.features.ordering import argsort_floats, median_of
 from poolvox.shared.features.smoothing import gaussian_kernels
 from poolvox.shared.features.spots import SpotsOptions
 from poolvox.shared.features.texture import TextureOptions
@@ -308,6 +308,16 @@ def test_outline_of_disk_and_bar():
     # A ring has the outline of the disk.
     hollow = disk & ~ball((41, 41), (1, 1), 10)
     assert one(hollow, {}, "zernike", 1.0)["Fourier_-1"] < 0.01
+
+
+@pytest.mark.parametrize("count", [1, 2, 49, 50, 3001])
+def test_median_is_exact(count):
+    rng = np.random.default_rng(count)
+    cases = [rng.standard_normal(count), rng.integers(0, 3, count).astype(float), np.ones(count)]
+    cases += [10.0 ** rng.uniform(-300, 300, count), np.repeat([0.0, 1e-320], [count, 1])]
+    cases += [np.concatenate([np.zeros(count), np.ones(count)])]
+    for values in cases:
+        assert median_of(values) == np.median(values)
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 200, 3000])
