@@ -19,7 +19,7 @@ from poolvox.organoid3d.training.batches import PERCENTILES
 from poolvox.shared.engine.resources import cores
 from poolvox.shared.errors import InputError
 
-__all__ = ["OBJECT", "Sidecar", "Thresholds", "build_network", "save_network"]
+__all__ = ["OBJECT", "Sidecar", "Thresholds", "build_network", "initialise", "save_network"]
 
 # Our own facts about a model, beside StarDist's files.
 SIDECAR = "poolvox.json"
@@ -32,6 +32,8 @@ FEATURES = 64
 DEPTH = 2
 GRID = (1, 2, 2)
 PATCH = (24, 96, 96)
+# Answers before any training: objects are rare (as a logit), and rays a few voxels long.
+FIRST_ANSWERS = {"prob": -2.5, "dist": 5.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,36 @@ def build_network(
         if folder is not None:
             network.keras_model.load_weights(str(folder.weights))
     return network, _sidecar(folder)
+
+
+def initialise(model: Any, images: NDArray[np.float32], rng: np.random.Generator) -> None:
+    """Draw first weights such that every channel of every layer has mean 0 and spread 1.
+
+    Keras's own choice halves the signal's variance at every rectified layer, and leaves the mean
+    brightness of a patch as the loudest thing in it: the first thousand steps go into finding the
+    nuclei. What is measured on a few patches is scaled away instead, doi:10.48550/arXiv.1602.07868.
+
+    Parameters
+    ----------
+    model : Keras model
+    images : (N, Z, Y, X, 1) array of patches such as those it will be trained on
+    """
+    import keras
+
+    for layer in (layer for layer in model.layers if hasattr(layer, "kernel")):
+        shape = tuple(layer.kernel.shape)
+        kernel = rng.standard_normal(shape).astype(np.float32) / np.sqrt(np.prod(shape[:-1]))
+        layer.set_weights([kernel, np.zeros(shape[-1], np.float32)])
+        rectified, layer.activation = layer.activation, keras.activations.linear
+        answer = np.asarray(keras.Model(model.input, layer.output)(images), np.float32)
+        layer.activation = rectified
+        mean = answer.mean(axis=(0, 1, 2, 3))
+        spread = np.maximum(answer.std(axis=(0, 1, 2, 3)), 1e-6)
+        if layer.name in FIRST_ANSWERS:
+            bias = np.full(shape[-1], FIRST_ANSWERS[layer.name], np.float32)
+            layer.set_weights([0.1 * kernel / spread, bias])
+        else:
+            layer.set_weights([kernel / spread, -mean / spread])
 
 
 def _sidecar(folder: ModelFolder | None) -> Sidecar:

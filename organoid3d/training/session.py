@@ -24,6 +24,7 @@ from poolvox.organoid3d.training.loop import (
 from poolvox.organoid3d.training.network import (
     Thresholds,
     build_network,
+    initialise,
     save_network,
 )
 from poolvox.organoid3d.training.plan import (
@@ -53,6 +54,9 @@ STATE_SECONDS = 120.0
 # Patches of stacks kept apart by which the curve is judged; their seeds begin far from the steps'.
 JUDGED_PATCHES = 4
 JUDGED_STREAM = 1_000_000_009
+# Patches by which first weights are scaled.
+FIRST_PATCHES = 6
+FIRST_STREAM = 1_000_000_011
 WORK = "training"
 
 Triple = tuple[float, float, float]
@@ -178,6 +182,8 @@ class _Session:
         self._target: Triple = target
         self._pool = self._fill(train, out / WORK / "examples", options.simulated)
         self._judged = self._judged_batches()
+        if state is None and options.start == "scratch":
+            self._begin()
         self._trainer = Trainer(self._network.keras_model, state)
         self._curves = Curves(out / "curves.csv", last=self._trainer.step)
 
@@ -254,6 +260,13 @@ class _Session:
         rng = np.random.default_rng([self._options.seed, step])
         examples = self._pool.draw(self._options.patches, rng)
         return make_batch(examples, self._targets(), patch=self._patch(), rng=rng)
+
+    def _begin(self) -> None:
+        """Give the network first weights that suit the examples."""
+        rng = np.random.default_rng([self._options.seed, FIRST_STREAM])
+        examples = self._pool.draw(FIRST_PATCHES, rng)
+        batch = make_batch(examples, self._targets(), patch=self._patch(), rng=rng)
+        initialise(self._network.keras_model, batch.image, rng)
 
     def _judged_batches(self) -> list[Batch]:
         """Fixed patches of the stacks kept apart, to follow the training by."""
