@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from poolvox.ops.cells import call_cells, set_calls
+from poolvox.ops.codebook import Codebook
 from poolvox.ops.config import OpsConfig
-from poolvox.ops.decode import Codebook, decode_reads, q_values, reads_frame
+from poolvox.ops.decode import decode_reads, q_values, reads_frame
 from poolvox.ops.decoys import make_decoys
 from poolvox.ops.folder import Folder, keyed
 from poolvox.ops.library import Library, LibrarySpec, load_library

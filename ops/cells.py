@@ -20,8 +20,10 @@ from poolvox.ops.callers import (
     nearest_labels,
     read_totals,
 )
-from poolvox.ops.decode import Codebook, ErrorModel, ReadCalls, q_values
+from poolvox.ops.codebook import Codebook
+from poolvox.ops.decode import ReadCalls, q_values
 from poolvox.ops.library import Library
+from poolvox.ops.mistakes import ErrorModel
 from poolvox.shared.errors import InputError
 
 __all__ = ["CellModel", "Neighbours", "call_cells", "near_cells", "set_calls"]

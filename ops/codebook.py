@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from poolvox.ops.decoys import Decoys
 from poolvox.ops.library import Library
+from poolvox.ops.search import Lexicon
 from poolvox.ops.words import Codes, WordIndex, decode_words, encode, pack
 
 __all__ = ["Codebook", "find_strangers"]
@@ -86,11 +88,19 @@ class Codebook:
         """Decoys per library word."""
         return self.decoys / max(self.targets, 1)
 
-    def lift(self, mapped: float) -> NDArray[np.float64]:
-        """Log-prior of each word over that of a library word."""
+    def lexicon(self, mapped: float, abundance: Sequence[float] = ()) -> Lexicon:
+        """The words as the search wants them.
+
+        Parameters
+        ----------
+        mapped : share of the reads that show a word of library or decoys
+        abundance : log-prior of each of these over their mean; empty where all are alike
+        """
+        own = np.asarray(abundance, float) if len(abundance) else np.zeros(len(self))
         share = self.strangers["share"].to_numpy(float)
-        extra = np.log(share) - np.log(mapped / max(len(self), 1))
-        return np.concatenate([np.zeros(len(self)), extra])
+        lift = np.concatenate([own, np.log(share) - np.log(mapped / max(len(self), 1))])
+        at = self.index
+        return Lexicon(lift, self.ends, at.filter, at.exact, at.keys, at.values)
 
 
 def _no_strangers() -> pd.DataFrame:

@@ -1,80 +1,34 @@
 """From the likelihood of bases to a posterior over the library for every read.
 
-A read shows a word of the library, with wrong bases and at times one base lost or gained, or
-something else ("none of these", any sequence as likely as any other). The rates of all of these
-are found from the reads by expectation and maximisation over library and decoys together, without
-telling them apart; so the decoys stay a fair count of the errors.
+The words that could have given a read are weighed, library and decoys alike, against "none of
+these"; `mistakes` tells how likely a word is to be read with errors, `rates` finds how frequent
+these are.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from poolvox.ops.codebook import Codebook, find_strangers
-from poolvox.ops.search import search_words
+from poolvox.ops.codebook import Codebook
+from poolvox.ops.mistakes import ErrorModel, base_probabilities, none_weights
+from poolvox.ops.search import Rates, search_words
 from poolvox.ops.words import BASES, decode_words
 from poolvox.shared.errors import InputError
 
-__all__ = [
-    "Codebook",
-    "ErrorModel",
-    "ReadCalls",
-    "base_probabilities",
-    "decode_reads",
-    "find_strangers",
-    "fit_error_model",
-    "q_values",
-    "reads_frame",
-]
+__all__ = ["ReadCalls", "codes_of", "decode_reads", "q_values", "reads_frame"]
 
-# Reads that take part in the fit of the error model, and its rounds at most; they end when no rate
-# changes by more than `SETTLED`.
-FIT_READS = 1500
-FIT_ROUNDS = 10
-SETTLED = 0.002
-# Rates where the fit starts, and the bounds they keep.
-START_SUBSTITUTION, SUBSTITUTION_BOUNDS = 0.02, (1e-4, 0.5)
-START_INDEL, INDEL_BOUNDS = 2e-3, (1e-6, 0.05)
-START_MAPPED, MAPPED_BOUNDS = 0.6, (0.01, 0.99)
-# Reads with equal shares of the bases that hold the background's; and the bound of its logarithm.
-BACKGROUND_READS, MAX_LOG_BACKGROUND = 20.0, 60.0
-# Where words are a larger share of all sequences, a background cannot be told from frequent words.
-CROWDED = 0.02
 # A read is called only when its best word is more likely than all else together.
 MIN_POSTERIOR = 0.5
 # Quality of a base as a phred score is at most this.
 MAX_QUALITY = 60
+# Reads that are decoded at a time, which bounds the memory.
+BLOCK = 1 << 16
 
 Light = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class ErrorModel:
-    """What goes wrong between a word and a read.
-
-    Parameters
-    ----------
-    substitution : (cycle,) probability that a base tells nothing
-    insertion, deletion : probability that a read gained, or lost, one base
-    mapped : probability that a read shows a word of library or decoys
-    background : (cycle, 4) share of the bases in reads that show none of these; empty for equal
-        shares. Spots that are not reads have the bases of the noisiest channels.
-    """
-
-    substitution: NDArray[np.float64]
-    insertion: float = START_INDEL
-    deletion: float = START_INDEL
-    mapped: float = START_MAPPED
-    background: tuple[tuple[float, ...], ...] = ()
-
-    @classmethod
-    def start(cls, cycles: int) -> ErrorModel:
-        """Where the fit starts."""
-        return cls(np.full(cycles, START_SUBSTITUTION))
 
 
 @dataclass(frozen=True)
@@ -89,6 +43,7 @@ class ReadCalls:
     score : (read,) posterior of the best word among library, decoys and none; decides q-values
     posterior : (read,) posterior of the best word among those of its kind and none
     decoy : (read,) whether the best word is a decoy
+    shift : (read, 2) share of the best word's weight that comes from bases gained, and lost
     limits : (read,) log-weight over "none of these" above which no word was left out
     """
 
@@ -113,15 +68,6 @@ class ReadCalls:
         return found
 
 
-def base_probabilities(loglik: Light, model: ErrorModel) -> Light:
-    """Probability of each base in each cycle, with the chance that the cycle tells nothing."""
-    share = np.exp(loglik - loglik.max(axis=2, keepdims=True))
-    share /= share.sum(axis=2, keepdims=True)
-    wrong = model.substitution.astype(np.float32)[None, :, None]
-    mixed: Light = (1 - wrong) * share + wrong / 4
-    return mixed
-
-
 def decode_reads(loglik: Light, codebook: Codebook, model: ErrorModel) -> ReadCalls:
     """Weigh the words of the codebook for every read.
 
@@ -134,40 +80,24 @@ def decode_reads(loglik: Light, codebook: Codebook, model: ErrorModel) -> ReadCa
             f"reads have {loglik.shape[1]} cycles, the library is cut to {codebook.cycles}: make "
             "it with the same cycles"
         )
+    starts = range(0, max(len(loglik), 1), BLOCK)
+    parts = [_decode_block(loglik[start : start + BLOCK], codebook, model) for start in starts]
+    if len(parts) == 1:
+        return parts[0]
+    names = [field.name for field in fields(ReadCalls)]
+    return ReadCalls(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+
+def _decode_block(loglik: Light, codebook: Codebook, model: ErrorModel) -> ReadCalls:
     probability = base_probabilities(loglik, model)
     prior = np.log(model.mapped) - np.log1p(-model.mapped) - np.log(max(len(codebook), 1))
-    rates = [np.log(r / codebook.cycles) for r in (model.insertion, model.deletion)]
-    if not codebook.indels:
-        rates = [-np.inf, -np.inf]
-    index = codebook.index
+    indels = [np.log(r / codebook.cycles) for r in (model.insertion, model.deletion)]
+    rates = Rates(float(prior), *(indels if codebook.indels else (-np.inf, -np.inf)))
     found, odds, rest, shift, limits = search_words(
-        np.log(probability),
-        float(prior),
-        codebook.lift(model.mapped),
-        float(rates[0]),
-        float(rates[1]),
-        codebook.ends,
-        index.filter,
-        index.exact,
-        index.keys,
-        index.values,
+        np.log(probability), rates, codebook.lexicon(model.mapped, model.abundance)
     )
-    none = _background(probability, model)
-    odds, rest = odds / none[:, None], rest / none
-    return _judge(found, odds, rest, shift, limits, codebook)
-
-
-def _background(probability: Light, model: ErrorModel) -> Light:
-    """Weight of "none of these" over that of a sequence of any bases, for every read.
-
-    Half of such reads are any sequence, half are made of the bases of the background.
-    """
-    if not len(model.background):
-        return np.ones(len(probability), np.float32)
-    shares = np.asarray(model.background, np.float32)
-    likely = np.log(4 * (probability * shares).sum(axis=2)).sum(axis=1)
-    weight: Light = (0.5 + 0.5 * np.exp(np.minimum(likely, MAX_LOG_BACKGROUND))).astype(np.float32)
-    return weight
+    none = none_weights(probability, model.background).sum(axis=0).astype(np.float32)
+    return _judge(found, odds / none[:, None], rest / none, shift, limits, codebook)
 
 
 def _judge(
@@ -213,66 +143,8 @@ def _fold_strangers(
     return found, np.maximum(np.take_along_axis(odds, order, axis=1), 0).astype(np.float32)
 
 
-def fit_error_model(loglik: Light, codebook: Codebook, *, rng: np.random.Generator) -> ErrorModel:
-    """Find the rates of errors from a sample of reads, blind to which words are decoys."""
-    if len(loglik) > FIT_READS:
-        loglik = loglik[np.sort(rng.choice(len(loglik), FIT_READS, replace=False))]
-    model = ErrorModel.start(codebook.cycles)
-    if len(loglik) == 0:
-        return model
-    for _ in range(FIT_ROUNDS):
-        before, model = model, _refit(loglik, codebook, model)
-        if np.abs(_rates(model) - _rates(before)).max() < SETTLED:
-            break
-    return model
-
-
-def _rates(model: ErrorModel) -> NDArray[np.float64]:
-    single = [model.mapped, model.insertion, model.deletion]
-    return np.append(single, model.substitution.mean())
-
-
-def _refit(loglik: Light, codebook: Codebook, model: ErrorModel) -> ErrorModel:
-    calls = decode_reads(loglik, codebook, model)
-    weight = np.where(calls.candidates[:, 0] >= 0, calls.score, 0).astype(float)
-    total = calls.odds.sum(axis=1, dtype=float) + calls.rest
-    mapped = float(np.mean(total / (1 + total)))
-    straight = weight * (1 - calls.shift.sum(axis=1))
-    codes = _codes_of(codebook, calls.candidates[:, 0])
-    shown = np.take_along_axis(
-        base_probabilities(loglik, model), codes[:, :, None].astype(np.int64), axis=2
-    )[..., 0]
-    blank = model.substitution / 4 / shown
-    # One read's worth of the start keeps the rates of tiny samples finite.
-    wrong = (straight[:, None] * blank).sum(axis=0) + START_SUBSTITUTION
-    gained, lost = (weight[:, None] * calls.shift).sum(axis=0) + START_INDEL
-    reads = weight.sum() + 1.0
-    probability = base_probabilities(loglik, model)
-    return replace(
-        model,
-        substitution=np.clip(wrong / (straight.sum() + 1.0), *SUBSTITUTION_BOUNDS),
-        insertion=float(np.clip(gained / reads, *INDEL_BOUNDS)),
-        deletion=float(np.clip(lost / reads, *INDEL_BOUNDS)),
-        mapped=float(np.clip(mapped, *MAPPED_BOUNDS)),
-        background=_find_background(probability, 1 / (1 + total), codebook, model),
-    )
-
-
-def _find_background(
-    probability: Light, none: NDArray[np.float64], codebook: Codebook, model: ErrorModel
-) -> tuple[tuple[float, ...], ...]:
-    """Shares of the bases in reads that show no word, from the chance `none` that each is one."""
-    if len(codebook) > CROWDED * 4.0**codebook.cycles:
-        return ()
-    # Reads of the background weigh by its own view of their bases.
-    shares = probability * (np.asarray(model.background) if model.background else 1.0)
-    shares = shares / shares.sum(axis=2, keepdims=True)
-    count = np.einsum("n,ntb->tb", none, shares) + BACKGROUND_READS / 4
-    background = count / count.sum(axis=1, keepdims=True)
-    return tuple(tuple(float(v) for v in row) for row in background)
-
-
-def _codes_of(codebook: Codebook, words: NDArray[np.int32]) -> NDArray[np.uint8]:
+def codes_of(codebook: Codebook, words: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Bases of words of a codebook by their numbers, (word, cycle)."""
     letters = codebook.words[np.maximum(words, 0)].astype(f"S{codebook.cycles}")
     table = np.zeros(256, np.uint8)
     for code, base in enumerate(BASES):
@@ -322,7 +194,7 @@ def reads_frame(
     best = calls.candidates[:, 0]
     names = np.append(codebook.words, "")
     barcode = np.where(calls.called, names[best], "")
-    differ = (_codes_of(codebook, best) != bases).sum(axis=1)
+    differ = (codes_of(codebook, best) != bases).sum(axis=1)
     table = {
         "Read_Sequence": decode_words(bases),
         "Read_Barcode": barcode,

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from poolvox.ops.calls import load_codebook
 from poolvox.ops.chemistry import Chemistry
+from poolvox.ops.codebook import find_strangers
 from poolvox.ops.config import OpsConfig
-from poolvox.ops.decode import find_strangers, fit_error_model
 from poolvox.ops.folder import Folder
 from poolvox.ops.library import Library
 from poolvox.ops.orient import ChannelOrder, explain_no_match, find_channel_order
 from poolvox.ops.parts import Signal, load_reads, load_signal
+from poolvox.ops.rates import fit_error_model
 from poolvox.ops.signal import apply_corrections, estimate_corrections
 from poolvox.ops.steps import Optics
 from poolvox.ops.words import pack

@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.ops.codebook import Codebook
-from poolvox.ops.decode import ErrorModel, ReadCalls, decode_reads
+from poolvox.ops.decode import ReadCalls, decode_reads
 from poolvox.ops.library import Library
+from poolvox.ops.mistakes import ErrorModel
 from poolvox.ops.words import WordIndex, encode, pack
 from poolvox.shared.errors import InputError
 

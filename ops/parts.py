@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from poolvox.ops.cells import Neighbours
 from poolvox.ops.chemistry import Chemistry
 from poolvox.ops.corrections import Corrections
-from poolvox.ops.decode import ErrorModel
+from poolvox.ops.mistakes import ErrorModel
 from poolvox.shared.errors import InputError
 
 __all__ = ["Signal", "TileReads", "load_reads", "load_signal", "save_reads"]

@@ -9,12 +9,15 @@ shows letter by letter.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit, uint64
+from numpy.typing import NDArray
 
 from poolvox.ops.words import lookup
 
-__all__ = ["CANDIDATES", "NEGLIGIBLE", "search_words"]
+__all__ = ["CANDIDATES", "NEGLIGIBLE", "Lexicon", "Rates", "search_words"]
 
 # Candidates that are kept for each read, best first.
 CANDIDATES = 6
@@ -22,19 +25,111 @@ CANDIDATES = 6
 NEGLIGIBLE = 1e-2
 # Nor is one with less weight than this over that of an exact match.
 OUTSHONE = 1e-4
-# Words that may be looked at for one read and alignment; above it the budget shrinks.
+# Words that may be looked at for one read and alignment. Above it the budget shrinks by a factor,
+# this many times at most: a read of which so many words cost nothing tells nothing.
 MAX_WORDS = 20_000
-SHRINK_BUDGET = 0.75
+SHRINK_BUDGET, SHRINKS = 0.75, 16
 # Candidates that are held while a read is searched.
 HELD = 64
+# Alignments of a read to a word: base by base, with a base too many, with a base too few.
+STRAIGHT, INSERTION, DELETION = 0, 1, 2
+# Log-probability of a base that nothing is known of.
+ANY_BASE = float(np.log(0.25))
+# No weight is larger, so that 32 bits hold it.
+LARGEST = 1e30
 
 
-@njit(cache=True, nogil=True)
-def _alternatives(table, cost, place, flip):  # type: ignore[no-untyped-def]
-    """Best word, its log-likelihood, and what exchanges of single bases cost, cheapest first."""
-    word = uint64(0)
-    top = 0.0
-    m = 0
+class Lexicon(NamedTuple):
+    """The words of a codebook as the kernel wants them.
+
+    Parameters
+    ----------
+    lift : (word,) log-prior of each word over that of a library word
+    ends : (word,) int8 base behind the word, -1 where it is unknown
+    filter, exact, keys, values : of the index of the words
+    """
+
+    lift: NDArray[np.float64]
+    ends: NDArray[np.int8]
+    filter: NDArray[np.uint8]
+    exact: bool
+    keys: NDArray[np.uint64]
+    values: NDArray[np.int32]
+
+
+class Rates(NamedTuple):
+    """Log-priors.
+
+    Parameters
+    ----------
+    word : of a library word over that of "none of these"
+    insertion, deletion : of each at one place of a read; -inf for never
+    """
+
+    word: float
+    insertion: float
+    deletion: float
+
+
+class _View(NamedTuple):
+    """A way to align the read: its kind, what it adds to the log-weight, and the last cycle."""
+
+    kind: int
+    offset: float
+    last: NDArray[np.float64]
+
+
+class _Work(NamedTuple):
+    """What a search writes to.
+
+    Parameters
+    ----------
+    found, mass, part : (HELD,) candidates of the read, their weight, and (HELD, 3) the weight of
+        each kind of alignment
+    cost, place, flip : (3 * cycle,) exchanges of single bases, cheapest first
+    spent, words, used, following : (cycle + 1,) the stack of exchanges that were made
+    moved : (cycle, 4) the table of a read that lost or gained a base
+    """
+
+    found: NDArray[np.int32]
+    mass: NDArray[np.float64]
+    part: NDArray[np.float64]
+    cost: NDArray[np.float64]
+    place: NDArray[np.int64]
+    flip: NDArray[np.uint64]
+    spent: NDArray[np.float64]
+    words: NDArray[np.uint64]
+    used: NDArray[np.uint64]
+    following: NDArray[np.int64]
+    moved: NDArray[np.float64]
+
+
+@njit(cache=True)
+def _make_work(cycles):  # type: ignore[no-untyped-def]
+    return _Work(
+        np.empty(HELD, np.int32),
+        np.zeros(HELD),
+        np.zeros((HELD, 3)),
+        np.empty(3 * cycles),
+        np.empty(3 * cycles, np.int64),
+        np.empty(3 * cycles, np.uint64),
+        np.zeros(cycles + 1),
+        np.zeros(cycles + 1, np.uint64),
+        np.zeros(cycles + 1, np.uint64),
+        np.zeros(cycles + 1, np.int64),
+        np.empty((cycles, 4)),
+    )
+
+
+@njit(cache=True, inline="always")
+def _find(word, lexicon):  # type: ignore[no-untyped-def]
+    return lookup(word, lexicon.filter, lexicon.exact, lexicon.keys, lexicon.values)
+
+
+@njit(cache=True)
+def _best_word(table):  # type: ignore[no-untyped-def]
+    """The word that a table shows letter by letter, and its log-likelihood."""
+    word, top = uint64(0), 0.0
     for t in range(table.shape[0]):
         best = 0
         for b in range(1, 4):
@@ -42,128 +137,128 @@ def _alternatives(table, cost, place, flip):  # type: ignore[no-untyped-def]
                 best = b
         word |= uint64(best) << uint64(2 * t)
         top += table[t, best]
-        for b in range(4):
-            if b == best:
-                continue
-            c = table[t, best] - table[t, b]
-            k = m
-            while k > 0 and cost[k - 1] > c:
-                cost[k], place[k], flip[k] = cost[k - 1], place[k - 1], flip[k - 1]
-                k -= 1
-            cost[k] = c
-            place[k] = t
-            flip[k] = uint64(b ^ best) << uint64(2 * t)
-            m += 1
     return word, top
 
 
-@njit(cache=True, nogil=True)
-def _hold(found, mass, part, kind, count, index, value):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _height(table):  # type: ignore[no-untyped-def]
+    """Log-likelihood of the word that a table shows letter by letter."""
+    top = 0.0
+    for t in range(table.shape[0]):
+        top += max(max(table[t, 0], table[t, 1]), max(table[t, 2], table[t, 3]))
+    return top
+
+
+@njit(cache=True)
+def _list_exchanges(table, word, work):  # type: ignore[no-untyped-def]
+    """Fill in what exchanges of single bases cost, cheapest first."""
+    m = 0
+    for t in range(table.shape[0]):
+        best = (word >> uint64(2 * t)) & uint64(3)
+        for b in range(4):
+            if uint64(b) == best:
+                continue
+            cost = table[t, best] - table[t, b]
+            k = m
+            while k > 0 and work.cost[k - 1] > cost:
+                work.cost[k] = work.cost[k - 1]
+                work.place[k] = work.place[k - 1]
+                work.flip[k] = work.flip[k - 1]
+                k -= 1
+            work.cost[k] = cost
+            work.place[k] = t
+            work.flip[k] = (uint64(b) ^ best) << uint64(2 * t)
+            m += 1
+
+
+@njit(cache=True)
+def _hold(work, kind, count, index, value):  # type: ignore[no-untyped-def]
     """Add weight to a candidate; the weakest makes room when there are too many."""
     for k in range(count):
-        if found[k] == index:
-            part[k, kind] += value
-            mass[k] += value
+        if work.found[k] == index:
+            work.part[k, kind] += value
+            work.mass[k] += value
             return count
+    at = count
     if count == HELD:
-        weak = 0
-        for k in range(1, count):
-            if mass[k] < mass[weak]:
-                weak = k
-        if mass[weak] >= value:
+        at = work.mass.argmin()
+        if work.mass[at] >= value:
             return count
-        at = weak
-    else:
-        at = count
-        count += 1
-    found[at] = index
-    part[at, :] = 0.0
-    part[at, kind] = value
-    mass[at] = value
-    return count
+    work.found[at] = index
+    work.part[at, :] = 0.0
+    work.part[at, kind] = value
+    work.mass[at] = value
+    return min(count + 1, HELD)
 
 
-@njit(cache=True, nogil=True)
-def _enumerate(  # type: ignore[no-untyped-def]
-    table,
-    offset,
-    lift,
-    ends,
-    last,
-    kind,
-    limit,
-    filter_,
-    exact,
-    keys,
-    values,
-    found,
-    mass,
-    part,
-    count,
-):
-    """Look up all words of `table` whose log-weight is at least `limit`.
+@njit(cache=True)
+def _hold_word(index, weight, view, lexicon, work, count):  # type: ignore[no-untyped-def]
+    weight += lexicon.lift[index]
+    if view.kind == DELETION:
+        end = lexicon.ends[index]
+        weight += view.last[end] if end >= 0 else ANY_BASE
+    return _hold(work, view.kind, count, index, np.exp(weight))
 
-    `lift` is added to the log-weight of each word; `ends` is the base behind each word, and `last`
-    how likely the last cycle has each base (for deletions only).
+
+@njit(cache=True)
+def _walk_words(top, budget, view, lexicon, work, count):  # type: ignore[no-untyped-def]
+    """Look up all words that cost no more than the budget, depth first; tell how many there were.
+
+    The walk begins with `work.words[0]`, of log-weight `top`. Exchanges are made in rising order
+    of cost, so that the first one that is too dear ends a branch.
     """
-    cycles = table.shape[0]
-    top = 0.0
-    for t in range(cycles):
-        top += max(max(table[t, 0], table[t, 1]), max(table[t, 2], table[t, 3]))
-    if top + offset < limit:
-        return count, top + offset - limit
-    cost = np.empty(3 * cycles)
-    place = np.empty(3 * cycles, np.int64)
-    flip = np.empty(3 * cycles, np.uint64)
-    word, top = _alternatives(table, cost, place, flip)
-    budget = top + offset - limit
-    spent = np.zeros(cycles + 1)
-    words = np.zeros(cycles + 1, np.uint64)
-    used = np.zeros(cycles + 1, np.uint64)
-    following = np.zeros(cycles + 1, np.int64)
-    while True:
-        seen = 1
-        start = count
-        depth = 0
-        following[0] = 0
-        words[0] = word
-        entered = True
-        while depth >= 0 and seen <= MAX_WORDS:
-            if entered:
-                entered = False
-                index = lookup(words[depth], filter_, exact, keys, values)
-                if index >= 0:
-                    weight = top + offset - spent[depth] + lift[index]
-                    if kind == 2:
-                        end = ends[index]
-                        weight += last[end] if end >= 0 else np.log(0.25)
-                    count = _hold(found, mass, part, kind, count, index, np.exp(weight))
-            i = following[depth]
-            if i >= 3 * cycles or depth >= cycles or spent[depth] + cost[i] > budget:
-                depth -= 1
-                continue
-            following[depth] = i + 1
-            bit = uint64(1) << uint64(place[i])
-            if used[depth] & bit:
-                continue
+    # The loop is hot: plain arrays are passed on, since a tuple counts references to all of them.
+    filter_, exact, keys, values = lexicon.filter, lexicon.exact, lexicon.keys, lexicon.values
+    cost, place, flip = work.cost, work.place, work.flip
+    spent, words, used, following = work.spent, work.words, work.used, work.following
+    cycles = len(spent) - 1
+    seen, depth = 0, 0
+    following[0] = 0
+    entered = True
+    while depth >= 0 and seen <= MAX_WORDS:
+        if entered:
+            seen += 1
+            index = lookup(words[depth], filter_, exact, keys, values)
+            if index >= 0:
+                count = _hold_word(index, top - spent[depth], view, lexicon, work, count)
+        i = following[depth]
+        entered = i < 3 * cycles and depth < cycles and spent[depth] + cost[i] <= budget
+        if not entered:
+            depth -= 1
+            continue
+        following[depth] = i + 1
+        bit = uint64(1) << uint64(place[i])
+        entered = not used[depth] & bit
+        if entered:
             spent[depth + 1] = spent[depth] + cost[i]
             words[depth + 1] = words[depth] ^ flip[i]
             used[depth + 1] = used[depth] | bit
             following[depth + 1] = i + 1
             depth += 1
-            seen += 1
-            entered = True
-        if seen <= MAX_WORDS or kind > 0:
+    return count, seen
+
+
+@njit(cache=True)
+def _search_view(table, limit, view, lexicon, work, count):  # type: ignore[no-untyped-def]
+    """Hold all words whose log-weight in one alignment is at least `limit`; how far that went."""
+    word, top = _best_word(table)
+    top += view.offset
+    budget = top - limit
+    work.words[0] = word
+    _list_exchanges(table, word, work)
+    start = count
+    for _ in range(SHRINKS):
+        count, seen = _walk_words(top, budget, view, lexicon, work, start)
+        if seen <= MAX_WORDS or view.kind != STRAIGHT:
             return count, budget
         # Start again with less; what was found stays out so that nothing counts twice.
-        count = start
-        for k in range(count, HELD):
-            mass[k] = 0.0
+        work.mass[start:] = 0.0
         budget *= SHRINK_BUDGET
+    return start, 0.0
 
 
-@njit(cache=True, nogil=True)
-def _shifted(table, place, deletion, out):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _shift(table, place, deletion, out):  # type: ignore[no-untyped-def]
     """The table seen from the barcode when the read lost (or gained) a base at `place`."""
     cycles = table.shape[0]
     for t in range(cycles):
@@ -178,19 +273,65 @@ def _shifted(table, place, deletion, out):  # type: ignore[no-untyped-def]
             out[t, b] = 0.0 if missing else table[source, b]
 
 
-@njit(cache=True, nogil=True)
-def search_words(  # type: ignore[no-untyped-def]
-    tables, prior, lift, insertion, deletion, ends, filter_, exact, keys, values
-):
+@njit(cache=True)
+def _search_shifted(table, limit, offset, rates, lexicon, work, count):  # type: ignore[no-untyped-def]
+    """Hold the words that the read shows with a base too many or too few."""
+    last = table[-1]
+    for kind in (INSERTION, DELETION):
+        extra = rates.insertion + ANY_BASE if kind == INSERTION else rates.deletion
+        if extra == -np.inf:
+            continue
+        for place in range(table.shape[0]):
+            _shift(table, place, kind == DELETION, work.moved)
+            # Few reads come this far, and a call with all of `work` costs more than the shift.
+            if _height(work.moved) + offset + extra >= limit:
+                view = _View(kind, offset + extra, last)
+                count, _ = _search_view(work.moved, limit, view, lexicon, work, count)
+    return count
+
+
+@njit(cache=True)
+def _next_best(work, count):  # type: ignore[no-untyped-def]
+    """The heaviest candidate; of equals the first word."""
+    best = -1
+    for j in range(count):
+        if work.mass[j] > 0 and (
+            best < 0
+            or work.mass[j] > work.mass[best]
+            or (work.mass[j] == work.mass[best] and work.found[j] < work.found[best])
+        ):
+            best = j
+    return best
+
+
+@njit(cache=True)
+def _rank(work, count, found, mass, shift):  # type: ignore[no-untyped-def]
+    """Fill in the best candidates of a read; return the weight of all others."""
+    for k in range(min(count, CANDIDATES)):
+        best = _next_best(work, count)
+        if best < 0:
+            break
+        found[k] = work.found[best]
+        mass[k] = min(work.mass[best], LARGEST)
+        if k == 0:
+            shift[0] = work.part[best, INSERTION] / work.mass[best]
+            shift[1] = work.part[best, DELETION] / work.mass[best]
+        work.mass[best] = -1.0
+    rest = 0.0
+    for j in range(count):
+        rest += max(work.mass[j], 0.0)
+    return min(rest, LARGEST)
+
+
+@njit(cache=True)
+def search_words(tables, rates, lexicon):  # type: ignore[no-untyped-def]
     """Find the candidates of every read.
 
     Parameters
     ----------
-    tables : (read, cycle, 4) log-probability of each base
-    prior : log-prior of a word over the prior of "none of these"; `lift` (word,) is added to it
-    insertion, deletion : log-probability of each at one place of a read; -inf for never
-    ends : (word,) int8 base behind the word, -1 unknown
-    filter_, exact, keys, values : of the index of words
+    tables : (read, cycle, 4) log-probability of each base, over that of "none of these"
+    rates : `Rates`
+    lexicon : `Lexicon`
 
     Returns
     -------
@@ -206,88 +347,22 @@ def search_words(  # type: ignore[no-untyped-def]
     rest = np.zeros(n, np.float32)
     shift = np.zeros((n, 2), np.float32)
     limits = np.empty(n, np.float32)
-    hold_found = np.empty(HELD, np.int32)
-    hold_mass = np.empty(HELD)
-    hold_part = np.zeros((HELD, 3))
+    work = _make_work(cycles)
     table = np.empty((cycles, 4))
-    moved = np.empty((cycles, 4))
     # Weights are relative to "none", under which every word of this length is as likely.
-    offset = prior + cycles * np.log(4.0)
+    offset = rates.word + cycles * np.log(4.0)
     for i in range(n):
-        top = 0.0
-        word = uint64(0)
-        for t in range(cycles):
-            best = 0
-            for b in range(4):
-                table[t, b] = tables[i, t, b]
-                if table[t, b] > table[t, best]:
-                    best = b
-            top += table[t, best]
-            word |= uint64(best) << uint64(2 * t)
+        table[:] = tables[i]
+        word, top = _best_word(table)
         limit = np.log(NEGLIGIBLE)
-        index = lookup(word, filter_, exact, keys, values)
+        index = _find(word, lexicon)
         if index >= 0:
-            limit = max(limit, top + offset + lift[index] + np.log(OUTSHONE))
-        count, budget = _enumerate(
-            table,
-            offset,
-            lift,
-            ends,
-            table[cycles - 1],
-            0,
-            limit,
-            filter_,
-            exact,
-            keys,
-            values,
-            hold_found,
-            hold_mass,
-            hold_part,
-            0,
-        )
-        limits[i] = top + offset - budget
-        for kind in range(1, 3):
-            rate = insertion if kind == 1 else deletion
-            if rate == -np.inf:
-                continue
-            for place in range(cycles):
-                _shifted(table, place, kind == 2, moved)
-                extra = offset + rate + (np.log(0.25) if kind == 1 else 0.0)
-                count, _ = _enumerate(
-                    moved,
-                    extra,
-                    lift,
-                    ends,
-                    table[cycles - 1],
-                    kind,
-                    limit,
-                    filter_,
-                    exact,
-                    keys,
-                    values,
-                    hold_found,
-                    hold_mass,
-                    hold_part,
-                    count,
-                )
-        for k in range(min(count, CANDIDATES)):
-            best = -1
-            for j in range(count):
-                if hold_mass[j] > 0 and (
-                    best < 0
-                    or hold_mass[j] > hold_mass[best]
-                    or (hold_mass[j] == hold_mass[best] and hold_found[j] < hold_found[best])
-                ):
-                    best = j
-            if best < 0:
-                break
-            found[i, k] = hold_found[best]
-            mass[i, k] = min(hold_mass[best], 1e30)
-            if k == 0:
-                shift[i, 0] = hold_part[best, 1] / hold_mass[best]
-                shift[i, 1] = hold_part[best, 2] / hold_mass[best]
-            hold_mass[best] = -1.0
-        for j in range(count):
-            if hold_mass[j] > 0:
-                rest[i] += hold_mass[j]
+            limit = max(limit, top + offset + lexicon.lift[index] + np.log(OUTSHONE))
+        count, limits[i] = 0, limit
+        if top + offset >= limit:
+            view = _View(STRAIGHT, offset, table[-1])
+            count, budget = _search_view(table, limit, view, lexicon, work, 0)
+            limits[i] = top + offset - budget
+        count = _search_shifted(table, limit, offset, rates, lexicon, work, count)
+        rest[i] = _rank(work, count, found[i], mass[i], shift[i])
     return found, mass, rest, shift, limits

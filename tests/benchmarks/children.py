@@ -65,9 +65,11 @@ def large_decode(reads: str, words: str) -> dict[str, float]:
     """Reads with wrong bases, a quarter of them of no barcode at all."""
     import pandas as pd
 
-    from poolvox.ops.decode import Codebook, ErrorModel, decode_reads
+    from poolvox.ops.codebook import Codebook
+    from poolvox.ops.decode import decode_reads
     from poolvox.ops.decoys import make_decoys
     from poolvox.ops.library import make_library
+    from poolvox.ops.mistakes import ErrorModel
     from poolvox.ops.words import decode_words
     from tests.benchmarks.screens import SPEC
 

@@ -17,9 +17,11 @@ import tifffile
 from poolvox.ops.align import align_tile
 from poolvox.ops.chemistry import resolve_chemistry
 from poolvox.ops.classic import classic_peaks, classic_reads, classic_spots, estimate_classic
-from poolvox.ops.decode import Codebook, ReadCalls, decode_reads, fit_error_model
+from poolvox.ops.codebook import Codebook
+from poolvox.ops.decode import ReadCalls, decode_reads
 from poolvox.ops.decoys import make_decoys
 from poolvox.ops.library import Library, LibrarySpec, make_library
+from poolvox.ops.rates import fit_error_model
 from poolvox.ops.signal import apply_corrections, estimate_corrections
 from poolvox.ops.spots import find_spots, sample_bases
 

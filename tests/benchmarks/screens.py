@@ -13,11 +13,13 @@ import pandas as pd
 from poolvox.ops.align import align_tile
 from poolvox.ops.cells import call_cells, near_cells, set_calls
 from poolvox.ops.chemistry import Chemistry, resolve_chemistry
-from poolvox.ops.decode import Codebook, decode_reads, fit_error_model
+from poolvox.ops.codebook import Codebook
+from poolvox.ops.decode import decode_reads
 from poolvox.ops.decoys import make_decoys
 from poolvox.ops.judge import score_cells
 from poolvox.ops.library import Library, LibrarySpec, make_library
 from poolvox.ops.parts import TileReads
+from poolvox.ops.rates import fit_error_model
 from poolvox.ops.signal import apply_corrections, estimate_corrections
 from poolvox.ops.simulate import Chemistry as Dyes
 from poolvox.ops.simulate import Layout, ScreenParams, Truth, preset, simulate_tile

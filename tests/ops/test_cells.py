@@ -6,8 +6,10 @@ from tests.ops.planted import four_colours, library_of, loglik_of, tile_of
 
 from poolvox.ops.cells import call_cells, near_cells, set_calls
 from poolvox.ops.codebook import Codebook
-from poolvox.ops.decode import ErrorModel, decode_reads, fit_error_model
+from poolvox.ops.decode import decode_reads
 from poolvox.ops.decoys import make_decoys
+from poolvox.ops.mistakes import ErrorModel
+from poolvox.ops.rates import fit_error_model
 from poolvox.ops.signal import apply_corrections, estimate_corrections
 from poolvox.shared.errors import InputError
 

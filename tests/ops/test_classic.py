@@ -15,9 +15,10 @@ from poolvox.ops.classic import (
     estimate_classic,
 )
 from poolvox.ops.codebook import Codebook, find_strangers
-from poolvox.ops.decode import decode_reads, fit_error_model
+from poolvox.ops.decode import decode_reads
 from poolvox.ops.decoys import make_decoys
 from poolvox.ops.library import LibrarySpec, load_library
+from poolvox.ops.rates import fit_error_model
 from poolvox.ops.signal import apply_corrections, estimate_corrections
 from poolvox.ops.words import decode_words
 from poolvox.shared.errors import InputError

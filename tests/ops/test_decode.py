@@ -1,3 +1,5 @@
+from dataclasses import fields, replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,16 +8,11 @@ from hypothesis import strategies as st
 from tests.ops.planted import library_of, loglik_of
 
 from poolvox.ops.codebook import Codebook, find_strangers
-from poolvox.ops.decode import (
-    ErrorModel,
-    base_probabilities,
-    decode_reads,
-    fit_error_model,
-    q_values,
-    reads_frame,
-)
+from poolvox.ops.decode import decode_reads, q_values, reads_frame
 from poolvox.ops.decoys import make_decoys
 from poolvox.ops.library import LibrarySpec, make_library
+from poolvox.ops.mistakes import ErrorModel, base_probabilities
+from poolvox.ops.rates import fit_error_model
 from poolvox.ops.search import NEGLIGIBLE
 from poolvox.ops.words import decode_words, encode
 from poolvox.shared.errors import InputError
@@ -226,3 +223,54 @@ def test_q_values_fall_with_the_score_and_ignore_order(rows):
     assert all(len(set(q[score == s])) == 1 for s in set(score.tolist()))
     shuffled = np.random.default_rng(0).permutation(len(score))
     assert np.array_equal(q_values(score[shuffled], decoy[shuffled]), q[shuffled])
+
+
+def test_a_read_that_tells_nothing_ends():
+    library = library_of(5, 10, np.random.default_rng(SEED))
+    rates = model(10, mapped=0.99)
+    calls = decode_reads(np.zeros((3, 10, 4), np.float32), Codebook.make(library), rates)
+    assert not calls.called.any()
+
+
+def test_heaps_of_noise_get_a_background_of_their_own():
+    rng = np.random.default_rng(SEED)
+    library = library_of(2500, 9, rng)
+    codebook = Codebook.make(library, make_decoys(library, rng))
+    word, loglik = reads_of(library, 1000, rng, junk=0.1)
+    noise = loglik_of(rng.integers(2, 4, (300, 9)), rng)
+    model = fit_error_model(np.concatenate([loglik, noise]), codebook, rng=rng)
+    heaps = [row[0] for row in model.background if sum(row[3::4]) + sum(row[4::4]) > 0.85 * 9]
+    assert 0.5 < sum(heaps) < 0.95
+    calls = decode_reads(noise, codebook, model)
+    flat = decode_reads(noise, codebook, replace(model, background=()))
+    assert calls.called.mean() < 0.3 * flat.called.mean()
+    real = decode_reads(loglik, codebook, model)
+    right = real.called & (real.candidates[:, 0] == word)
+    assert right[word >= 0].mean() > 0.85
+
+
+def test_words_that_fill_all_sequences_have_frequencies():
+    rng = np.random.default_rng(SEED)
+    library = library_of(50, 4, rng)
+    codebook = Codebook.make(library, make_decoys(library, rng))
+    shown = np.where(rng.random(600) < 0.5, rng.integers(0, 3, 600), rng.integers(0, 50, 600))
+    loglik = loglik_of(library.codes[shown], rng)
+    model = fit_error_model(loglik, codebook, rng=rng)
+    assert set(np.argsort(model.abundance)[-3:]) == {0, 1, 2}
+    calls = decode_reads(loglik, codebook, model)
+    exact = loglik.argmax(axis=2)
+    valid = (exact[:, None] == library.codes).all(axis=2).any(axis=1)
+    assert calls.called.mean() >= valid.mean() - 0.02
+
+
+def test_blocks_change_nothing(monkeypatch):
+    rng = np.random.default_rng(SEED)
+    library = library_of(50, 8, rng)
+    codebook, rates = Codebook.make(library, make_decoys(library, rng)), model(8)
+    _, loglik = reads_of(library, 70, rng)
+    whole = decode_reads(loglik, codebook, rates)
+    monkeypatch.setattr("poolvox.ops.decode.BLOCK", 16)
+    parts = decode_reads(loglik, codebook, rates)
+    for field in fields(whole):
+        np.testing.assert_array_equal(getattr(whole, field.name), getattr(parts, field.name))
+    assert len(decode_reads(loglik[:0], codebook, rates)) == 0

@@ -4,8 +4,9 @@ import pytest
 from tests.ops.planted import library_of, loglik_of
 
 from poolvox.ops.codebook import Codebook
-from poolvox.ops.decode import ErrorModel, decode_reads
+from poolvox.ops.decode import decode_reads
 from poolvox.ops.library import LibrarySpec, make_library
+from poolvox.ops.mistakes import ErrorModel
 from poolvox.ops.pairs import find_recombined
 from poolvox.ops.words import decode_words
 from poolvox.shared.errors import InputError

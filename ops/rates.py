@@ -1,0 +1,126 @@
+"""The rates of errors, found from the reads by expectation and maximisation.
+
+Library and decoys are weighed together, without telling them apart; so the decoys stay a fair count
+of the errors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolvox.ops.codebook import Codebook
+from poolvox.ops.decode import ReadCalls, codes_of, decode_reads
+from poolvox.ops.mistakes import (
+    START_INDEL,
+    START_SUBSTITUTION,
+    ErrorModel,
+    base_probabilities,
+    none_weights,
+    start_backgrounds,
+)
+
+__all__ = ["fit_error_model"]
+
+# Reads that take part in the fit, and its rounds at most; they end when no rate changes by more
+# than `SETTLED`.
+FIT_READS = 1500
+FIT_ROUNDS = 10
+SETTLED = 0.002
+SUBSTITUTION_BOUNDS = (1e-4, 0.5)
+INDEL_BOUNDS = (1e-6, 0.05)
+MAPPED_BOUNDS = (0.01, 0.99)
+# Reads with equal shares of the bases that hold a background's composition, and reads that hold
+# its share of what is none of these.
+BACKGROUND_READS, BACKGROUND_SHARE = 20.0, 1.0
+# Where words are a larger share of all sequences, a background cannot be told from words that are
+# frequent; there each word has a frequency of its own, held by this many reads at the mean.
+CROWDED, ABUNDANCE_READS = 0.02, 1.0
+
+Light = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+
+def fit_error_model(loglik: Light, codebook: Codebook, *, rng: np.random.Generator) -> ErrorModel:
+    """Find the rates of errors from a sample of reads, blind to which words are decoys."""
+    if len(loglik) > FIT_READS:
+        loglik = loglik[np.sort(rng.choice(len(loglik), FIT_READS, replace=False))]
+    model = ErrorModel.start(codebook.cycles)
+    if len(loglik) == 0:
+        return model
+    for _ in range(FIT_ROUNDS):
+        before, model = model, _refit(loglik, codebook, model)
+        if np.abs(_summary(model) - _summary(before)).max() < SETTLED:
+            break
+    return model
+
+
+def _summary(model: ErrorModel) -> Floats:
+    single = [model.mapped, model.insertion, model.deletion]
+    return np.append(single, model.substitution.mean())
+
+
+def _refit(loglik: Light, codebook: Codebook, model: ErrorModel) -> ErrorModel:
+    calls = decode_reads(loglik, codebook, model)
+    probability = base_probabilities(loglik, model)
+    total = calls.odds.sum(axis=1, dtype=float) + calls.rest
+    mapped = float(np.mean(total / (1 + total)))
+    model = _refit_bases(calls, probability, codebook, model)
+    if len(codebook) > CROWDED * 4.0**codebook.cycles:
+        model = replace(model, abundance=_find_abundance(calls, total, codebook))
+    else:
+        found = _find_backgrounds(probability, 1 / (1 + total), model)
+        model = replace(model, background=found)
+    return replace(model, mapped=float(np.clip(mapped, *MAPPED_BOUNDS)))
+
+
+def _refit_bases(
+    calls: ReadCalls, probability: Light, codebook: Codebook, model: ErrorModel
+) -> ErrorModel:
+    """Rates of bases that are wrong, gained and lost, from the best word of every read."""
+    weight = np.where(calls.candidates[:, 0] >= 0, calls.score, 0).astype(float)
+    straight = weight * (1 - calls.shift.sum(axis=1))
+    codes = codes_of(codebook, calls.candidates[:, 0])
+    shown = np.take_along_axis(probability, codes[:, :, None].astype(np.int64), axis=2)[..., 0]
+    blank = model.substitution / 4 / shown
+    # One read's worth of the start keeps the rates of tiny samples finite.
+    wrong = (straight[:, None] * blank).sum(axis=0) + START_SUBSTITUTION
+    gained, lost = (weight[:, None] * calls.shift).sum(axis=0) + START_INDEL
+    reads = weight.sum() + 1.0
+    return replace(
+        model,
+        substitution=np.clip(wrong / (straight.sum() + 1.0), *SUBSTITUTION_BOUNDS),
+        insertion=float(np.clip(gained / reads, *INDEL_BOUNDS)),
+        deletion=float(np.clip(lost / reads, *INDEL_BOUNDS)),
+    )
+
+
+def _find_backgrounds(
+    probability: Light, none: Floats, model: ErrorModel
+) -> tuple[tuple[float, ...], ...]:
+    """Shares and compositions of the backgrounds, from the chance `none` that a read is none."""
+    before = model.background or start_backgrounds(probability.shape[1])
+    weights = none_weights(probability, before)
+    parts = weights / weights.sum(axis=0) * none
+    held = BACKGROUND_SHARE * (len(before) + 1)
+    rows = []
+    for (_, *bases), part in zip(before, parts[1:]):
+        # A read weighs by the background's own view of its bases.
+        shares = probability * np.asarray(bases, np.float32).reshape(-1, 4)
+        shares /= shares.sum(axis=2, keepdims=True)
+        count = np.einsum("n,ntb->tb", part, shares) + BACKGROUND_READS / 4
+        composition = count / count.sum(axis=1, keepdims=True)
+        share = (part.sum() + BACKGROUND_SHARE) / (parts.sum() + 2 * held)
+        rows.append((float(share), *composition.ravel().tolist()))
+    return tuple(rows)
+
+
+def _find_abundance(calls: ReadCalls, total: Floats, codebook: Codebook) -> tuple[float, ...]:
+    """Log-frequency of every word of library and decoys over the mean."""
+    chance = calls.odds / (1 + total)[:, None]
+    held = calls.candidates >= 0
+    seen = np.bincount(calls.candidates[held], chance[held], minlength=len(codebook))
+    count = seen + ABUNDANCE_READS
+    return tuple(np.log(count / count.mean()).tolist())
