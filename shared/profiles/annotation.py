@@ -105,7 +105,8 @@ def _pairs(frame: pd.DataFrame, table: pd.DataFrame, on: Any) -> dict[str, str]:
     wanted = dict(on) if isinstance(on, Mapping) else dict(zip(names, names))
     found: dict[str, str] = {}
     for left, right in wanted.items():
-        found[_one_of(frame, left, "the objects")] = _one_of(table, right, "the table")
+        own = _one_of(frame, left, "the objects")
+        found[own] = _one_of(table, right, "the table")
     if not found:
         raise InputError("annotate needs the columns by which rows are found")
     return found
@@ -126,8 +127,9 @@ def _one_of(frame: pd.DataFrame, name: str, what: str) -> str:
 
 def _find(frame: pd.DataFrame, table: pd.DataFrame, pairs: Mapping[str, str]) -> NDArray[np.int64]:
     """Row of the table for each row of the frame, -1 where there is none."""
-    wanted = pd.DataFrame({left: _keyed(frame[left]) for left in pairs})
-    given = pd.DataFrame({left: _keyed(table[right]) for left, right in pairs.items()})
+    wells = {left: "well" in f"{left} {right}".lower() for left, right in pairs.items()}
+    wanted = pd.DataFrame({left: _keyed(frame[left], wells[left]) for left in pairs})
+    given = pd.DataFrame({left: _keyed(table[name], wells[left]) for left, name in pairs.items()})
     doubled = given[given.duplicated() & given.notna().all(axis=1)]
     if len(doubled):
         key = " ".join(map(str, doubled.iloc[0]))
@@ -146,9 +148,8 @@ def _find(frame: pd.DataFrame, table: pd.DataFrame, pairs: Mapping[str, str]) ->
     return np.asarray(places, np.int64)
 
 
-def _keyed(column: pd.Series[Any]) -> pd.Series[Any]:
+def _keyed(column: pd.Series[Any], wells: bool) -> pd.Series[Any]:
     """Values as they are compared: text without blanks around it, wells without zeros."""
-    wells = "well" in str(column.name).lower()
     codes, uniques = pd.factorize(column)
     texts = np.array([*(_written(value, wells) for value in uniques), None], object)
     return pd.Series(texts[codes], dtype=object)
