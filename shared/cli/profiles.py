@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +34,10 @@ def profile(
     out: Annotated[Path, typer.Option("-o", "--output", help="Folder for the profiles.")] = Path(
         "profiles"
     ),
+    plate: Annotated[
+        Path | None,
+        typer.Option(help="OME-Zarr plate that the objects are in, to learn features from it."),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key, e.g. by=well.")
     ] = None,
@@ -62,13 +67,39 @@ def profile(
             last = step
             listen(Event("finished", key=step, done=done, total=_STEPS))
 
-        made = make_profiles(tables, chosen, out, progress=show)
+        given = learn_features(tables, chosen, out, plate, show)
+        made = make_profiles(given, chosen, out, progress=show)
     if as_json:
         paths = {name: str(path) for name, path in made.paths.items()}
         say_json({"exit_code": 0, "output": str(out), "paths": paths, "facts": made.facts})
     else:
         _tell(made, out)
     return 0
+
+
+def learn_features(
+    tables: list[Path],
+    config: ProfilesConfig,
+    out: Path,
+    plate: Path | None,
+    show: Callable[[str, float], None],
+) -> list[Path]:
+    """Put learned features beside the measured ones, where the command asks for it."""
+    from poolvox.shared.errors import InputError
+    from poolvox.shared.profiles.encoder import EmbeddingsConfig, embed_step
+    from poolvox.shared.store import open_plate
+
+    if plate is None and config.embeddings is None:
+        return tables
+    if plate is None:
+        raise InputError("`embeddings` are learned from images: give the plate by --plate")
+    if len(tables) != 1 or not tables[0].is_file():
+        raise InputError("features are learned for one table of objects at a time")
+    show("learn features", 0.0)
+    target = out / "learned.parquet"
+    chosen = config.embeddings or EmbeddingsConfig()
+    embed_step(tables[0], open_plate(plate), chosen, target, out / "encoder")
+    return [target]
 
 
 def read_profiles_config(path: Path | None, overrides: list[str]) -> ProfilesConfig:

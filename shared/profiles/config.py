@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from poolvox.shared.config import ConfigPath, Model
+from poolvox.shared.profiles.encoder import EmbeddingsConfig
 from poolvox.shared.profiles.export import ExportConfig
 from poolvox.shared.profiles.judging import SelectionOptions
 from poolvox.shared.profiles.phenotypes import LearnConfig
@@ -224,6 +225,7 @@ class ProfilesConfig(Model):
     controls : values of the gene column that are controls, or a query on keys
     gene_sets : GMT files in which clusters are looked for
     learn : classes of phenotypes from a few labelled objects
+    embeddings : features that a network learns from the images, beside the measured ones
     export : formats beside Parquet
     memory : up to which tables are worked on at once; larger ones are streamed
     """
@@ -248,5 +250,6 @@ class ProfilesConfig(Model):
     map: MapConfig = MapConfig()
     gene_sets: Annotated[tuple[ConfigPath, ...], BeforeValidator(_listed)] = ()
     learn: LearnConfig | None = None
+    embeddings: EmbeddingsConfig | None = None
     export: ExportConfig = ExportConfig()
     memory: str = "8GB"

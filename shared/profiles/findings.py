@@ -16,6 +16,7 @@ from poolvox.shared.profiles.config import NONE, ProfilesConfig
 from poolvox.shared.profiles.datasets import ObjectTables
 from poolvox.shared.profiles.groups import group_rows
 from poolvox.shared.profiles.hits import Comparison, find_hits
+from poolvox.shared.profiles.hybrid import ablate
 from poolvox.shared.profiles.levels import Roles, named_rows
 from poolvox.shared.profiles.record import Record
 from poolvox.shared.profiles.selection import spread_rows
@@ -24,6 +25,8 @@ from poolvox.shared.profiles.streaming import control_query
 
 __all__ = ["Findings", "find_all", "sample_objects"]
 
+# Part of the names of learned features.
+LEARNED: Final = "_Embedding_"
 # A map of fewer genes than that shows nothing.
 FEWEST_MAPPED: Final = 3
 
@@ -73,6 +76,9 @@ def find_all(
         name = roles.gene
         found.attempt("similarity", lambda: _add_similarity(found, genes, name, config), record)
         found.attempt("map", lambda: _add_map(found, genes, name, config), record)
+    source = levels.get("guides", levels.get("wells"))
+    if source is not None and any(LEARNED in str(name) for name in source):
+        found.attempt("ablation", lambda: _add_ablation(found, source, roles, config), record)
     return found
 
 
@@ -148,6 +154,16 @@ class _Hits:
         """A column of batches, if each of them has controls to compare with."""
         by = self.config.correct.by
         return by[0] if len(by) == 1 and by[0] in self.keys.columns else None
+
+
+def _add_ablation(
+    found: Findings, profiles: pd.DataFrame, roles: Roles, config: ProfilesConfig
+) -> None:
+    """Compare measured and learned features, alone and together."""
+    if roles.gene is None:
+        raise InputError("there is no column of genes or treatments that profiles could tell")
+    controls = control_query(config) if match(profiles, control_query(config)).any() else None
+    found.tables["ablation"] = ablate(profiles, by=roles.gene, controls=controls)
 
 
 def _add_similarity(

@@ -1,5 +1,7 @@
 """However a table is cut into files, row groups and batches, the answer is the same."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -39,7 +41,7 @@ def cut(objects, folder, *, files, group):
     """Write the table as several files with small row groups."""
     folder.mkdir()
     edges = np.linspace(0, len(objects), files + 1).astype(int)
-    for number, (start, stop) in enumerate(zip(edges, edges[1:])):
+    for number, (start, stop) in enumerate(pairwise(edges)):
         part = pa.Table.from_pandas(objects.iloc[start:stop], preserve_index=False)
         pq.write_table(part, folder / f"part{number}.parquet", row_group_size=group)
     return folder
