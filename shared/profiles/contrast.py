@@ -29,6 +29,10 @@ FITTED: Final = 20_000
 PER_DIMENSION: Final = 10
 # Standard deviations beyond which a value is taken for this much: debris shall not make the space.
 CLIPPED: Final = 10.0
+# Share of normal points that lie beyond the limit, and rounds in which it is found.
+BEYOND: Final = 1e-3
+ROUNDS: Final = 3
+TINY: Final = 1e-12
 # Variance of a direction, as a part of the largest, below which it is rounding.
 ROUNDING: Final = 1e-6
 MAD_TO_SD: Final = 1.4826
@@ -43,8 +47,9 @@ class Baseline:
     ----------
     columns : (K,) features that vary among controls
     centre, scale : (K,) their robust centre and spread
-    mean : (K,) mean of the clipped values
+    mean : (K,) middle of the clipped values
     axes : (K, D) what turns them into coordinates
+    limit : length beyond which a cell is moved in to it
     covariance : (D, D) of the controls' coordinates, near the identity
     """
 
@@ -53,20 +58,22 @@ class Baseline:
     scale: Floats
     mean: Floats
     axes: Floats
+    limit: float
     covariance: Floats
 
     def transform(self, values: NDArray[np.floating]) -> Singles:
-        """(N, D) coordinates; a missing value stands where the controls have their centre."""
+        """(N, D) coordinates; a missing value stands where the controls have their centre.
+
+        A cell beyond nearly all controls is taken for one at their edge, in its direction: else
+        a single piece of debris would shift the mean of a guide.
+        """
         points = np.empty((len(values), self.axes.shape[1]), dtype=np.float32)
         for start in range(0, len(values), CHUNK):
             part = slice(start, start + CHUNK)
-            points[part] = (self._standard(values[part]) - self.mean) @ self.axes
+            chosen = values[part][:, self.columns]
+            standard = _standardise(chosen, self.centre, self.scale) - self.mean
+            points[part] = _pulled_in(standard @ self.axes, self.limit)
         return points
-
-    def _standard(self, values: NDArray[np.floating]) -> Floats:
-        standard = (values[:, self.columns] - self.centre) / self.scale
-        clipped: Floats = np.nan_to_num(standard, nan=0.0, posinf=CLIPPED, neginf=-CLIPPED)
-        return np.clip(clipped, -CLIPPED, CLIPPED, out=clipped)
 
 
 def fit_baseline(
@@ -94,15 +101,14 @@ def fit_baseline(
             f"{len(chosen)} controls with {len(columns)} features that vary among them: at least "
             f"{2 * PER_DIMENSION} controls and one feature are needed to compare with"
         )
-    same = np.eye(len(columns))
-    plain = Baseline(columns, centre, scale, np.zeros(len(columns)), same, same)
-    standard = plain._standard(sample)
+    standard = _standardise(sample[:, columns], centre, scale)
     # What the axes were fitted on looks rounder than other cells do: those tell the covariance.
     fitted, held = (_within(standard[k::2], unit[chosen[k::2]]) for k in (0, 1))
-    axes = _axes(fitted, most=len(chosen) // (2 * PER_DIMENSION))
-    points = held @ axes
+    axes, limit = _axes(fitted, most=len(chosen) // (2 * PER_DIMENSION))
+    points = _pulled_in(held @ axes, limit)
     covariance = points.T @ points / len(points)
-    return Baseline(columns, centre, scale, standard.mean(axis=0), axes, covariance)
+    middle = np.median(standard, axis=0)
+    return Baseline(columns, centre, scale, middle, axes, limit, covariance)
 
 
 def _within(standard: Floats, unit: NDArray[np.int64]) -> Floats:
@@ -133,11 +139,24 @@ def _spread(sample: Floats) -> tuple[NDArray[np.intp], Floats, Floats]:
     return known[varies], centre[varies], scale[varies]
 
 
-def _axes(inside: Floats, *, most: int) -> Floats:
-    """Whitening axes by the shrunk covariance, of the `most` widest directions."""
+def _axes(inside: Floats, *, most: int) -> tuple[Floats, float]:
+    """Whitening axes by the shrunk covariance, of the `most` widest directions, and the limit.
+
+    Cells far out are moved in before the covariance is taken again: with them it would be theirs.
+    """
     from sklearn.covariance import ledoit_wolf
 
-    covariance, _ = ledoit_wolf(inside, assume_centered=True)
+    points, axes, limit = inside, np.eye(inside.shape[1]), np.inf
+    for _ in range(ROUNDS):
+        covariance, _ = ledoit_wolf(points, assume_centered=True)
+        axes = _whitening(covariance, most)
+        length = np.sqrt(((inside @ axes) ** 2).sum(axis=1))
+        limit = _limit(length, axes.shape[1])
+        points = inside * np.minimum(1.0, limit / np.maximum(length, TINY))[:, None]
+    return axes, limit
+
+
+def _whitening(covariance: Floats, most: int) -> Floats:
     spread, axes = np.linalg.eigh(covariance)
     widest = np.argsort(-spread, kind="stable")[:most]
     widest = widest[spread[widest] > ROUNDING * spread.max()]
@@ -146,6 +165,27 @@ def _axes(inside: Floats, *, most: int) -> Floats:
     axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
     whitening: Floats = axes / np.sqrt(spread[widest])
     return whitening
+
+
+def _limit(length: Floats, directions: int) -> float:
+    """Length that one in a thousand normal points exceeds, by the median of the lengths."""
+    from scipy.stats import chi2
+
+    return float(
+        np.median(length) * np.sqrt(chi2.isf(BEYOND, directions) / chi2.median(directions))
+    )
+
+
+def _pulled_in(points: Floats, limit: float) -> Floats:
+    length = np.sqrt(np.einsum("nd,nd->n", points, points))
+    near: Floats = points * np.minimum(1.0, limit / np.maximum(length, TINY))[:, None]
+    return near
+
+
+def _standardise(values: NDArray[np.floating], centre: Floats, scale: Floats) -> Floats:
+    standard = (values - centre) / scale
+    clipped: Floats = np.nan_to_num(standard, nan=0.0, posinf=CLIPPED, neginf=-CLIPPED)
+    return np.clip(clipped, -CLIPPED, CLIPPED, out=clipped)
 
 
 def fingerprints(values: NDArray[np.floating], keys: pd.DataFrame, seed: int) -> Hashes:

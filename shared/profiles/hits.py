@@ -78,7 +78,7 @@ def find_hits(
     shifts = measure_shifts(sums, cells.control, cells.covariance)
     units = score_units(cells, sums, shifts)
     groups = units.loc[~units["control"], "group"].drop_duplicates()
-    joint = _join(units, sums)
+    joint = sums.joined(units["group"].to_numpy(), len(cells.groups))
     whole = measure_shifts(joint, _first(units["group"], units["control"]), cells.covariance)
     activity = _activity(cells, units, sums)
     centred = cells.centred()
@@ -98,15 +98,6 @@ def _first(groups: pd.Series, values: pd.Series) -> NDArray[np.bool_]:
     """Value of each group, by the number of the group."""
     found: NDArray[np.bool_] = values.groupby(groups).first().to_numpy(dtype=bool)
     return found
-
-
-def _join(units: pd.DataFrame, sums: UnitSums) -> UnitSums:
-    """Sums of the groups, by the number of the group."""
-    shape = (int(units["group"].max()) + 1, *sums.count.shape[1:])
-    total, count = np.zeros((*shape, sums.total.shape[2])), np.zeros(shape)
-    np.add.at(total, units["group"].to_numpy(), sums.total)
-    np.add.at(count, units["group"].to_numpy(), sums.count)
-    return UnitSums(total, count)
 
 
 def score_units(cells: Cells, sums: UnitSums, shifts: ShiftTest) -> pd.DataFrame:
@@ -162,14 +153,13 @@ def _activity(cells: Cells, units: pd.DataFrame, sums: UnitSums) -> pd.DataFrame
     """
     single = units.loc[~units["control"], "group"].is_unique
     if not single:
-        parts = UnitSums(sums.total.sum(axis=1, keepdims=True), sums.count.sum(1, keepdims=True))
         profile = measure_shifts(sums, cells.control, cells.covariance).shift[:, None]
     else:
         parts = sums
         if sums.count.shape[1] == 1:
             parts = sum_units(cells.points, cells.unit, cells.half, (len(units), 2))
         profile = part_shifts(parts, cells.control)
-    unit, part = np.nonzero(np.isfinite(profile).all(axis=2) & (parts.count > 0))
+    unit, part = np.nonzero(np.isfinite(profile).all(axis=2))
     frame = pd.DataFrame(profile[unit, part].astype(np.float32)).rename(columns="F{}".format)
     frame["Metadata_Group"] = units["group"].to_numpy()[unit]
     control = units["control"].to_numpy()[unit]

@@ -35,14 +35,30 @@ class UnitSums:
     Parameters
     ----------
     total : (U, B, D) sums of coordinates
+    square : (U, B) sums of squared lengths
     count : (U, B) cells
     """
 
     total: Floats
+    square: Floats
     count: Floats
 
     def __add__(self, other: UnitSums) -> UnitSums:
-        return UnitSums(self.total + other.total, self.count + other.count)
+        return UnitSums(
+            self.total + other.total, self.square + other.square, self.count + other.count
+        )
+
+    def joined(self, group: Ints, groups: int) -> UnitSums:
+        """Sums of groups of units, by the number of the group of each."""
+        shape = (groups, *self.count.shape[1:])
+        joined = UnitSums(np.zeros((*shape, self.total.shape[2])), np.zeros(shape), np.zeros(shape))
+        for whole, part in (
+            (joined.total, self.total),
+            (joined.square, self.square),
+            (joined.count, self.count),
+        ):
+            np.add.at(whole, group, part)
+        return joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +95,25 @@ def sum_units(points: Singles, unit: Ints, batch: Ints, shape: tuple[int, int]) 
     order = np.argsort(cell, kind="stable")
     order = order[np.searchsorted(cell[order], 0) :]
     total = np.zeros((units * batches, points.shape[1]))
+    square = np.zeros(units * batches)
     count = np.bincount(cell[order], minlength=units * batches).astype(np.float64)
     if len(order):
+        chosen = points[order]
         first = np.flatnonzero(np.diff(cell[order], prepend=-1))
-        total[cell[order[first]]] = np.add.reduceat(points[order], first, axis=0, dtype=np.float64)
-    return UnitSums(total.reshape(units, batches, -1), count.reshape(units, batches))
+        length = np.einsum("nd,nd->n", chosen, chosen, dtype=np.float64)
+        total[cell[order[first]]] = np.add.reduceat(chosen, first, axis=0, dtype=np.float64)
+        square[cell[order[first]]] = np.add.reduceat(length, first)
+    shape = (units, batches)
+    return UnitSums(total.reshape(*shape, -1), square.reshape(shape), count.reshape(shape))
 
 
 def measure_shifts(sums: UnitSums, control: Bools, covariance: Floats) -> ShiftTest:
     """Test every unit against the controls of the same batches.
 
     A unit of controls is compared with the other controls. By chance the squared length of a shift
-    is a multiple of a chi-square number (Box 1954, doi:10.1214/aoms/1177728786), by the covariance
-    of the controls' cells; what units of controls differ beyond that is added.
+    is a multiple of a chi-square number (Box 1954, doi:10.1214/aoms/1177728786). Its mean follows
+    from how cells scatter within units, its shape from the covariance of the controls' cells; what
+    units of controls differ beyond that is added.
 
     Parameters
     ----------
@@ -100,20 +122,21 @@ def measure_shifts(sums: UnitSums, control: Bools, covariance: Floats) -> ShiftT
     """
     from scipy.stats import chi2
 
-    shift, variance = _shifts(sums, control)
-    width = float(np.trace(covariance))
-    freedom = width**2 / float((covariance**2).sum())
+    shift, chance = _shifts(sums, control)
+    directions = shift.shape[1]
+    freedom = float(np.trace(covariance)) ** 2 / float((covariance**2).sum())
     squared = (shift**2).sum(axis=1)
-    tested = (sums.count.sum(axis=1) >= MIN_CELLS) & np.isfinite(variance)
+    tested = (sums.count.sum(axis=1) >= MIN_CELLS) & np.isfinite(chance)
     known = np.flatnonzero(control & tested)
     between = 0.0
     if len(known) >= MIN_UNITS:
-        between = max(0.0, float((squared[known] / width - variance[known]).mean()))
-    relative = squared / (width * (variance + between))
+        between = max(0.0, float((squared[known] - chance[known]).mean()) / directions)
+    expected = chance + directions * between
     if len(known) >= MIN_SCATTER:
-        freedom = min(freedom, _freedom(shift[known] / np.sqrt(variance[known] + between)[:, None]))
-    p = np.where(tested, chi2.sf(relative * freedom, freedom), np.nan)
-    effect = np.sqrt(np.maximum(squared - width * variance, 0.0))
+        freedom = min(freedom, _freedom(shift[known] / np.sqrt(expected[known])[:, None]))
+    with np.errstate(invalid="ignore"):
+        p = np.where(tested, chi2.sf(squared / expected * freedom, freedom), np.nan)
+    effect = np.sqrt(np.maximum(squared - chance, 0.0))
     return ShiftTest(shift, effect, p, between, freedom)
 
 
@@ -127,18 +150,42 @@ def _freedom(shifts: Floats) -> float:
 
 
 def _shifts(sums: UnitSums, control: Bools) -> tuple[Floats, Floats]:
-    """Shift of every unit, and its variance per direction for cells of variance 1.
+    """Shift of every unit, and the mean of its squared length by chance.
 
     Batches weigh by what they know of the difference.
     """
     own, other = sums.count, _others(sums.count, control)
     difference = part_shifts(sums, control)
+    scatter = _scatter(sums)
+    outer = np.full(len(own), _scatter(_all_of(sums, control)).item())
+    # Units of so few cells that they show no scatter have that of the controls.
+    scatter = np.where(np.isfinite(scatter), scatter, outer)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
-        weight = np.where((own > 0) & (other > 0), own * other / (own + other), 0.0)
-        whole = weight.sum(axis=1)
+        both = (own > 0) & (other > 0)
+        weight = np.where(both, own * other / (own + other), 0.0)
+        weight /= weight.sum(axis=1, keepdims=True)
         shift = np.einsum("ub,ubd->ud", weight, np.nan_to_num(difference, nan=0.0))
-        # The sum of the weights is one over the variance, since these weights are the best.
-        return shift / whole[:, None], np.where(whole > 0, 1 / whole, np.nan)
+        single = np.where(both, scatter / own + outer[:, None] / other, 0.0)
+        return shift, (weight**2 * single).sum(axis=1)
+
+
+def _scatter(sums: UnitSums) -> Floats:
+    """(U,) variance, over all directions, of cells within unit and batch; NaN with too few."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = np.nan_to_num((sums.total**2).sum(axis=2) / sums.count, nan=0.0)
+        freedom = np.maximum(sums.count - 1, 0.0).sum(axis=1)
+        scatter: Floats = (sums.square - centre).sum(axis=1) / freedom
+    return np.where(freedom > 0, scatter, np.nan)
+
+
+def _all_of(sums: UnitSums, control: Bools) -> UnitSums:
+    """The units of controls as the batches of one unit, so that each keeps its own mean."""
+    directions = sums.total.shape[2]
+    return UnitSums(
+        sums.total[control].reshape(1, -1, directions),
+        sums.square[control].reshape(1, -1),
+        sums.count[control].reshape(1, -1),
+    )
 
 
 def part_shifts(sums: UnitSums, control: Bools) -> Floats:

@@ -1,0 +1,263 @@
+"""The chapters of a report on profiles: hits, the map, batches, and what was dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from poolvox.shared.profiles.pictures import show_map, show_mixing, show_ranks, show_volcano
+from poolvox.shared.report.figures import show_histogram
+from poolvox.shared.report.section import Figure, Section, Table
+from poolvox.shared.store import read_table
+
+__all__ = ["profile_sections"]
+
+# Rows of the tables in the report.
+SHOWN: Final = 20
+HIT_COLUMNS: Final = {
+    "Hit_Effect": "effect",
+    "Hit_Score": "score",
+    "Hit_PValue": "p",
+    "Hit_QValue": "q",
+    "Hit_Cells": "cells",
+    "Hit_Units": "units",
+    "Hit_Superiority": "superiority",
+    "Hit_Energy": "energy distance",
+    "Hit_MeanAP": "mAP",
+    "Hit_Trend": "trend",
+}
+MIXING_COLUMNS: Final = {
+    "Metadata_Table": "table",
+    "Mixing_Neighbours": "neighbours from other batches, over chance",
+    "Mixing_Variance": "variance between batches",
+    "Mixing_Expected": "the same by chance",
+    "Mixing_Precision": "mAP",
+}
+ENRICHED_COLUMNS: Final = {
+    "Metadata_Cluster": "cluster",
+    "Enrichment_Set": "set",
+    "Enrichment_Overlap": "genes of it",
+    "Enrichment_SetSize": "of",
+    "Enrichment_Fold": "over chance",
+    "Enrichment_PValue": "p",
+    "Enrichment_QValue": "q",
+    "Enrichment_Genes": "genes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """The tables of a run's profiles, as far as they are there."""
+
+    path: Path
+    fdr: float
+
+    def read(self, name: str) -> pd.DataFrame | None:
+        table = self.path / f"{name}.parquet"
+        return read_table(table) if table.exists() else None
+
+    def whole(self, name: str) -> str:
+        return f"{self.path.name}/{name}.parquet"
+
+
+def profile_sections(folder: Path | str, *, fdr: float = 0.05) -> list[Section]:
+    """Tell what the profiles in a folder say; chapters without their table are left out.
+
+    Parameters
+    ----------
+    folder : with `hits.parquet`, `map.parquet` and so on, such as `my_screen/profiles`
+    fdr : false discovery rate at which something is a hit
+    """
+    tables = _Folder(Path(folder), fdr)
+    makers = (_hits, _map, _batches, _record)
+    return [section for maker in makers for section in maker(tables)]
+
+
+def _hits(folder: _Folder) -> Iterator[Section]:
+    hits = folder.read("hits")
+    if hits is None or not len(hits):
+        return
+    keys = _keys(hits)
+    names = _named(hits, keys)
+    active = hits["Hit_QValue"] <= folder.fdr
+    tested = hits["Hit_PValue"].notna()
+    figures = [
+        show_volcano(
+            hits,
+            names,
+            "How far cells are shifted against controls, and how sure that is. "
+            "The dashed line is the false discovery rate.",
+            fdr=folder.fdr,
+        ),
+        show_ranks(hits, names, "Everything that was tested, best first.", fdr=folder.fdr),
+        show_histogram(
+            hits["Hit_PValue"],
+            "p-values: flat where nothing is active, with a peak at the left where something is.",
+            label="p-value",
+            bins=20,
+        ),
+    ]
+    figures += list(_guides(folder))
+    yield Section(
+        "Hits",
+        "Every gene or treatment is compared with the controls. Units are its guides or wells: how "
+        "much units of controls differ from each other is part of every p-value.",
+        facts=(
+            ("tested", f"{int(tested.sum()):,} of {len(hits):,}"),
+            (f"hits at a false discovery rate of {folder.fdr:.0%}", f"{int(active.sum()):,}"),
+            ("median cells", f"{hits['Hit_Cells'].median():,.0f}"),
+            *_not_tested(hits),
+        ),
+        tables=(Table(_shown(hits, keys, HIT_COLUMNS), "The best", folder.whole("hits")),),
+        figures=tuple(figures),
+    )
+
+
+def _guides(folder: _Folder) -> Iterator[Figure]:
+    guides = folder.read("guide_hits")
+    if guides is not None and len(guides):
+        yield show_volcano(
+            guides, _named(guides, _keys(guides)), "The same for every guide.", fdr=folder.fdr
+        )
+
+
+def _not_tested(hits: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    if "Hit_Reason" not in hits:
+        return
+    reasons = hits.loc[hits["Hit_Reason"] != "", "Hit_Reason"].value_counts()
+    for reason, count in sorted(reasons.items(), key=lambda pair: (-pair[1], str(pair[0]))):
+        yield f"not tested: {reason}", f"{count:,}"
+
+
+def _map(folder: _Folder) -> Iterator[Section]:
+    places = folder.read("map")
+    if places is None or not {"Embed_1", "Embed_2", "Metadata_Cluster"}.issubset(places):
+        return
+    keys = [name for name in _keys(places) if name != "Metadata_Cluster"]
+    names = _named(places, keys[:1])
+    hits = folder.read("hits")
+    marked = np.zeros(len(places), dtype=bool)
+    if hits is not None and keys[0] in hits:
+        active = set(hits.loc[hits["Hit_QValue"] <= folder.fdr, keys[0]].astype(str))
+        marked = names.isin(active).to_numpy()
+    edge = " Hits have a dark edge." if marked.any() else ""
+    clusters = places.loc[places["Metadata_Cluster"] >= 0, "Metadata_Cluster"]
+    enriched = folder.read("enrichment")
+    tables = [Table(_members(places, names), "Clusters", folder.whole("map"))]
+    if enriched is not None and len(enriched):
+        found = enriched[enriched["Enrichment_QValue"] <= folder.fdr]
+        caption = "Gene sets that clusters hold more of than chance has it"
+        shown = found.head(SHOWN)[list(ENRICHED_COLUMNS)].rename(columns=ENRICHED_COLUMNS)
+        tables.append(Table(_rounded(shown), caption, folder.whole("enrichment")))
+    tables += list(_look_alikes(folder, marked, names))
+    yield Section(
+        "Map",
+        "Profiles that look alike lie near each other. Clusters are communities in the graph of "
+        "nearest neighbours, found in all features, not on the map.",
+        facts=(("profiles", f"{len(places):,}"), ("clusters", f"{clusters.nunique():,}")),
+        tables=tuple(tables),
+        figures=(show_map(places, names, f"The map of profiles.{edge}", marked=marked),),
+    )
+
+
+def _members(places: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
+    rows = []
+    for label, members in names.groupby(places["Metadata_Cluster"], sort=True):
+        some = ", ".join(sorted(members)[:SHOWN]) + (", …" if len(members) > SHOWN else "")
+        rows.append({"cluster": label, "profiles": len(members), "members": some})
+    return pd.DataFrame(rows)
+
+
+def _look_alikes(folder: _Folder, marked: np.ndarray, names: pd.Series) -> Iterator[Table]:
+    near = folder.read("similarity")
+    if near is None or not len(near):
+        return
+    name = _keys(near)[0]
+    best = near[near["Similarity_Rank"] <= 3]
+    if marked.any():
+        best = best[best[name].astype(str).isin(set(names[marked]))]
+    rows = [
+        {"profile": one, "most like": ", ".join(_likeness(rows))}
+        for one, rows in best.groupby(name, sort=True)
+    ]
+    caption = "What hits look like" if marked.any() else "What profiles look like"
+    yield Table(pd.DataFrame(rows[:SHOWN]), caption, folder.whole("similarity"))
+
+
+def _likeness(rows: pd.DataFrame) -> list[str]:
+    ordered = rows.sort_values("Similarity_Rank")
+    return [
+        f"{other} ({value:.2f})"
+        for other, value in zip(ordered["Metadata_Neighbour"], ordered["Similarity_Value"])
+    ]
+
+
+def _batches(folder: _Folder) -> Iterator[Section]:
+    mixing = folder.read("mixing")
+    if mixing is None or not len(mixing):
+        return
+    shown = [name for name in MIXING_COLUMNS if name in mixing]
+    table = _rounded(mixing[shown].rename(columns=MIXING_COLUMNS))
+    yield Section(
+        "Batches",
+        "How profiles of different batches mix, and how well those of one perturbation still find "
+        "each other: a correction should raise the first and not lower the second.",
+        tables=(Table(table, "Mixing of batches", folder.whole("mixing")),),
+        figures=(show_mixing(mixing, "Batches before and after the correction."),),
+    )
+
+
+def _record(folder: _Folder) -> Iterator[Section]:
+    record = folder.read("record")
+    if record is None:
+        return
+    if not len(record):
+        yield Section("What was dropped", "Nothing was dropped, flagged or changed.")
+        return
+    grouped = record.groupby(["step", "what", "reason"], sort=False)
+    table = grouped["name"].agg(["size", _some]).reset_index()
+    table.columns = pd.Index(["step", "what", "reason", "number", "such as"])
+    yield Section(
+        "What was dropped",
+        "What the steps dropped, flagged, changed or could not do, and why.",
+        tables=(Table(table, "Decisions of the steps", folder.whole("record")),),
+    )
+
+
+def _some(names: pd.Series) -> str:
+    distinct = list(dict.fromkeys(names.astype(str)))
+    return ", ".join(distinct[:3]) + (", …" if len(distinct) > 3 else "")
+
+
+def _keys(frame: pd.DataFrame) -> list[str]:
+    return [str(name) for name in frame if str(name).startswith("Metadata_")]
+
+
+def _named(frame: pd.DataFrame, keys: list[str]) -> pd.Series:
+    """One name per row: the key, and the dose where there is one."""
+    names = frame[keys[0]].astype(str)
+    for key in keys[1:]:
+        names = names + ", " + frame[key].astype(str)
+    return names.reset_index(drop=True).set_axis(frame.index)
+
+
+def _shown(hits: pd.DataFrame, keys: list[str], columns: dict[str, str]) -> pd.DataFrame:
+    there = {name: words for name, words in columns.items() if name in hits}
+    plain = {key: key.removeprefix("Metadata_").lower() for key in keys}
+    return _rounded(hits.head(SHOWN)[[*keys, *there]].rename(columns={**plain, **there}))
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Three digits of every number; p-values keep their exponent."""
+    return table.assign(
+        **{
+            str(name): [f"{value:.3g}" if np.isfinite(value) else "" for value in table[name]]
+            for name in table
+            if table[name].dtype.kind == "f"
+        }
+    )
