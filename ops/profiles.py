@@ -54,6 +54,5 @@ def profile_screen(
 
 def profile_inputs(config: ProfilesConfig) -> tuple[Path, ...]:
     """Files that profiles depend on beside the tables: annotations, gene sets, labels."""
-    learn = getattr(config, "learn", None)
-    labels = (learn.labels,) if learn is not None else ()
+    labels = () if config.learn is None else (config.learn.labels,)
     return (*(one.table for one in config.annotate), *config.gene_sets, *labels)

@@ -14,6 +14,7 @@ from poolvox.organoid3d.measure import DEFAULT_GROUPS, MeasureSettings
 from poolvox.shared.config import Model, RunConfig
 from poolvox.shared.errors import ConfigError
 from poolvox.shared.ingest import RawSpec
+from poolvox.shared.profiles.config import ProfilesConfig
 
 __all__ = [
     "CellsConfig",
@@ -131,6 +132,7 @@ class Organoid3dConfig(RunConfig):
     attenuation : `auto` corrects the loss of light with depth before nuclei are looked for, where
         the nuclei of a first pass tell it well enough; `off` only measures it
     features : groups of measurements, and `graph` and `position`, which need the tissue
+    profiles : how organoids, wells and treatments are compared by them
     """
 
     pipeline: Literal["organoid3d"] = "organoid3d"
@@ -142,6 +144,7 @@ class Organoid3dConfig(RunConfig):
     attenuation: Literal["auto", "off"] = "auto"
     features: tuple[str, ...] = DEFAULT_GROUPS
     graph: GraphConfig = GraphConfig()
+    profiles: ProfilesConfig = ProfilesConfig()
 
     def measuring(self) -> MeasureSettings:
         """What is measured; groups that are not known are refused."""

@@ -1,6 +1,7 @@
 """The `organoid3d` pipeline: what the command runs for organoid z-stacks.
 
-Steps: `stacks` (one unit per stack: segment, measure, store) and `tables` (the plate's tables).
+Steps: `stacks` (one unit per stack: segment, measure, store), `tables` (the plate's tables) and
+`profiles` (organoids, wells, treatments).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from poolvox.organoid3d.config import (
     nuclear_channel,
     tissue_channels,
 )
+from poolvox.organoid3d.profiles import profile_inputs, profile_plate
 from poolvox.shared.engine.pipeline import Check
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.errors import InputError
@@ -32,6 +34,8 @@ __all__ = ["TABLES", "Folder", "OrganoidPipeline", "pipeline"]
 
 TABLES = ("organoids", "nuclei", "cells", "edges")
 DICTIONARY = "features.csv"
+# Blocks of the configuration that what is done to a stack does not depend on.
+APART = frozenset({"output", "engine", "raw", "pipeline", "profiles"})
 # Bytes of a unit beside its stack: code and tables.
 OVERHEAD = 350 * 2**20
 # Bytes per voxel of one channel at the peak: float copies, labels, distances.
@@ -71,7 +75,7 @@ class OrganoidPipeline:
     """Organoid stacks, as `poolvox.shared.engine.pipeline.Pipeline` describes it."""
 
     name = "organoid3d"
-    steps = ("stacks", "tables")
+    steps = ("stacks", "tables", "profiles")
     config_model = Organoid3dConfig
 
     def plan(self, config: Organoid3dConfig) -> list[Unit]:
@@ -81,6 +85,7 @@ class OrganoidPipeline:
         folder = Folder(config.output)
         units = [_stack_unit(folder, manifest, tile, spacing, config) for tile in manifest.tiles]
         units.append(_table_unit(folder, manifest.tiles, config))
+        units.append(_profile_unit(folder, config))
         return units
 
     def problems(self, config: Organoid3dConfig) -> list[tuple[str, str]]:
@@ -111,6 +116,12 @@ class OrganoidPipeline:
         from poolvox.organoid3d.judge import judge_run
 
         return judge_run(config)
+
+    def train(self, stacks: Path, labels: Path | None, out: Path, **options: Any) -> Any:
+        """Train a network on annotated stacks; see `poolvox.organoid3d.train.train_files`."""
+        from poolvox.organoid3d.train import train_files
+
+        return train_files(stacks, labels, out, **options)
 
 
 def process_stack(
@@ -203,7 +214,7 @@ def _stack_unit(
     name = str(tile)
     sizes = dict(zip(manifest.axes, manifest.shape_of(tile), strict=True))
     voxels = sizes.get("z", 1) * sizes["y"] * sizes["x"]
-    params = config.model_dump(mode="json", exclude={"output", "engine", "raw", "pipeline"})
+    params = config.model_dump(mode="json", exclude=set(APART))
     return Unit(
         key=f"stacks/{name}",
         step="stacks",
@@ -230,6 +241,20 @@ def _table_unit(folder: Folder, tiles: Sequence[TileKey], config: Organoid3dConf
         outputs=(*(folder.table(name) for name in TABLES), folder.dictionary),
         memory=OVERHEAD,
         tolerant=True,
+    )
+
+
+def _profile_unit(folder: Folder, config: Organoid3dConfig) -> Unit:
+    tables, out, options = folder.root / "tables", folder.root / "profiles", config.profiles
+    return Unit(
+        key="profiles/plate",
+        step="profiles",
+        call=partial(profile_plate, tables, out, options),
+        params={"profiles": options.model_dump(mode="json")},
+        inputs=profile_inputs(options),
+        needs=("tables/plate",),
+        outputs=(folder.table("objects"), out),
+        memory=2 * OVERHEAD,
     )
 
 
