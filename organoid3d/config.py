@@ -49,7 +49,8 @@ class NucleiConfig(Model):
     Attributes
     ----------
     channel : the nuclear stain; `auto` looks for nuclei, DAPI, Hoechst and the like
-    model : `classical`. It is the default only as long as no network ships with the package
+    model : `classical`; `default`, the network that ships with the package; or the folder of a
+        StarDist model
     scale : for networks: factor to the size they were trained on
     diameter : of a nucleus, micrometres; measured on every stack where it is not given
     """

@@ -157,7 +157,9 @@ def process_stack(
     )
     for name, labels in result.labels.items():
         field.write_labels(name, labels)
-    for name, table in measure_stack(channels, result.labels, spacing, config).items():
+    for name, table in measure_stack(
+        channels, result.labels, spacing, config, probability=result.probability
+    ).items():
         write_table(_keyed(table, tile), folder.part(str(tile), name))
     facts = summarise(result)
     _write_json(folder.facts(str(tile)), {"well": tile.well, "organoid": _name(tile), **facts})
@@ -219,7 +221,8 @@ def _stack_unit(
         key=f"stacks/{name}",
         step="stacks",
         call=partial(process_stack, folder, manifest.only(tile), tile, spacing, config),
-        params=params | {"spacing": spacing, "channels": list(manifest.channels)},
+        params=params
+        | {"spacing": spacing, "channels": list(manifest.channels), "network": _network(config)},
         inputs=manifest.files_of(tile),
         outputs=(
             folder.plate / row / str(column) / tile.field,
@@ -256,6 +259,14 @@ def _profile_unit(folder: Folder, config: Organoid3dConfig) -> Unit:
         outputs=(folder.table("objects"), out),
         memory=2 * OVERHEAD,
     )
+
+
+def _network(config: Organoid3dConfig) -> str | None:
+    """What tells one network from another, though its folder keeps its name."""
+    from poolvox.organoid3d.nuclei import check_model
+
+    model = check_model(config.nuclei.model)
+    return None if model is None else model.digest()
 
 
 def _keyed(table: pd.DataFrame, tile: TileKey) -> pd.DataFrame:

@@ -128,7 +128,7 @@ def _segmentation(config: Organoid3dConfig, folder: Folder, facts: pd.DataFrame)
             ("organoids", str(int(facts["organoids"].sum()))),
             ("nuclei", str(int(facts["nuclei"].sum()))),
             ("lumens", str(int(facts["lumens"].sum()))),
-            ("method for nuclei", config.nuclei.model),
+            ("method for nuclei", ", ".join(sorted(set(facts["method"])))),
         ),
         figures=tuple(figures),
     )

@@ -64,6 +64,8 @@ class StackResult:
     attenuation : loss of light with depth, measured on the nuclei
     corrected : nuclei were looked for in a stack corrected for it
     notes : what is worth knowing
+    method : what found the nuclei
+    probability : (N,) array, how sure a network is of each nucleus; None of other methods
     """
 
     labels: StackLabels
@@ -71,6 +73,8 @@ class StackResult:
     attenuation: Attenuation
     corrected: bool
     notes: tuple[str, ...]
+    method: str = "classical"
+    probability: NDArray[np.float32] | None = None
 
 
 def segment_stack(
@@ -86,13 +90,16 @@ def segment_stack(
     names = list(channels)
     nuclear = nuclear_channel(config, names)
     prepared = prepare_stack(channels[nuclear], spacing)
-    found = _nuclei(prepared.stack, spacing, config)
+    # The loss of light is measured on nuclei that cost little to find.
+    found = find_nuclei(prepared.stack, spacing=spacing, diameter=config.nuclei.diameter)
     attenuation = _attenuation(prepared.stack, found.labels, spacing)
+    stack = prepared.stack
     corrected = config.attenuation == "auto" and attenuation.trusted
     if corrected:
         background = _background(prepared.stack, found.labels)
-        even = correct_attenuation(prepared.stack, spacing, attenuation, background=background)
-        found = _nuclei(even, spacing, config)
+        stack = correct_attenuation(stack, spacing, attenuation, background=background)
+    if corrected or config.nuclei.model != "classical":
+        found = _nuclei(stack, spacing, config)
     notes = [*prepared.notes, *found.notes]
     notes += [
         f"{name}: {part:.1%} of the voxels are saturated"
@@ -100,7 +107,15 @@ def segment_stack(
         if part > SATURATED
     ]
     labels = _surroundings(channels, prepared.stack, found.labels, spacing, config)
-    return StackResult(labels, found.diameter, attenuation, corrected, tuple(notes))
+    return StackResult(
+        labels,
+        found.diameter,
+        attenuation,
+        corrected,
+        tuple(notes),
+        found.method,
+        found.probability,
+    )
 
 
 def measure_stack(
@@ -108,15 +123,28 @@ def measure_stack(
     labels: StackLabels,
     spacing: Spacing,
     config: Organoid3dConfig,
+    *,
+    probability: NDArray[np.float32] | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Tables of organoids, nuclei, cells and edges, with parents and flags."""
+    """Tables of organoids, nuclei, cells and edges, with parents and flags.
+
+    Parameters
+    ----------
+    probability : (N,) array, how sure a network is of each nucleus
+    """
     settings = config.measuring()
     tissue = Tissue(labels.organoids, labels.lumens, labels.cells)
     organoid_of, inside = find_parents(labels.nuclei, labels.organoids)
     measured = measure_nuclei(
         labels.nuclei, channels, spacing=spacing, tissue=tissue, settings=settings
     )
-    nuclei = _flagged(measured, flag_objects(labels.nuclei, spacing=spacing, inside=inside))
+    sure = None
+    if probability is not None:
+        sure = pd.Series(probability, index=np.arange(1, len(probability) + 1), dtype=float)
+    flags = flag_objects(labels.nuclei, spacing=spacing, inside=inside, probability=sure)
+    nuclei = _flagged(measured, flags)
+    if sure is not None:
+        nuclei["Nuclei_Probability"] = nuclei["Metadata_Label"].map(sure)
     cells = measure(
         labels.cells,
         channels,
@@ -210,6 +238,7 @@ def summarise(result: StackResult) -> dict[str, Any]:
         "organoids": int(result.labels.organoids.max()),
         "lumens": int(result.labels.lumens.max()),
         "diameter_um": _known(result.diameter),
+        "method": result.method,
         "attenuation_per_um": _known(loss.rate),
         "attenuation_r2": _known(loss.r2),
         "attenuation_reason": loss.reason,

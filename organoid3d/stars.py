@@ -14,7 +14,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["Geometry", "Stars", "make_geometry", "measure_stars", "overlap_part", "paint_stars"]
+__all__ = [
+    "Geometry",
+    "Sizes",
+    "Stars",
+    "make_geometry",
+    "measure_stars",
+    "overlap_pairs",
+    "overlap_part",
+    "paint_stars",
+    "voxel_part",
+]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -187,6 +197,23 @@ def overlap_pairs(
         parts,
     )
     return parts
+
+
+def voxel_part(first: int, second: int, stars: Stars, sizes: Sizes, geometry: Geometry) -> float:
+    """Voxels that lie in both polyhedra, in parts of the smaller one's volume."""
+    low = np.maximum(sizes.box[first, :3], sizes.box[second, :3])
+    high = np.minimum(sizes.box[first, 3:], sizes.box[second, 3:])
+    start, stop = np.ceil(low).astype(int), np.floor(high).astype(int) + 1
+    if (stop <= start).any():
+        return 0.0
+    z, y, x = (int(v) for v in start)
+    inside = np.ones(tuple(stop - start), bool)
+    for one in (first, second):
+        drawn = np.zeros(inside.shape, np.uint8)
+        paint_stars(drawn, (z, y, x), stars.take([one]), np.ones(1), geometry)
+        inside &= drawn > 0
+    smaller = min(sizes.volume[first], sizes.volume[second])
+    return float(np.count_nonzero(inside) / (smaller + 1e-10))
 
 
 def paint_stars(

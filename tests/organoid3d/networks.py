@@ -30,7 +30,12 @@ def write_model(
     stretch = (2.0, 1.0, 1.0)
     spiral = Rays_GoldenSpiral(rays, anisotropy=stretch)
     own = (
-        {"unet_n_depth": 1, "unet_n_filter_base": filters, "net_conv_after_unet": filters}
+        {
+            "unet_n_depth": 1,
+            "unet_n_filter_base": filters,
+            "unet_n_conv_per_depth": 1,
+            "net_conv_after_unet": filters,
+        }
         if backbone == "unet"
         else {"resnet_n_blocks": 2, "resnet_n_filter_base": filters, "net_conv_after_resnet": 4}
     )
