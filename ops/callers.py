@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-__all__ = ["cell_evidence", "local_barcodes", "nearest_labels", "read_totals"]
+__all__ = ["Entries", "Priors", "cell_evidence", "local_barcodes", "nearest_labels", "read_totals"]
 
 # Barcodes that are weighed for a cell, and how many of them are tried in pairs.
 BARCODES = 4
 PAIRED = 3
+
+
+class Entries(NamedTuple):
+    """The reads of a tile by cell.
+
+    Parameters
+    ----------
+    start : (cell + 1,) where the entries of each cell begin
+    read, density : (entry,) the read, and reads per pixel at its distance from the cell
+    words, ratios : (read, candidate) -1 for none, likelihood over that of any sequence
+    barcode : (cell, BARCODES) words that are weighed for each cell, -1 for none
+    """
+
+    start: NDArray[np.int64]
+    read: NDArray[np.int64]
+    density: NDArray[np.float64]
+    words: NDArray[np.int32]
+    ratios: NDArray[np.float64]
+    barcode: NDArray[np.int32]
+
+
+class Priors(NamedTuple):
+    """Log-priors of a cell with nothing, with any one word, with any one pair of words."""
+
+    none: float
+    one: float
+    two: float
 
 
 @njit(cache=True, nogil=True)
@@ -116,38 +146,39 @@ def _ratio(words, ratios, r, word):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def read_totals(start, entry_read, density, words, ratios, barcode, rate, stray, ambient):  # type: ignore[no-untyped-def]
+def read_totals(tile, rate, stray, ambient):  # type: ignore[no-untyped-def]
     """How much of each read the cells explain, and each cell of its entries.
 
     Parameters
     ----------
-    density : (entry,) reads per pixel at the distance of the read from the cell
-    ratios : (read, candidate) likelihood of the candidate over that of any sequence
-    stray, ambient : reads per pixel of any sequence, and of any one word of the codebook
+    tile : `Entries`
+    rate : (cell, BARCODES) reads with each barcode over those of the mean cell
+    stray : (read,) reads per pixel of any sequence where each read lies
+    ambient : reads per pixel of any one word of the codebook
     """
-    total = np.empty(len(words))
+    words, ratios = tile.words, tile.ratios
+    total = stray.copy()
     for r in range(len(words)):
-        total[r] = stray
         for k in range(words.shape[1]):
             total[r] += ambient * ratios[r, k]
-    own = np.zeros(len(entry_read))
-    for c in range(len(start) - 1):
-        for e in range(start[c], start[c + 1]):
-            r = entry_read[e]
-            for g in range(barcode.shape[1]):
-                if barcode[c, g] >= 0 and rate[c, g] > 0:
-                    own[e] += density[e] * rate[c, g] * _ratio(words, ratios, r, barcode[c, g])
+    own = np.zeros(len(tile.read))
+    for c in range(len(tile.start) - 1):
+        for e in range(tile.start[c], tile.start[c + 1]):
+            r = tile.read[e]
+            for g in range(BARCODES):
+                word = tile.barcode[c, g]
+                if word >= 0 and rate[c, g] > 0:
+                    own[e] += tile.density[e] * rate[c, g] * _ratio(words, ratios, r, word)
             total[r] += own[e]
     return total, own
 
 
 @njit(cache=True, nogil=True)
-def _evidence(gain, other, m, amount):  # type: ignore[no-untyped-def]
-    """Log of the product of (1 + amount * gain / other) over the reads of a cell."""
-    logs = 0.0
-    product = 1.0
-    for i in range(m):
-        product *= 1.0 + amount * gain[i] / other[i]
+def _evidence(gain, amount):  # type: ignore[no-untyped-def]
+    """Log of the product of (1 + amount * gain) over the reads of a cell."""
+    logs, product = 0.0, 1.0
+    for value in gain:
+        product *= 1.0 + amount * value
         if product > 1e200:
             logs += np.log(product)
             product = 1.0
@@ -155,28 +186,46 @@ def _evidence(gain, other, m, amount):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def cell_evidence(  # type: ignore[no-untyped-def]
-    start,
-    entry_read,
-    density,
-    words,
-    ratios,
-    barcode,
-    total,
-    own,
-    amounts,
-    expected,
-    prior_none,
-    prior_one,
-    prior_two,
-):
+def _gains(c, tile, total, own):  # type: ignore[no-untyped-def]
+    """(barcode, read) how much likelier each barcode of a cell makes its reads than all else."""
+    first = tile.start[c]
+    gain = np.zeros((BARCODES, tile.start[c + 1] - first))
+    for i in range(gain.shape[1]):
+        e = first + i
+        r = tile.read[e]
+        other = max(total[r] - own[e], 1e-300)
+        for g in range(BARCODES):
+            if tile.barcode[c, g] >= 0:
+                ratio = _ratio(tile.words, tile.ratios, r, tile.barcode[c, g])
+                gain[g, i] = tile.density[e] * ratio / other
+    return gain
+
+
+@njit(cache=True, nogil=True)
+def _weigh_states(gain, known, amounts, expected, priors, logs):  # type: ignore[no-untyped-def]
+    """Fill in the log-weight (barcode, barcode, amount) of one barcode alone, and of two."""
+    logs[:] = -np.inf
+    for g in range(BARCODES):
+        for h in range(g, BARCODES):
+            if known[h] < 0 or (h > g and h >= PAIRED):
+                continue
+            mixed = gain[g] if h == g else 0.5 * (gain[g] + gain[h])
+            prior = priors.one if h == g else priors.two
+            for a in range(len(amounts)):
+                logs[g, h, a] = _evidence(mixed, amounts[a]) - amounts[a] * expected + prior
+
+
+@njit(cache=True, nogil=True)
+def cell_evidence(tile, total, own, expected, amounts, priors):  # type: ignore[no-untyped-def]
     """Posterior of what each cell carries: nothing, one of its barcodes, or two of them.
 
     Parameters
     ----------
-    amounts : reads of a cell over the mean of all cells, equally likely values
+    tile : `Entries`
+    total, own : from `read_totals`
     expected : (cell,) reads that a cell with an amount of 1 shows on the tile
-    prior_none, prior_one, prior_two : log-priors of nothing, of any one word, of any one pair
+    amounts : reads of a cell over the mean of all cells, equally likely values
+    priors : `Priors`
 
     Returns
     -------
@@ -184,54 +233,26 @@ def cell_evidence(  # type: ignore[no-untyped-def]
     pair : (cell, PAIRED, PAIRED) posterior of two, above the diagonal
     rate : (cell, BARCODES) mean amount of reads with each barcode
     """
-    n = len(start) - 1
+    n = len(tile.start) - 1
     single = np.zeros((n, BARCODES))
     pair = np.zeros((n, PAIRED, PAIRED))
     rate = np.zeros((n, BARCODES))
-    states = BARCODES + PAIRED * (PAIRED - 1) // 2
+    logs = np.empty((BARCODES, BARCODES, len(amounts)))
     for c in range(n):
-        m = start[c + 1] - start[c]
-        if m == 0 or barcode[c, 0] < 0:
+        if tile.start[c + 1] == tile.start[c] or tile.barcode[c, 0] < 0:
             continue
-        other = np.empty(m)
-        gain = np.zeros((BARCODES, m))
-        mixed = np.empty(m)
-        for i in range(m):
-            e = start[c] + i
-            r = entry_read[e]
-            other[i] = max(total[r] - own[e], 1e-300)
-            for g in range(BARCODES):
-                if barcode[c, g] >= 0:
-                    gain[g, i] = density[e] * _ratio(words, ratios, r, barcode[c, g])
-        logs = np.full((states, len(amounts)), -np.inf)
-        s = 0
+        gain = _gains(c, tile, total, own)
+        _weigh_states(gain, tile.barcode[c], amounts, expected[c], priors, logs)
+        logs -= np.log(len(amounts))
+        top = max(priors.none, logs.max())
+        chance = np.exp(logs - top)
+        chance /= np.exp(priors.none - top) + chance.sum()
         for g in range(BARCODES):
-            for h in range(g, BARCODES):
-                if h > g and h >= PAIRED:
-                    break
-                if barcode[c, h] >= 0:
-                    for i in range(m):
-                        mixed[i] = gain[g, i] if h == g else 0.5 * (gain[g, i] + gain[h, i])
-                    for a in range(len(amounts)):
-                        logs[s, a] = _evidence(mixed, other, m, amounts[a])
-                        logs[s, a] -= amounts[a] * expected[c] + np.log(len(amounts))
-                        logs[s, a] += prior_one if h == g else prior_two
-                s += 1
-        top = max(prior_none, logs.max())
-        norm = np.exp(prior_none - top) + np.exp(logs - top).sum()
-        s = 0
-        for g in range(BARCODES):
-            for h in range(g, BARCODES):
-                if h > g and h >= PAIRED:
-                    break
-                for a in range(len(amounts)):
-                    p = np.exp(logs[s, a] - top) / norm
-                    if h == g:
-                        single[c, g] += p
-                        rate[c, g] += p * amounts[a]
-                    else:
-                        pair[c, g, h] += p
-                        rate[c, g] += 0.5 * p * amounts[a]
-                        rate[c, h] += 0.5 * p * amounts[a]
-                s += 1
+            single[c, g] = chance[g, g].sum()
+            rate[c, g] += (chance[g, g] * amounts).sum()
+            for h in range(g + 1, PAIRED):
+                pair[c, g, h] = chance[g, h].sum()
+                half = 0.5 * (chance[g, h] * amounts).sum()
+                rate[c, g] += half
+                rate[c, h] += half
     return single, pair, rate

@@ -8,28 +8,34 @@ expectation and maximisation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.ops.callers import (
+    Entries,
+    Priors,
     cell_evidence,
     local_barcodes,
     nearest_labels,
     read_totals,
 )
 from poolvox.ops.codebook import Codebook
-from poolvox.ops.decode import ReadCalls, q_values
+from poolvox.ops.decode import ReadCalls
+from poolvox.ops.fdr import set_calls
 from poolvox.ops.library import Library
 from poolvox.ops.mistakes import ErrorModel
 from poolvox.shared.errors import InputError
 
 __all__ = ["CellModel", "Neighbours", "call_cells", "near_cells", "set_calls"]
 
-# The best barcode must be more likely than the second by this factor.
-TIE = 1.5
+# Barcodes whose chances differ by less than this factor are tied. A close second makes a call
+# unlikely to be right, which its posterior tells; only with a tie would the order decide.
+TIE = 1.02
+# Chances that differ by less are equal as far as choosing the first of two barcodes goes.
+EQUAL_DIGITS = 6
 # Pixels from a label within which a read may belong to it, and cells a read may belong to.
 REACH = 8.0
 MOST = 4
@@ -45,6 +51,8 @@ START_NONE, START_TWO, PRIOR_CELLS = 0.3, 0.05, 20.0
 # Share of reads outside of cells at the start, and the least density of reads per pixel.
 START_STRAY = 0.05
 LEAST_DENSITY = 1e-7
+# Reads by which the strays of a cell are held to those of the tile.
+PRIOR_STRAYS = 1.0
 # Reads that hold the density in each pixel of distance to that nearer to the cell.
 PRIOR_READS = 2.0
 
@@ -81,6 +89,8 @@ class CellModel:
     untransduced, doublets : shares of cells
     stray, ambient : reads per square pixel of any sequence, and of any library word, that belong
         to no cell
+    heaps : (cell,) reads per square pixel of any sequence inside each cell: what glows by itself
+        is taken for reads, and more so in some cells
     """
 
     density: Floats
@@ -88,6 +98,14 @@ class CellModel:
     doublets: float
     stray: float
     ambient: float
+    heaps: Floats
+
+    def priors(self, words: int) -> Priors:
+        """Log-priors of what a cell carries, given the number of words."""
+        carrying = 1 - self.untransduced
+        one = carrying * (1 - self.doublets) / words
+        two = carrying * self.doublets * 2 / (words * (words - 1))
+        return Priors(*(float(np.log(p)) for p in (self.untransduced, one, two)))
 
 
 def near_cells(
@@ -130,13 +148,44 @@ def _bin(distance: NDArray[np.floating]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class _Table:
-    """Reads by cell: entries of cell i are start[i] to start[i + 1]."""
+    """Reads by cell: entries of cell i are start[i] to start[i + 1].
+
+    `home` (read,) is the cell that a read lies in, -1 outside of all.
+    """
 
     start: NDArray[np.int64]
     read: NDArray[np.int64]
     bin: NDArray[np.int64]
     words: NDArray[np.int32]
     ratios: Floats
+    home: NDArray[np.int64]
+
+    def strays(self, found: CellModel) -> Floats:
+        """(read,) reads of any sequence per square pixel where each read lies."""
+        return np.asarray(np.append(found.heaps, found.stray)[self.home], float)
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """What is known of a tile after a round.
+
+    Parameters
+    ----------
+    total, own : (read,), (entry,) how much of each read all explain, and the cell of the entry
+    barcode : (cell, BARCODES) words that are weighed
+    single, pair : see `cell_evidence`
+    """
+
+    total: Floats
+    own: Floats
+    barcode: NDArray[np.int32]
+    single: Floats
+    pair: Floats
+
+    @property
+    def carrying(self) -> Floats:
+        """(cell,) chance that the cell carries anything."""
+        return np.asarray(self.single.sum(axis=1) + self.pair.sum(axis=(1, 2)))
 
 
 def call_cells(
@@ -175,38 +224,30 @@ def call_cells(
     )
     rate = rate / max(float(rate.sum()) / max(len(rate), 1), 1e-9)
     for round_ in range(ROUNDS):
-        density = found.density[table.bin]
-        total, own = read_totals(
-            table.start,
-            table.read,
-            density,
-            table.words,
-            table.ratios,
-            barcode,
-            rate,
-            found.stray,
-            found.ambient,
-        )
-        words = max(len(codebook), 2)
-        single, pair, rate = cell_evidence(
-            table.start,
-            table.read,
-            density,
-            table.words,
-            table.ratios,
-            barcode,
-            total,
-            own,
-            AMOUNTS,
-            neighbours.room @ found.density,
-            np.log(found.untransduced),
-            np.log((1 - found.untransduced) * (1 - found.doublets) / words),
-            np.log((1 - found.untransduced) * found.doublets * 2 / (words * (words - 1))),
-        )
+        shares, rate = _share_out(table, neighbours, found, barcode, rate, len(codebook))
         if round_ < ROUNDS - 1:
-            found = _update(table, neighbours, found, total, own, single, pair, len(codebook))
-    frame = _frame(table, neighbours, barcode, single, pair, total, own, codebook)
+            found = _update(table, neighbours, found, shares, len(codebook))
+    frame = _frame(table, neighbours, shares, codebook)
     return set_calls(frame, library, fdr=fdr, ratio=codebook.ratio), found
+
+
+def _share_out(
+    table: _Table,
+    neighbours: Neighbours,
+    found: CellModel,
+    barcode: NDArray[np.int32],
+    rate: Floats,
+    words: int,
+) -> tuple[_Shares, Floats]:
+    """One round: reads to cells by what cells carry, then what cells carry by their reads."""
+    tile = Entries(
+        table.start, table.read, found.density[table.bin], table.words, table.ratios, barcode
+    )
+    total, own = read_totals(tile, rate, table.strays(found), found.ambient)
+    expected = neighbours.room @ found.density
+    priors = found.priors(max(words, 2))
+    single, pair, rate = cell_evidence(tile, total, own, expected, AMOUNTS, priors)
+    return _Shares(total, own, barcode, single, pair), rate
 
 
 def _entries(
@@ -220,6 +261,8 @@ def _entries(
     read, slot = np.nonzero(neighbours.cells > 0)
     cell = np.searchsorted(neighbours.labels, neighbours.cells[read, slot])
     order = np.lexsort((slot, read, cell))
+    inside = neighbours.distance[:, 0] == 0
+    home = np.searchsorted(neighbours.labels, neighbours.cells[:, 0])
     start = np.searchsorted(cell[order], np.arange(len(neighbours.labels) + 1))
     prior = model.mapped / (1 - model.mapped) / max(len(codebook), 1)
     return _Table(
@@ -228,6 +271,7 @@ def _entries(
         bin=_bin(neighbours.distance[read, slot][order]),
         words=calls.candidates,
         ratios=calls.odds.astype(float) / prior,
+        home=np.where(inside, home, -1),
     )
 
 
@@ -237,77 +281,83 @@ def _falling(bins: NDArray[np.int64]) -> Floats:
 
 
 def _start(table: _Table, neighbours: Neighbours, calls: ReadCalls) -> CellModel:
+    count = len(calls)
+    # Reads that by themselves show no word begin as strays of the cell they lie in.
+    none = 1 / (1 + calls.odds.sum(axis=1, dtype=float) + calls.rest)
     room = neighbours.room.mean(axis=0) if len(neighbours.room) else np.ones(_bins())
     falling = _falling(np.arange(_bins()))
-    reads = len(calls) / max(len(neighbours.labels) * (1 - START_NONE), 1.0)
+    reads = count / max(len(neighbours.labels) * (1 - START_NONE), 1.0)
     density = falling * reads / max(float(falling @ room), 1e-9)
-    stray = START_STRAY * len(calls) / neighbours.area
+    stray = max(START_STRAY * count / neighbours.area, LEAST_DENSITY)
     return CellModel(
         np.maximum(density, LEAST_DENSITY),
         START_NONE,
         START_TWO,
-        max(stray, LEAST_DENSITY),
-        max(stray, LEAST_DENSITY) / 2 * 1e-3,
+        stray,
+        stray / 2 * 1e-3,
+        _heaps(table, neighbours, none, stray),
     )
 
 
 def _update(
-    table: _Table,
-    neighbours: Neighbours,
-    found: CellModel,
-    total: Floats,
-    own: Floats,
-    single: Floats,
-    pair: Floats,
-    words: int,
+    table: _Table, neighbours: Neighbours, found: CellModel, shares: _Shares, words: int
 ) -> CellModel:
     """Rates from the shares of reads and cells."""
-    share = own / total[table.read]
-    carrying = single.sum(axis=1) + pair.sum(axis=(1, 2))
-    mean_room = (neighbours.room * carrying[:, None]).sum(axis=0)
-    reads = np.bincount(table.bin, weights=share, minlength=_bins())
-    density = np.empty(_bins())
-    before = reads[0] / max(mean_room[0], 1.0)
-    for k in range(_bins()):
-        # Reads thin out with distance; the few far ones must not make a bump.
-        raw = (reads[k] + PRIOR_READS * 0.5) / (mean_room[k] + PRIOR_READS / max(before, 1e-9))
-        density[k] = before = min(raw, before) if k else before
-    ambient_share = found.ambient * table.ratios.sum(axis=1) / total
-    stray_share = found.stray / total
-    cells = len(single)
-    none = (cells - carrying.sum() + PRIOR_CELLS * START_NONE) / (cells + PRIOR_CELLS)
-    two = (pair.sum() + PRIOR_CELLS * START_TWO) / (carrying.sum() + PRIOR_CELLS)
-    return replace(
-        found,
-        density=np.maximum(density, LEAST_DENSITY),
+    carrying = float(shares.carrying.sum())
+    cells = len(shares.single)
+    none = (cells - carrying + PRIOR_CELLS * START_NONE) / (cells + PRIOR_CELLS)
+    two = (shares.pair.sum() + PRIOR_CELLS * START_TWO) / (carrying + PRIOR_CELLS)
+    ambient = (found.ambient * table.ratios.sum(axis=1) / shares.total).sum() + 1.0
+    strays = table.strays(found) / shares.total
+    stray = max(float(strays.sum()) / neighbours.area, LEAST_DENSITY)
+    return CellModel(
+        density=_density(table, neighbours, shares),
         untransduced=float(none),
         doublets=float(two),
-        stray=float(max(stray_share.sum() / neighbours.area, LEAST_DENSITY)),
-        ambient=float(max(ambient_share.sum() + 1.0, 1.0) / neighbours.area / max(words, 1)),
+        stray=stray,
+        ambient=float(ambient / neighbours.area / max(words, 1)),
+        heaps=_heaps(table, neighbours, strays, stray),
     )
 
 
+def _density(table: _Table, neighbours: Neighbours, shares: _Shares) -> Floats:
+    """Reads per square pixel of a cell that carries something, by distance."""
+    room = (neighbours.room * shares.carrying[:, None]).sum(axis=0)
+    share = shares.own / shares.total[table.read]
+    reads = np.bincount(table.bin, weights=share, minlength=_bins())
+    density = np.empty(_bins())
+    before = reads[0] / max(room[0], 1.0)
+    for k in range(_bins()):
+        # Reads thin out with distance; the few far ones must not make a bump.
+        raw = (reads[k] + PRIOR_READS * 0.5) / (room[k] + PRIOR_READS / max(before, 1e-9))
+        density[k] = before = min(raw, before) if k else before
+    return np.maximum(density, LEAST_DENSITY)
+
+
+def _heaps(table: _Table, neighbours: Neighbours, strays: Floats, stray: float) -> Floats:
+    """Strays per square pixel inside each cell, drawn towards those of the tile."""
+    cells = len(neighbours.labels)
+    count = np.bincount(table.home + 1, weights=strays, minlength=cells + 1)[1:]
+    return np.asarray((count + PRIOR_STRAYS) / (neighbours.room[:, 0] + PRIOR_STRAYS / stray))
+
+
 def _frame(
-    table: _Table,
-    neighbours: Neighbours,
-    barcode: NDArray[np.int32],
-    single: Floats,
-    pair: Floats,
-    total: Floats,
-    own: Floats,
-    codebook: Codebook,
+    table: _Table, neighbours: Neighbours, shares: _Shares, codebook: Codebook
 ) -> pd.DataFrame:
     """One row per cell: best and second barcode, posteriors, reads."""
+    barcode, single, pair = shares.barcode, shares.single, shares.pair
     held = single.copy()
     paired = pair.shape[1]
     held[:, :paired] += pair.sum(axis=2) + pair.sum(axis=1)
-    order = np.argsort(-held, axis=1, kind="stable")
+    # Of two barcodes that a cell carries the first is the one that alone explains more.
+    order = np.lexsort((-single, -held.round(EQUAL_DIGITS)), axis=1)
+    held = np.minimum(held, 1.0)
     rows = np.arange(len(held))
     best, second = order[:, 0], order[:, 1]
     first_word, second_word = barcode[rows, best], barcode[rows, second]
     names = np.append(codebook.words, "")
     cell = np.repeat(rows, np.diff(table.start))
-    share = own / total[table.read]
+    share = shares.own / shares.total[table.read]
     mine = share > 0.5
     top = table.words[table.read, 0]
     counts = [
@@ -338,40 +388,3 @@ def _tied(single: Floats, pair: Floats, first: Floats, second: Floats) -> NDArra
     both = pair.sum(axis=(1, 2))
     alone, other = first - np.minimum(both, first), second - np.minimum(both, second)
     return np.asarray((alone < TIE * other) & (both < 0.5))
-
-
-def set_calls(
-    frame: pd.DataFrame, library: Library, *, fdr: float, ratio: float = 1.0
-) -> pd.DataFrame:
-    """Give cells their q-values and names; for one tile, or for all tiles of a plate together.
-
-    The q-value is the larger of two: the mean chance of error among cells at least as sure, and
-    what the decoys that were called instead say of it.
-    """
-    posterior = frame["Call_Posterior"].to_numpy(float)
-    decoy = frame["Call_Decoy"].to_numpy(bool)
-    counted = q_values(posterior, decoy, ratio=ratio) if ratio > 0 else np.zeros(len(frame))
-    q = np.where(posterior > 0, np.maximum(_expected_errors(posterior, decoy), counted), np.nan)
-    place = pd.Series(np.arange(len(library)), index=library.words)
-    word = frame["Call_Barcode"].map(place).fillna(-1).astype(int).to_numpy()
-    guides, genes = (np.append(names, "") for names in (library.guides, library.genes))
-    called = (q <= fdr) & ~decoy & (word >= 0) & ~frame["Call_Tied"].to_numpy(bool)
-    out = frame.assign(
-        Metadata_Barcode=np.where(called, frame["Call_Barcode"], ""),
-        Metadata_Guide=np.where(called, guides[word], ""),
-        Metadata_Gene=np.where(called, genes[word], ""),
-        Call_Guide=guides[word],
-        Call_Gene=genes[word],
-        Call_QValue=q,
-    )
-    keys = [name for name in out.columns if name.startswith("Metadata_")]
-    return out[keys + [name for name in out.columns if name not in keys]]
-
-
-def _expected_errors(posterior: Floats, decoy: NDArray[np.bool_]) -> Floats:
-    """Mean of one minus the posterior over all targets at least as sure."""
-    levels, place = np.unique(-posterior, return_inverse=True)
-    error = np.cumsum(np.bincount(place, weights=(1 - posterior) * ~decoy, minlength=len(levels)))
-    number = np.cumsum(np.bincount(place, weights=~decoy, minlength=len(levels)))
-    rate = error / np.maximum(number, 1)
-    return np.asarray(np.minimum.accumulate(rate[::-1])[::-1][place])

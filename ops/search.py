@@ -104,7 +104,7 @@ class _Work(NamedTuple):
     moved: NDArray[np.float64]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _make_work(cycles):  # type: ignore[no-untyped-def]
     return _Work(
         np.empty(HELD, np.int32),
@@ -121,12 +121,12 @@ def _make_work(cycles):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, nogil=True, inline="always")
 def _find(word, lexicon):  # type: ignore[no-untyped-def]
     return lookup(word, lexicon.filter, lexicon.exact, lexicon.keys, lexicon.values)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _best_word(table):  # type: ignore[no-untyped-def]
     """The word that a table shows letter by letter, and its log-likelihood."""
     word, top = uint64(0), 0.0
@@ -140,7 +140,7 @@ def _best_word(table):  # type: ignore[no-untyped-def]
     return word, top
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _height(table):  # type: ignore[no-untyped-def]
     """Log-likelihood of the word that a table shows letter by letter."""
     top = 0.0
@@ -149,7 +149,7 @@ def _height(table):  # type: ignore[no-untyped-def]
     return top
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _list_exchanges(table, word, work):  # type: ignore[no-untyped-def]
     """Fill in what exchanges of single bases cost, cheapest first."""
     m = 0
@@ -171,7 +171,7 @@ def _list_exchanges(table, word, work):  # type: ignore[no-untyped-def]
             m += 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _hold(work, kind, count, index, value):  # type: ignore[no-untyped-def]
     """Add weight to a candidate; the weakest makes room when there are too many."""
     for k in range(count):
@@ -191,7 +191,7 @@ def _hold(work, kind, count, index, value):  # type: ignore[no-untyped-def]
     return min(count + 1, HELD)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _hold_word(index, weight, view, lexicon, work, count):  # type: ignore[no-untyped-def]
     weight += lexicon.lift[index]
     if view.kind == DELETION:
@@ -200,7 +200,7 @@ def _hold_word(index, weight, view, lexicon, work, count):  # type: ignore[no-un
     return _hold(work, view.kind, count, index, np.exp(weight))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _walk_words(top, budget, view, lexicon, work, count):  # type: ignore[no-untyped-def]
     """Look up all words that cost no more than the budget, depth first; tell how many there were.
 
@@ -238,7 +238,7 @@ def _walk_words(top, budget, view, lexicon, work, count):  # type: ignore[no-unt
     return count, seen
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _search_view(table, limit, view, lexicon, work, count):  # type: ignore[no-untyped-def]
     """Hold all words whose log-weight in one alignment is at least `limit`; how far that went."""
     word, top = _best_word(table)
@@ -257,7 +257,7 @@ def _search_view(table, limit, view, lexicon, work, count):  # type: ignore[no-u
     return start, 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _shift(table, place, deletion, out):  # type: ignore[no-untyped-def]
     """The table seen from the barcode when the read lost (or gained) a base at `place`."""
     cycles = table.shape[0]
@@ -273,7 +273,7 @@ def _shift(table, place, deletion, out):  # type: ignore[no-untyped-def]
             out[t, b] = 0.0 if missing else table[source, b]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _search_shifted(table, limit, offset, rates, lexicon, work, count):  # type: ignore[no-untyped-def]
     """Hold the words that the read shows with a base too many or too few."""
     last = table[-1]
@@ -290,7 +290,7 @@ def _search_shifted(table, limit, offset, rates, lexicon, work, count):  # type:
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _next_best(work, count):  # type: ignore[no-untyped-def]
     """The heaviest candidate; of equals the first word."""
     best = -1
@@ -304,7 +304,7 @@ def _next_best(work, count):  # type: ignore[no-untyped-def]
     return best
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _rank(work, count, found, mass, shift):  # type: ignore[no-untyped-def]
     """Fill in the best candidates of a read; return the weight of all others."""
     for k in range(min(count, CANDIDATES)):
@@ -323,7 +323,7 @@ def _rank(work, count, found, mass, shift):  # type: ignore[no-untyped-def]
     return min(rest, LARGEST)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def search_words(tables, rates, lexicon):  # type: ignore[no-untyped-def]
     """Find the candidates of every read.
 

@@ -184,3 +184,21 @@ def test_no_cells_and_no_reads():
     assert len(frame) == 0
     with pytest.raises(InputError, match="same reads"):
         call_cells(empty, near_cells(scene(), np.ones(2), np.ones(2)), codebook, library, model)
+
+
+def test_what_cannot_be_called_is_no_error_of_what_can():
+    library = library_of(4, 6, np.random.default_rng(0))
+    sure, tied = 100, 40
+    frame = pd.DataFrame(
+        {
+            "Metadata_Label": np.arange(1, sure + tied + 1),
+            "Call_Barcode": library.words[0],
+            "Call_Posterior": [0.999] * sure + [0.4] * tied,
+            "Call_Decoy": False,
+            "Call_Tied": [False] * sure + [True] * tied,
+        }
+    )
+    called = set_calls(frame, library, fdr=0.01)
+    assert (called["Metadata_Barcode"] != "").sum() == sure
+    assert called["Call_QValue"][:sure].max() <= 0.01
+    assert called["Call_QValue"][sure:].isna().all()
