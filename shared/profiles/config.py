@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -253,3 +254,15 @@ class ProfilesConfig(Model):
     embeddings: EmbeddingsConfig | None = None
     export: ExportConfig = ExportConfig()
     memory: str = "8GB"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that profiles depend on beside the tables: annotations, gene sets, labels."""
+        found = [*(one.table for one in self.annotate), *self.gene_sets]
+        if self.learn is not None:
+            found.append(self.learn.labels)
+        if self.embeddings is not None and isinstance(self.embeddings.model, Path):
+            # A SavedModel is a folder: its graph stands for it.
+            model = self.embeddings.model
+            found.append(model / "saved_model.pb" if model.is_dir() else model)
+        return tuple(found)
