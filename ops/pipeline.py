@@ -18,7 +18,7 @@ from poolvox.ops.config import OpsConfig, base_channels, nuclear_channel, order_
 from poolvox.ops.estimates import estimate_signal
 from poolvox.ops.folder import Folder
 from poolvox.ops.objects import ObjectChannels, collect_objects, measure_tile
-from poolvox.ops.profiles import profile_inputs, profile_screen
+from poolvox.ops.profiles import profile_screen
 from poolvox.ops.steps import Optics, image_tile
 from poolvox.shared.engine.pipeline import Check
 from poolvox.shared.engine.plan import Unit
@@ -79,8 +79,9 @@ class OpsPipeline:
     def sections(self, config: OpsConfig) -> list[Section]:
         """Tell the report what happened, from the files of the run."""
         from poolvox.ops.sections import make_sections
+        from poolvox.shared.profiles.sections import profile_sections
 
-        return make_sections(config)
+        return [*make_sections(config), *profile_sections(config.output / "profiles")]
 
     def template(self, folder: Path) -> str:
         """Write a commented configuration for the raw files in `folder`."""
@@ -233,7 +234,7 @@ class _Layout:
             step="profiles",
             call=partial(profile_screen, self.folder, options, self.channels, groups),
             params={"profiles": options.model_dump(mode="json"), "features": groups},
-            inputs=profile_inputs(options),
+            inputs=options.files,
             needs=("measure/plate",),
             outputs=(self.folder.root / "profiles",),
             memory=2 * OVERHEAD,

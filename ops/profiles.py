@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from poolvox.ops.folder import Folder
@@ -11,11 +10,12 @@ from poolvox.ops.objects import ObjectChannels, base_features, describe_objects
 from poolvox.shared.profiles.config import ProfilesConfig
 from poolvox.shared.profiles.datasets import ObjectTables
 
-__all__ = ["profile_inputs", "profile_screen", "screen_profiles"]
+__all__ = ["profile_screen", "screen_profiles"]
 
 # Cells below which there is nothing to compare.
 MIN_CELLS: Final = 20
 CONTROLS: Final = "Metadata_Control == True"
+LEARNED_PARTS: Final = "parts/learned"
 
 
 def screen_profiles(
@@ -38,7 +38,12 @@ def screen_profiles(
 def profile_screen(
     folder: Folder, config: ProfilesConfig, channels: ObjectChannels, groups: Sequence[str]
 ) -> dict[str, Any]:
-    """Make the profiles of a run from its table of objects; too few cells are told, no failure."""
+    """Make the profiles of a run from its table of objects; too few cells are told, no failure.
+
+    Features that are learned from images are learned from the nuclear stain, unless channels are
+    named: base channels spell the barcodes.
+    """
+    from poolvox.shared.profiles.encoder import learned_objects
     from poolvox.shared.profiles.recipe import make_profiles
 
     objects = ObjectTables((folder.table("objects"),))
@@ -46,13 +51,15 @@ def profile_screen(
     if objects.rows < MIN_CELLS:
         few = f"no profiles: {objects.rows} cells were measured, {MIN_CELLS} or more are needed"
         return {"objects": objects.rows, "warnings": [few]}
-    wanted = screen_profiles(config, objects.features, channels)
-    made = make_profiles(folder.table("objects"), wanted, out)
+    stain = (channels.nuclear,) if channels.nuclear is not None else ()
+    path, learned = learned_objects(
+        folder.table("objects"),
+        folder.plate,
+        config.embeddings,
+        folder.root / LEARNED_PARTS,
+        channels=stain,
+    )
+    wanted = screen_profiles(config, ObjectTables((path,)).features, channels)
+    made = make_profiles(path, wanted, out)
     describe_objects(groups).to_csv(out / "dictionary.csv", index=False, lineterminator="\n")
-    return dict(made.facts)
-
-
-def profile_inputs(config: ProfilesConfig) -> tuple[Path, ...]:
-    """Files that profiles depend on beside the tables: annotations, gene sets, labels."""
-    labels = () if config.learn is None else (config.learn.labels,)
-    return (*(one.table for one in config.annotate), *config.gene_sets, *labels)
+    return {**made.facts, **learned}

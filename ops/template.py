@@ -32,6 +32,12 @@ decode:
   method: posterior         # or classic: largest base, exact match, most frequent barcode
   fdr: 0.01                 # share of wrong ones among called cells that is accepted
   seed: 0
+features: [shape, intensity, texture, radial, neighbours]   # of nuclei, in their stain
+profiles:
+  normalize: mad_robustize  # or robustize, standardize, none
+  by: plate                 # what is normalised apart
+  # features: ["Nuclei_*"]  # all but the light of the bases, which spells the barcode
+  # embeddings: {{}}          # learn further features from crops of the nuclear stain
 store:
   ngff: "0.5"               # "0.4" for viewers that do not know 0.5
   images: aligned           # none: keep only labels and tables

@@ -21,7 +21,7 @@ from poolvox.organoid3d.config import (
     nuclear_channel,
     tissue_channels,
 )
-from poolvox.organoid3d.profiles import profile_inputs, profile_plate
+from poolvox.organoid3d.profiles import profile_plate
 from poolvox.shared.engine.pipeline import Check
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.errors import InputError
@@ -96,8 +96,9 @@ class OrganoidPipeline:
     def sections(self, config: Organoid3dConfig) -> list[Section]:
         """Tell the report what happened, from the files of the run."""
         from poolvox.organoid3d.sections import make_sections
+        from poolvox.shared.profiles.sections import profile_sections
 
-        return make_sections(config)
+        return [*make_sections(config), *profile_sections(config.output / "profiles")]
 
     def template(self, folder: Path) -> str:
         """Write a commented configuration for the raw files in `folder`."""
@@ -248,15 +249,15 @@ def _table_unit(folder: Folder, tiles: Sequence[TileKey], config: Organoid3dConf
 
 
 def _profile_unit(folder: Folder, config: Organoid3dConfig) -> Unit:
-    tables, out, options = folder.root / "tables", folder.root / "profiles", config.profiles
+    options = config.profiles
     return Unit(
         key="profiles/plate",
         step="profiles",
-        call=partial(profile_plate, tables, out, options),
+        call=partial(profile_plate, folder.root, options),
         params={"profiles": options.model_dump(mode="json")},
-        inputs=profile_inputs(options),
+        inputs=options.files,
         needs=("tables/plate",),
-        outputs=(folder.table("objects"), out),
+        outputs=(folder.table("objects"), folder.root / "profiles"),
         memory=2 * OVERHEAD,
     )
 

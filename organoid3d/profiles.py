@@ -11,7 +11,7 @@ import pandas as pd
 from poolvox.shared.profiles.config import ProfilesConfig
 from poolvox.shared.store import read_table, write_table
 
-__all__ = ["join_objects", "organoid_profiles", "profile_inputs", "profile_plate"]
+__all__ = ["join_objects", "organoid_profiles", "profile_plate"]
 
 # Nuclei below which there is nothing to compare.
 MIN_OBJECTS: Final = 20
@@ -60,29 +60,29 @@ def organoid_profiles(config: ProfilesConfig) -> ProfilesConfig:
     return config.model_copy(update=changes)
 
 
-def profile_plate(tables: Path, out: Path, config: ProfilesConfig) -> dict[str, Any]:
+def profile_plate(root: Path, config: ProfilesConfig) -> dict[str, Any]:
     """Make the profiles of a run from its tables; too few nuclei are told, no failure.
 
     Parameters
     ----------
-    tables : folder with the tables of nuclei, cells and organoids; that of objects is added
-    out : folder for the profiles
+    root : folder of the run: `tables` has nuclei, cells and organoids, and is given the objects;
+        `profiles` is written
     """
+    from poolvox.shared.profiles.encoder import learned_objects
     from poolvox.shared.profiles.recipe import make_profiles
 
+    tables = root / "tables"
     parts = [read_table(tables / f"{name}.parquet") for name in ("nuclei", "cells", "organoids")]
     objects = join_objects(*parts)
     path = write_table(objects, tables / "objects.parquet")
     if len(objects) < MIN_OBJECTS:
         few = f"no profiles: {len(objects)} nuclei were found, {MIN_OBJECTS} or more are needed"
         return {"objects": len(objects), "warnings": [few]}
-    return dict(make_profiles(path, organoid_profiles(config), out).facts)
-
-
-def profile_inputs(config: ProfilesConfig) -> tuple[Path, ...]:
-    """Files that profiles depend on beside the tables: annotations, gene sets, labels."""
-    labels = () if config.learn is None else (config.learn.labels,)
-    return (*(one.table for one in config.annotate), *config.gene_sets, *labels)
+    path, learned = learned_objects(
+        path, root / "stacks.zarr", config.embeddings, root / "parts" / "learned"
+    )
+    made = make_profiles(path, organoid_profiles(config), root / "profiles")
+    return {**made.facts, **learned}
 
 
 def _stems() -> tuple[str, ...]:

@@ -28,6 +28,11 @@ cells:
   reach: 10                 # micrometres that a cell may reach beyond its nucleus
 attenuation: auto           # loss of light with depth: corrected where nuclei tell it; or off
 features: [shape, intensity]
+profiles:
+  normalize: mad_robustize  # or robustize, standardize, none
+  by: plate                 # what is normalised apart
+  # annotate: [{{table: plate_map.csv, on: {{Metadata_Well: well}}}}]   # column treatment: hits
+  # controls: control       # the treatment that others are compared with
 store:
   ngff: "0.5"               # "0.4" for viewers that do not know 0.5
   images: aligned           # none: keep the nuclei's channel, labels and tables only

@@ -18,14 +18,24 @@ from poolvox.shared.profiles.cropping import CropSource, measure_levels
 from poolvox.shared.profiles.crops import CropSettings, Padding
 from poolvox.shared.profiles.datasets import ObjectTables, TableWriter
 from poolvox.shared.profiles.networks import Network, embed_crops, load_network
-from poolvox.shared.store import Plate
+from poolvox.shared.store import Plate, open_plate
 
-__all__ = ["Embedded", "EmbeddingsConfig", "add_features", "embed_objects", "embed_step"]
+__all__ = [
+    "LEARNED",
+    "Embedded",
+    "EmbeddingsConfig",
+    "add_features",
+    "embed_objects",
+    "embed_step",
+    "learned_objects",
+]
 
 Progress = Callable[[float], None]
 
 SELF: Final = "self"
 AUTO: Final = "auto"
+# Name of the table of objects with learned features.
+LEARNED: Final = "objects.parquet"
 # A crop shows this many diameters of the median object.
 DIAMETERS: Final = 1.5
 # Fields that the size of objects is measured on.
@@ -153,6 +163,32 @@ def embed_step(
     found = embed_objects(plate, keys, config, folder, channels=channels, threads=threads)
     add_features(objects, found.names, found.values, out)
     return found
+
+
+def learned_objects(
+    tables: Path,
+    plate: Path,
+    config: EmbeddingsConfig | None,
+    folder: Path,
+    *,
+    channels: Sequence[str] = (),
+) -> tuple[Path, dict[str, Any]]:
+    """Table of objects that profiles shall be made from, in the step of a pipeline.
+
+    Parameters
+    ----------
+    config : None leaves the table as it is
+    folder : takes the new table and the encoder, which a run that was interrupted goes on with
+
+    Returns
+    -------
+    Path of the table, and facts with `warnings`; empty where nothing was learned
+    """
+    if config is None:
+        return tables, {}
+    out = folder / LEARNED
+    found = embed_step(tables, open_plate(plate), config, out, folder, channels=channels)
+    return out, {"embeddings": found.facts, "warnings": found.notes}
 
 
 def add_features(

@@ -66,7 +66,7 @@ def test_treated_wells_separate(tables):
     config = ProfilesConfig.model_validate(
         {"annotate": [{"table": str(tables / "map.csv"), "on": {"Metadata_Well": "well"}}]}
     )
-    facts = profile_plate(tables / "tables", tables / "profiles", config)
+    facts = profile_plate(tables, config)
     assert facts["wells"] == 6
     wells = read_table(tables / "profiles" / "wells.parquet")
     values = wells[feature_columns(wells)].fillna(0).to_numpy()
@@ -79,17 +79,17 @@ def test_treated_wells_separate(tables):
 
 
 def test_a_plate_without_treatments_has_profiles_all_the_same(tables):
-    facts = profile_plate(tables / "tables", tables / "profiles", ProfilesConfig())
+    facts = profile_plate(tables, ProfilesConfig())
     assert facts["wells"] == 6
     assert not (tables / "profiles" / "hits.parquet").exists()
 
 
 def test_too_few_nuclei_are_told_and_no_failure(tmp_path):
     for name, table in zip(("nuclei", "cells", "organoids"), plate(2, 3), strict=True):
-        write_table(table, tmp_path / f"{name}.parquet")
-    facts = profile_plate(tmp_path, tmp_path / "profiles", ProfilesConfig())
+        write_table(table, tmp_path / "tables" / f"{name}.parquet")
+    facts = profile_plate(tmp_path, ProfilesConfig())
     assert facts["warnings"] == ["no profiles: 6 nuclei were found, 20 or more are needed"]
-    assert len(read_table(tmp_path / "objects.parquet")) == 6
+    assert len(read_table(tmp_path / "tables" / "objects.parquet")) == 6
 
 
 def test_treatments_stand_in_the_place_of_genes():
