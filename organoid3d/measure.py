@@ -33,6 +33,7 @@ from poolvox.organoid3d.tissue import Body, Tissue
 from poolvox.shared.errors import ConfigError
 from poolvox.shared.features import (
     Feature,
+    Objects,
     choose_groups,
     feature_dictionary,
     find_objects,
@@ -89,7 +90,7 @@ class MeasureSettings:
 
 
 def measure_nuclei(
-    labels: NDArray[np.integer],
+    labels: NDArray[np.integer] | Objects,
     images: Mapping[str, ArrayLike] | None = None,
     *,
     spacing: Sequence[float],
@@ -101,7 +102,7 @@ def measure_nuclei(
 
     Parameters
     ----------
-    labels : (Z, Y, X) array; 0 is background
+    labels : (Z, Y, X) array, 0 is background; or its objects, which spares finding them again
     images : channels by name, each (Z, Y, X)
     spacing : (z, y, x) in micrometres
     tissue : organoids, lumens and cells that the nuclei lie in, for positions
@@ -142,7 +143,7 @@ def measure_nuclei(
 
 
 def measure_organoids(
-    nuclei: NDArray[np.integer],
+    nuclei: NDArray[np.integer] | Objects,
     tissue: Tissue,
     table: pd.DataFrame,
     images: Mapping[str, ArrayLike] | None = None,
@@ -154,7 +155,7 @@ def measure_organoids(
 
     Parameters
     ----------
-    nuclei : (Z, Y, X) labels
+    nuclei : (Z, Y, X) labels, or their objects
     tissue : organoids, lumens filled, and lumens
     table : what `measure_nuclei` gave for the nuclei
     images, spacing, settings : as for the nuclei
@@ -162,37 +163,58 @@ def measure_organoids(
     settings = settings or MeasureSettings()
     special = settings.split()[1]
     objects = find_objects(nuclei, spacing=spacing)
-    tissue.share_depth(spacing)
-    groups = choose_groups(ORGANOID_GROUPS, 3)
-    whole = measure_objects(tissue.objects(spacing), images or {}, groups, compartment="Organoids")
-    whole = whole.set_index(pd.Index(whole["Metadata_Label"], name="label"))
     contents = measure_contents(objects, tissue, spacing=spacing).add_prefix("Organoids_")
     parent = find_parents(objects, tissue.organoids)[0].reset_index(drop=True)
     features = table[[name for name in table if not str(name).startswith("Metadata_")]]
     depth = table.get("Nuclei_Position_DepthRelative", pd.Series(np.nan, index=table.index))
-    parts: list[pd.DataFrame] = [whole, contents]
+    parts: list[pd.DataFrame] = [contents]
     if len(table) and (parent > 0).any():
         parts.append(summarise_objects(features, parent, depth))
     if "graph" in special:
         asked = _asked(table.set_index("Metadata_Label"), "Nuclei")
-        graph = tissue_graph(
-            objects,
-            spacing=spacing,
-            kind=settings.edges,
-            reach=settings.reach,
-            mask=tissue.solid,
-        )
-        rows = {}
-        for body in tissue.bodies(spacing):
-            held = objects.ids[(parent == body.label).to_numpy()].tolist()
-            rows[body.label] = _describe(graph.subgraph(held).copy(), body, asked)
-        graphs = pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
-        parts.append(graphs.add_prefix("Organoids_Graph_"))
-    return pd.concat(parts, axis=1).reset_index(drop=True)
+        parts.append(_graphs(objects, parent, tissue, asked, settings))
+    whole = _own_features(tissue, images or {}, spacing)
+    return pd.concat([whole, *parts], axis=1).reset_index(drop=True)
+
+
+def _graphs(
+    objects: Objects,
+    parent: pd.Series,
+    tissue: Tissue,
+    asked: pd.DataFrame,
+    settings: MeasureSettings,
+) -> pd.DataFrame:
+    """The tissue graph of every organoid in numbers."""
+    spacing = objects.spacing.tolist()
+    graph = tissue_graph(
+        objects, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=tissue.solid
+    )
+    rows = {}
+    for body in tissue.bodies(spacing):
+        held = objects.ids[(parent == body.label).to_numpy()].tolist()
+        own = graph if len(held) == len(graph) else graph.subgraph(held).copy()
+        rows[body.label] = _describe(own, body, asked)
+    return (
+        pd.DataFrame.from_dict(rows, orient="index")
+        .rename_axis("label")
+        .add_prefix("Organoids_Graph_")
+    )
+
+
+def _own_features(
+    tissue: Tissue, images: Mapping[str, ArrayLike], spacing: Sequence[float]
+) -> pd.DataFrame:
+    """What the engine measures of the organoids; their fields are given back before."""
+    tissue.share_depth(spacing)
+    organoids = tissue.objects(spacing)
+    tissue.release()
+    groups = choose_groups(ORGANOID_GROUPS, 3)
+    whole = measure_objects(organoids, images, groups, compartment="Organoids")
+    return whole.set_index(pd.Index(whole["Metadata_Label"], name="label"))
 
 
 def tabulate_edges(
-    labels: NDArray[np.integer],
+    labels: NDArray[np.integer] | Objects,
     *,
     spacing: Sequence[float],
     mask: NDArray[np.bool_] | NDArray[np.integer] | None = None,

@@ -29,7 +29,7 @@ from poolvox.organoid3d.preprocess import (
 )
 from poolvox.organoid3d.qc import flag_objects, saturated_part
 from poolvox.organoid3d.tissue import Tissue
-from poolvox.shared.features import measure
+from poolvox.shared.features import find_objects, measure
 
 __all__ = ["StackLabels", "StackResult", "measure_stack", "segment_stack", "summarise"]
 
@@ -134,10 +134,9 @@ def measure_stack(
     """
     settings = config.measuring()
     tissue = Tissue(labels.organoids, labels.lumens, labels.cells)
-    organoid_of, inside = find_parents(labels.nuclei, labels.organoids)
-    measured = measure_nuclei(
-        labels.nuclei, channels, spacing=spacing, tissue=tissue, settings=settings
-    )
+    objects = find_objects(labels.nuclei, spacing=spacing)
+    organoid_of, inside = find_parents(objects, labels.organoids)
+    measured = measure_nuclei(objects, channels, spacing=spacing, tissue=tissue, settings=settings)
     sure = None
     if probability is not None:
         sure = pd.Series(probability, index=np.arange(1, len(probability) + 1), dtype=float)
@@ -158,10 +157,10 @@ def measure_stack(
         parent = organoid_of.reindex(table["Metadata_Label"]).fillna(0).astype(np.int64)
         table.insert(1, "Metadata_OrganoidLabel", parent.to_numpy())
     organoids = measure_organoids(
-        labels.nuclei, tissue, measured, channels, spacing=spacing, settings=settings
+        objects, tissue, measured, channels, spacing=spacing, settings=settings
     )
     flags = flag_objects(labels.organoids, spacing=spacing, sizes=False)
-    edges = tabulate_edges(labels.nuclei, spacing=spacing, mask=tissue.solid, settings=settings)
+    edges = tabulate_edges(objects, spacing=spacing, mask=tissue.solid, settings=settings)
     organoids = _flagged(organoids, flags)
     return {"organoids": organoids, "nuclei": nuclei, "cells": cells, "edges": edges}
 

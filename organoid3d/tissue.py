@@ -71,6 +71,10 @@ class Tissue:
         objects, bodies = self._at(spacing)
         objects.remember(BORDER, lambda: _border_distances(objects, bodies))
 
+    def release(self) -> None:
+        """Give back the memory of what was found; it is found again when it is asked for."""
+        self._found.clear()
+
     def _at(self, spacing: Sequence[float]) -> tuple[Objects, list[Body]]:
         key = tuple(float(step) for step in spacing)
         if key not in self._found:
@@ -79,10 +83,10 @@ class Tissue:
         return self._found[key]
 
 
-def _border_distances(objects: Objects, bodies: list[Body]) -> NDArray[np.float64]:
+def _border_distances(objects: Objects, bodies: list[Body]) -> NDArray[np.float32]:
     """Depth of every voxel of the organoids in object order, the image's border being outside."""
     layout, shape = objects.layout, np.array(objects.labels.shape)
-    out = np.empty(layout.voxels[-1])
+    out = np.empty(layout.voxels[-1], np.float32)
     for k, body in enumerate(bodies):
         low, high = layout.box[k].reshape(3, 2).T
         if (low > 0).all() and (high < shape).all():

@@ -74,6 +74,22 @@ def find_edges(
     objects = find_objects(labels, spacing=spacing)
     if mask is not None and mask.shape != objects.labels.shape:
         raise InputError(f"mask {mask.shape} and labels {objects.labels.shape} must have one shape")
+    choice = (kind, reach, neighbours, radius)
+    # The mask is kept with the answer: as long as it lives, no other can have its id.
+    kept = objects.remember(
+        ("edges", id(mask), choice), lambda: (mask, _find(objects, mask, *choice))
+    )
+    return kept[1].copy()
+
+
+def _find(
+    objects: Objects,
+    mask: Mask | None,
+    kind: EdgeKind,
+    reach: float,
+    neighbours: int,
+    radius: float,
+) -> pd.DataFrame:
     points = objects.centroids * objects.spacing
     parent = np.zeros(len(objects), np.int64)
     if mask is not None and np.issubdtype(mask.dtype, np.integer):

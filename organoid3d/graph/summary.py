@@ -64,7 +64,7 @@ def describe_graph(
         "Clustering": links.clustering.mean() if nodes else np.nan,
         "Transitivity": links.triangles.sum() / triples if triples else (0.0 if edges else np.nan),
         "Assortativity": _assortativity(links),
-        "Modularity": _modularity(graph),
+        "Modularity": _modularity(links),
         **_paths(links, giant),
         "AlgebraicConnectivity": _algebraic_connectivity(links, giant),
     }
@@ -86,15 +86,20 @@ def _assortativity(links: Links) -> float:
     return float(np.corrcoef(both.T)[0, 1])
 
 
-def _modularity(graph: nx.Graph) -> float:
-    if len(graph) < FEWEST_FOR_COMMUNITIES or not graph.number_of_edges():
+def _modularity(links: Links) -> float:
+    if len(links) < FEWEST_FOR_COMMUNITIES or not len(links.pairs):
         return float("nan")
     # Louvain visits nodes in the graph's order: sort them, so that the order of edges is no matter.
     ordered = nx.Graph()
-    ordered.add_nodes_from(sorted(graph))
-    ordered.add_edges_from(sorted(tuple(sorted(edge)) for edge in graph.edges()))
+    ordered.add_nodes_from(range(len(links)))
+    ordered.add_edges_from(sorted(np.sort(links.pairs, axis=1).tolist()))
     parts = nx.community.louvain_communities(ordered, weight=None, seed=0)
-    return float(nx.community.modularity(ordered, parts, weight=None))
+    label = np.empty(len(links), np.intp)
+    for number, part in enumerate(parts):
+        label[list(part)] = number
+    within = (label[links.pairs[:, 0]] == label[links.pairs[:, 1]]).mean()
+    share = np.bincount(label, links.degree) / links.degree.sum()
+    return float(within - (share**2).sum())
 
 
 def _paths(links: Links, giant: NDArray[np.intp]) -> dict[str, float]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from poolvox.shared.features.channels import Signal
-from poolvox.shared.features.kernels import Floats, Ints, Layout, box_mask, box_values, kernel
+from poolvox.shared.features.kernels import Floats, Ints, Layout, kernel
 from poolvox.shared.features.objects import Objects
-from poolvox.shared.features.ordering import median_of
+from poolvox.shared.features.ordering import argsort_floats, median_of
 from poolvox.shared.features.registry import Feature, register
 
 __all__ = ["IntensityOptions", "measure_intensity"]
@@ -17,6 +19,10 @@ __all__ = ["IntensityOptions", "measure_intensity"]
 QUANTILES = (1, 5, 25, 75, 95, 99)
 # Spread below this share of the largest value is rounding: the object counts as constant.
 ROUNDING = 1e-12
+# Objects of so many voxels have their values counted, if these are whole numbers ...
+LARGE = 1 << 17
+# ... in a range that is no larger than this.
+MOST_LEVELS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -118,10 +124,12 @@ def measure_intensity(
     objects: Objects, signal: Signal, options: IntensityOptions
 ) -> dict[str, Floats]:
     """Measure one channel in every object; see `describe_intensity` for what and how."""
-    basic = objects.reduce(
-        _statistics, np.empty((len(objects), 20)), signal.values, signal.order, options.bins
-    )
-    edge = objects.reduce(_edge, np.empty((len(objects), 3)), signal.values)
+    # The order of all values is shared with other groups; large objects do without.
+    large = len(objects) > 0 and objects.counts.min() >= LARGE
+    order = np.empty(0, np.int32) if large else signal.order
+    out = np.empty((len(objects), 20))
+    basic = objects.reduce(_statistics, out, signal.values, order, options.bins)
+    edge = objects.reduce(_edge, np.empty((len(objects), 3)), _bits(objects), signal.values)
     background = _background(objects, signal, options.background_um)
     names: tuple[str, ...] = ("Integrated", "Mean", "Std", "CV", "Min", "Max", "Median", "MAD")
     found = dict(zip(names, basic.T))
@@ -141,91 +149,132 @@ def _background(objects: Objects, signal: Signal, reach: float) -> Floats:
     if objects.ndim == 2:
         margin[0] = 0
     out = np.full(len(objects), np.nan)
-    # Labels by their bits: signed and unsigned share one compiled function.
-    labels = objects.labels.view(f"u{objects.labels.dtype.itemsize}")
-    return objects.reduce(_free_median, out, labels, signal.image, margin)
+    return objects.reduce(_free_median, out, _bits(objects), signal.image, margin)
 
 
-@kernel
-def _quantile(ordered: Floats, share: float) -> float:
-    at = share * (len(ordered) - 1)
-    low = int(at)
-    high = min(low + 1, len(ordered) - 1)
-    value: float = ordered[low] + (ordered[high] - ordered[low]) * (at - low)
-    return value
+def _bits(objects: Objects) -> NDArray[Any]:
+    """Labels by their bits: signed and unsigned share one compiled function."""
+    return objects.labels.view(f"u{objects.labels.dtype.itemsize}")
 
 
 @kernel
 def _statistics(
     layout: Layout, values: Floats, order: Ints, bins: int, out: Floats, start: int, stop: int
 ) -> None:
-    shares = np.array([0.01, 0.05, 0.25, 0.75, 0.95, 0.99])
     for k in range(start, stop):
         first, last = layout.voxels[k], layout.voxels[k + 1]
         inside = values[first:last]
-        n = last - first
-        while n > 0 and np.isnan(inside[order[first + n - 1]]):
-            n -= 1
-        kept = inside[order[first : first + n]]
-        out[k] = np.nan
-        out[k, 19] = n
-        if n == 0:
-            continue
-        total, mean = kept.sum(), kept.mean()
-        least, greatest = kept[0], kept[-1]
-        m2, m3, m4, square = 0.0, 0.0, 0.0, 0.0
-        for value in kept:
-            d = value - mean
-            m2 += d * d
-            m3 += d * d * d
-            m4 += d * d * d * d
-            square += value * value
-        m2, m3, m4 = m2 / n, m3 / n, m4 / n
-        constant = greatest - least <= ROUNDING * max(abs(least), abs(greatest))
-        deviation = 0.0 if constant else np.sqrt(m2)
-        median = _quantile(kept, 0.5)
-        out[k, 0], out[k, 1], out[k, 2] = total, mean, deviation
-        if mean != 0:
-            out[k, 3] = deviation / abs(mean)
-        out[k, 4], out[k, 5], out[k, 6] = least, greatest, median
-        out[k, 7] = _median_deviation(kept, median)
-        for i in range(len(shares)):
-            out[k, 8 + i] = _quantile(kept, shares[i])
-        if not constant:
-            out[k, 14], out[k, 15] = m3 / m2**1.5, m4 / (m2 * m2) - 3
-        out[k, 16] = np.sqrt(square / n)
-        out[k, 17] = 0.0 if constant else _entropy(kept, bins)
-        out[k, 18] = _displacement(layout, k, inside)
-
-
-@kernel
-def _median_deviation(ordered: Floats, median: float) -> float:
-    """Median of |value - median|: deviations are met in order from both sides of the median."""
-    n = len(ordered)
-    above = np.searchsorted(ordered, median)
-    below = above - 1
-    before = here = 0.0
-    for _ in range(n // 2 + 1):
-        before = here
-        down = median - ordered[below] if below >= 0 else np.inf
-        up = ordered[above] - median if above < n else np.inf
-        if down <= up:
-            here, below = down, below - 1
+        if last - first >= LARGE:
+            found, often = _tally(inside)
         else:
-            here, above = up, above + 1
-    return here if n % 2 else (before + here) / 2
+            found = inside[order[first:last]]
+            often = np.ones(len(found), np.int64)
+        n = len(found)
+        while n > 0 and np.isnan(found[n - 1]):
+            n -= 1
+        out[k] = np.nan
+        out[k, 19] = often[:n].sum()
+        if n > 0:
+            _describe(found[:n], often[:n], bins, out[k])
+            out[k, 18] = _displacement(layout, k, inside)
 
 
 @kernel
-def _entropy(ordered: Floats, bins: int) -> float:
+def _tally(values: Floats) -> tuple[Floats, Ints]:
+    """Values in growing order, NaN last, and how often each occurs.
+
+    Pixels of a camera are whole numbers of which few are different: they are counted, not sorted.
+    """
+    low, high, whole = np.inf, -np.inf, True
+    for value in values:
+        if not np.isnan(value):
+            low, high = min(low, value), max(high, value)
+            whole = whole and value == np.floor(value)
+    if not whole or not high - low < MOST_LEVELS:
+        return values[argsort_floats(values)], np.ones(len(values), np.int64)
+    often = np.zeros(int(high - low) + 1, np.int64)
+    for value in values:
+        if not np.isnan(value):
+            often[int(value - low)] += 1
+    levels = np.flatnonzero(often)
+    found: Floats = levels.astype(np.float64) + low
+    return found, often[levels]
+
+
+@kernel
+def _describe(found: Floats, often: Ints, bins: int, out: Floats) -> None:
+    """Statistics of values in growing order, each of which occurs so often."""
+    below: Ints = np.cumsum(often)
+    n = below[-1]
+    total, square = 0.0, 0.0
+    for i in range(len(found)):
+        total += often[i] * found[i]
+        square += often[i] * found[i] * found[i]
+    mean, least, greatest = total / n, found[0], found[-1]
+    m2, m3, m4 = 0.0, 0.0, 0.0
+    for i in range(len(found)):
+        d = found[i] - mean
+        m2 += often[i] * d * d
+        m3 += often[i] * d * d * d
+        m4 += often[i] * d * d * d * d
+    m2, m3, m4 = m2 / n, m3 / n, m4 / n
+    constant = greatest - least <= ROUNDING * max(abs(least), abs(greatest))
+    deviation = 0.0 if constant else np.sqrt(m2)
+    median = _quantile(found, below, 0.5)
+    out[0], out[1], out[2] = total, mean, deviation
+    if mean != 0:
+        out[3] = deviation / abs(mean)
+    out[4], out[5], out[6] = least, greatest, median
+    out[7] = _median_deviation(found, below, median)
+    for i, share in enumerate((0.01, 0.05, 0.25, 0.75, 0.95, 0.99)):
+        out[8 + i] = _quantile(found, below, share)
+    if not constant:
+        out[14], out[15] = m3 / m2**1.5, m4 / (m2 * m2) - 3
+    out[16] = np.sqrt(square / n)
+    out[17] = 0.0 if constant else _entropy(found, often, bins)
+
+
+@kernel
+def _quantile(found: Floats, below: Ints, share: float) -> float:
+    at = share * (below[-1] - 1)
+    low = int(at)
+    one = found[np.searchsorted(below, low, side="right")]
+    other = found[np.searchsorted(below, min(low + 1, below[-1] - 1), side="right")]
+    value: float = one + (other - one) * (at - low)
+    return value
+
+
+@kernel
+def _median_deviation(found: Floats, below: Ints, median: float) -> float:
+    """Median of |value - median|: deviations are met in order from both sides of the median."""
+    n, met = below[-1], 0
+    above = np.searchsorted(found, median)
+    under = above - 1
+    before = here = -1.0
+    for _ in range(len(found)):
+        down = median - found[under] if under >= 0 else np.inf
+        up = found[above] - median if above < len(found) else np.inf
+        at = under if down <= up else above
+        here = min(down, up)
+        met += below[at] - (below[at - 1] if at > 0 else 0)
+        if before < 0 and met > (n - 1) // 2:
+            before = here
+        if met > n // 2:
+            break
+        under, above = (under - 1, above) if down <= up else (under, above + 1)
+    return (before + here) / 2
+
+
+@kernel
+def _entropy(found: Floats, often: Ints, bins: int) -> float:
     counts = np.zeros(bins)
-    width = (ordered[-1] - ordered[0]) / bins
-    for value in ordered:
-        counts[min(int((value - ordered[0]) / width), bins - 1)] += 1
-    entropy = 0.0
+    width = (found[-1] - found[0]) / bins
+    for i in range(len(found)):
+        counts[min(int((found[i] - found[0]) / width), bins - 1)] += often[i]
+    entropy, total = 0.0, counts.sum()
     for count in counts:
         if count > 0:
-            entropy -= count / len(ordered) * np.log2(count / len(ordered))
+            entropy -= count / total * np.log2(count / total)
     return entropy
 
 
@@ -254,27 +303,30 @@ def _displacement(layout: Layout, k: int, inside: Floats) -> float:
 
 
 @kernel
-def _edge(layout: Layout, values: Floats, out: Floats, start: int, stop: int) -> None:
+def _edge(
+    layout: Layout, labels: NDArray[Any], values: Floats, out: Floats, start: int, stop: int
+) -> None:
+    depth, height, width = layout.shape
     for k in range(start, stop):
-        mask = box_mask(layout, k, 1)
-        box = box_values(layout, k, values, np.nan, 1)
-        depth, height, width = mask.shape
-        n, total, square = 0, 0.0, 0.0
+        n, total, square, at = 0, 0.0, 0.0, layout.voxels[k]
         # Counted from a value of the object, so that a large offset costs no digits.
-        base = values[layout.voxels[k]]
-        base = 0.0 if np.isnan(base) else base
-        for z in range(depth):
-            for y in range(1, height - 1):
-                for x in range(1, width - 1):
-                    if mask[z, y, x] == 0 or np.isnan(box[z, y, x]):
-                        continue
-                    faces = mask[z, y - 1, x] & mask[z, y + 1, x] & mask[z, y, x - 1]
-                    faces &= mask[z, y, x + 1]
-                    if depth > 1 and not layout.flat:
-                        faces &= mask[z - 1, y, x] & mask[z + 1, y, x]
-                    if faces == 0:
-                        d = box[z, y, x] - base
-                        n, total, square = n + 1, total + d, square + d * d
+        base = 0.0 if np.isnan(values[at]) else values[at]
+        for run in range(layout.runs[k], layout.runs[k + 1]):
+            line, first = divmod(layout.start[run], width)
+            z, y = divmod(line, height)
+            own, last = labels[z, y, first], first + layout.length[run] - 1
+            outer = y == 0 or y == height - 1
+            outer = outer or (not layout.flat and (z == 0 or z == depth - 1))
+            for x in range(first, last + 1):
+                edge = outer or x in (first, last)
+                if not edge:
+                    edge = labels[z, y - 1, x] != own or labels[z, y + 1, x] != own
+                    if not layout.flat:
+                        edge = edge or labels[z - 1, y, x] != own or labels[z + 1, y, x] != own
+                if edge and not np.isnan(values[at]):
+                    d = values[at] - base
+                    n, total, square = n + 1, total + d, square + d * d
+                at += 1
         if n == 0:
             out[k] = np.nan
             continue

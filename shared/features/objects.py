@@ -22,6 +22,7 @@ from poolvox.shared.features.kernels import Floats, Ints, Layout, kernel
 __all__ = ["Objects", "Spacing", "find_objects", "spacing_of"]
 
 Out = TypeVar("Out", bound=NDArray[Any])
+Kept = TypeVar("Kept")
 Spacing = float | Sequence[float] | Mapping[str, float]
 
 # Under this name objects remember the distance of their voxels to the border.
@@ -97,11 +98,11 @@ class Objects:
         """(N,) flat index into the volume of every voxel, in object order."""
         return _expand(self.layout)
 
-    def remember(self, key: Hashable, make: Callable[[], Out]) -> Out:
+    def remember(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
         """What `make` returns, made once for these objects; `key` names it."""
         if key not in self._remembered:
             self._remembered[key] = make()
-        kept: Out = self._remembered[key]
+        kept: Kept = self._remembered[key]
         return kept
 
     def gather(self, image: ArrayLike) -> Floats:

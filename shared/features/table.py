@@ -109,9 +109,8 @@ def measure_objects(
         for name in names:
             if name not in kept:
                 kept[name] = read_signal(name, images[name], objects)
-        signals = [kept[name] for name in names]
-        found = group.measure(objects, *signals, group.options)
-        columns.update(_named(found, group, objects, compartment, *signals))
+        found = group.measure(objects, *(kept[name] for name in names), group.options)
+        columns.update(_named(found, group, objects, compartment, names))
         if progress is not None:
             progress(done + 1, len(steps))
     return pd.DataFrame(columns)
@@ -161,7 +160,11 @@ def _positions(objects: Objects) -> Iterable[tuple[str, Any]]:
 
 
 def _named(
-    found: Mapping[str, Any], group: Group, objects: Objects, compartment: str, *signals: Signal
+    found: Mapping[str, Any],
+    group: Group,
+    objects: Objects,
+    compartment: str,
+    channels: tuple[str, ...],
 ) -> dict[str, Floats]:
     """Columns of one group; it must return what it was registered with, no more and no less."""
     features = group.describe(objects.ndim, group.options)
@@ -176,7 +179,7 @@ def _named(
         values = np.asarray(found[feature.name], dtype=np.float64).reshape(
             len(objects), max(1, len(feature.parameters))
         )
-        names = feature.columns(tuple(signal.name for signal in signals))
+        names = feature.columns(channels)
         for name, column in zip(names, values.T, strict=True):
             columns[f"{compartment}_{group.name}_{name}"] = np.ascontiguousarray(column)
     return columns
