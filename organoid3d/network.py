@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from poolvox.organoid3d.models import ModelFolder, read_model
 from poolvox.organoid3d.stars import Geometry, make_geometry
+from poolvox.organoid3d.startup import load_tensorflow
 from poolvox.shared.engine.resources import cores
 from poolvox.shared.errors import InputError
 
@@ -79,11 +80,8 @@ def _load(path: str, digest: str) -> Network:
 
 def _build(folder: ModelFolder) -> tuple[Callable[..., Any], F32, F32, Any]:
     """The function up to the features, the last layer of the rays, and the rays themselves."""
-    # TensorFlow's notes on instruction sets and missing GPUs are no news for a user.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-
-    _cap_threads(tf)
+    capped = "TF_NUM_INTRAOP_THREADS" in os.environ
+    tf = load_tensorflow(threads=0 if capped else cores())
     from stardist.models import Config3D, StarDist3D
     from stardist.rays3d import rays_from_json
 
@@ -106,14 +104,3 @@ def _build(folder: ModelFolder) -> tuple[Callable[..., Any], F32, F32, Any]:
     )
     kernel, bias = last.get_weights()
     return compute, kernel[0, 0, 0], bias, rays_from_json(model.config.rays_json)
-
-
-def _cap_threads(tf: Any) -> None:
-    """No more threads than cores that are ours; workers of a run are given fewer by the engine."""
-    with contextlib.suppress(RuntimeError):  # it has begun to compute: too late, and harmless
-        if "TF_NUM_INTRAOP_THREADS" not in os.environ:
-            tf.config.threading.set_intra_op_parallelism_threads(cores())
-        if "TF_NUM_INTEROP_THREADS" not in os.environ:
-            tf.config.threading.set_inter_op_parallelism_threads(cores())
-        for device in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(device, True)

@@ -85,7 +85,7 @@ class Trainer:
         self._tf = tf
         self._model = model
         self._weights = list(model.trainable_variables)
-        start = [np.asarray(w) for w in self._weights]
+        start = [w.numpy() for w in self._weights]
         zeros = [np.zeros_like(w) for w in start]
         state = state or State(0, start, start, [*zeros, *zeros])
         for variable, value in zip(self._weights, state.weights):
@@ -111,7 +111,7 @@ class Trainer:
 
     def judge(self, batch: Batch) -> float:
         """Loss of the averaged weights on a batch, without learning from it."""
-        kept = [np.asarray(w) for w in self._weights]
+        kept = [w.numpy() for w in self._weights]
         for variable, value in zip(self._weights, self._averaged):
             variable.assign(value)
         arrays = (batch.image, batch.probability, batch.distances, batch.known)
@@ -122,8 +122,8 @@ class Trainer:
 
     def state(self) -> State:
         """Copy everything out."""
-        weights, averaged = ([np.asarray(v) for v in vs] for vs in (self._weights, self._averaged))
-        moments = [np.asarray(v) for v in [*self._first, *self._second]]
+        weights, averaged = ([v.numpy() for v in vs] for vs in (self._weights, self._averaged))
+        moments = [v.numpy() for v in [*self._first, *self._second]]
         return State(self.step, weights, averaged, moments)
 
     def _losses(self, image: Any, truth: Any, distances: Any, known: Any) -> tuple[Any, Any, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolvox.organoid3d.models import ModelFolder, read_model
+from poolvox.organoid3d.startup import load_tensorflow
 from poolvox.organoid3d.training.batches import PERCENTILES
 from poolvox.shared.engine.resources import cores
 from poolvox.shared.errors import InputError
@@ -73,12 +74,10 @@ def build_network(
     mixed : multiply in bfloat16; weights are single precision all the same
     """
     folder = None if start == "scratch" else read_model(start)
-    # TensorFlow's notes on instruction sets and missing GPUs are no news for a user.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    load_tensorflow(threads=threads or cores())
     import keras
     from stardist.models import Config3D, StarDist3D
 
-    _cap_threads(threads or cores())
     usual = keras.config.dtype_policy()
     keras.utils.set_random_seed(seed)
     with contextlib.redirect_stdout(io.StringIO()):  # StarDist speaks while it is built
@@ -112,7 +111,7 @@ def initialise(model: Any, images: NDArray[np.float32], rng: np.random.Generator
         kernel = rng.standard_normal(shape).astype(np.float32) / np.sqrt(np.prod(shape[:-1]))
         layer.set_weights([kernel, np.zeros(shape[-1], np.float32)])
         rectified, layer.activation = layer.activation, keras.activations.linear
-        answer = np.asarray(keras.Model(model.input, layer.output)(images), np.float32)
+        answer = keras.Model(model.input, layer.output)(images).numpy().astype(np.float32)
         layer.activation = rectified
         mean = answer.mean(axis=(0, 1, 2, 3))
         spread = np.maximum(answer.std(axis=(0, 1, 2, 3)), 1e-6)
@@ -154,14 +153,6 @@ def _fresh_config() -> Any:
     )
 
 
-def _cap_threads(count: int) -> None:
-    import tensorflow as tf
-
-    with contextlib.suppress(RuntimeError):  # it has begun to compute: too late, and harmless
-        tf.config.threading.set_intra_op_parallelism_threads(count)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-
-
 def save_network(
     network: Any,
     weights: Sequence[NDArray[np.float32]],
@@ -175,7 +166,10 @@ def save_network(
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     network.keras_model.set_weights(list(weights))
-    network.keras_model.save_weights(str(fresh / WEIGHTS))
+    with warnings.catch_warnings():
+        # Keras writes HDF5 through calls that numpy means to change.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        network.keras_model.save_weights(str(fresh / WEIGHTS))
     _write(fresh / "config.json", vars(network.config))
     _write(fresh / "thresholds.json", asdict(thresholds))
     _write(fresh / SIDECAR, asdict(sidecar))

@@ -83,11 +83,14 @@ def describe_plan(
     options: TrainOptions, train: Sequence[Source], test: Sequence[Source]
 ) -> dict[str, Any]:
     """Everything that a result depends on, for the files of a training."""
-    return {
+    plan = {
         "options": asdict(options),
         "train": [_described(source) for source in train],
         "test": [_described(source) for source in test],
     }
+    # As it will be when it is read again.
+    described: dict[str, Any] = json.loads(json.dumps(plan))
+    return described
 
 
 def write_plan(plan: dict[str, Any], path: Path) -> None:

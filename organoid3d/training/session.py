@@ -153,7 +153,8 @@ def _agree(plan: dict[str, Any], work: Path, out: Path, *, restart: bool) -> Non
     if older is not None and not restart:
         check_same(plan, older, out)
     elif older is not None:
-        shutil.rmtree(work / "examples", ignore_errors=True)
+        for name in ("examples", "judged"):
+            shutil.rmtree(work / name, ignore_errors=True)
         for name in ("state.npz", "plan.json"):
             (work / name).unlink(missing_ok=True)
     write_plan(plan, work / "plan.json")
@@ -220,11 +221,11 @@ class _Session:
         judged = self._test or self._train
         unique = list({source.stack: source for source in judged}.values())
         self._tell(Progress(self.step, self._options.steps, "choosing thresholds"))
-        self._save(Thresholds(prob=LOWEST))
         stacks = [read_source(source) for source in unique]
         chosen, _ = choose_thresholds(stacks, self._segment)
-        self._save(chosen)
         labels = [self._segment(stack, chosen.nms).above(chosen.prob) for stack in stacks]
+        shutil.rmtree(self._trial)
+        self._save(chosen, self._out)
         scores = score_stacks([source.name for source in unique], stacks, labels)
         scores.to_csv(self._out / "scores.csv", index=False)
         self._curves.draw(self._out / "curves.png")
@@ -288,18 +289,21 @@ class _Session:
         self._curves.add(CurvePoint(step, total, found, missed, judged, rate))
         return total
 
-    def _save(self, thresholds: Thresholds) -> None:
+    @property
+    def _trial(self) -> Path:
+        """The model while its thresholds are not chosen."""
+        return self._out / WORK / "trial"
+
+    def _save(self, thresholds: Thresholds, folder: Path) -> None:
         weights = self._trainer.state().averaged
-        save_network(
-            self._network, weights, self._out, sidecar=self._sidecar, thresholds=thresholds
-        )
+        save_network(self._network, weights, folder, sidecar=self._sidecar, thresholds=thresholds)
 
     def _segment(self, stack: AnnotatedStack, overlap: float) -> Segmented:
         """Segment as users will, with everything above the lowest probability."""
         from poolvox.organoid3d.nuclei import find_nuclei
 
-        self._save(Thresholds(prob=LOWEST, nms=overlap))
-        found = find_nuclei(stack.image, spacing=stack.spacing, model=self._out)
+        self._save(Thresholds(prob=LOWEST, nms=overlap), self._trial)
+        found = find_nuclei(stack.image, spacing=stack.spacing, model=self._trial)
         probability = found.probability
         if probability is None:
             probability = np.ones(int(found.labels.max(initial=0)), np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -131,27 +131,23 @@ def _paired(
 ) -> list[tuple[Path, Path]]:
     if not stacks:
         raise InputError(f"{folders[0]} holds no TIFF files or OME-Zarr images")
+    beside = folders[0].resolve() == folders[1].resolve()
     known = {_stem(path): path for path in labels}
-    found = {
-        stack: next(
-            (known[_stem(stack) + end] for end in LABEL_ENDS if _stem(stack) + end in known), None
-        )
-        for stack in stacks
-    }
-    lone = [stack.name for stack, label in found.items() if label is None]
-    if folders[0].resolve() == folders[1].resolve():
-        # Labels lie beside their stacks: those that are labels of another are no stacks.
-        taken = {label for stack, label in found.items() if label not in (None, stack)}
-        pairs = [(s, b) for s, b in found.items() if b not in (None, s) and s not in taken]
-        lone = [s.name for s in stacks if s not in taken and all(s != p for p, _ in pairs)]
-    else:
-        pairs = [(stack, label) for stack, label in found.items() if label is not None]
+    found = {stack: _labels_of(stack, known, beside=beside) for stack in stacks}
+    # Where labels lie beside their stacks, what is labels of another is no stack.
+    taken = {label for label in found.values() if label is not None} if beside else set()
+    lone = [stack.name for stack, label in found.items() if label is None and stack not in taken]
     if lone:
         raise InputError(
-            f"{len(lone)} of {len(stacks)} stacks have no labels of their name in {folders[1]}: "
-            f"{_listed(lone)}; {_listed([p.name for p in labels])} are there"
+            f"{len(lone)} of {len(stacks) - len(taken)} stacks have no labels of their name in "
+            f"{folders[1]}: {_listed(lone)}; {_listed([p.name for p in labels])} are there"
         )
-    return [(s, b) for s, b in pairs if b is not None]
+    return [(stack, label) for stack, label in found.items() if label is not None]
+
+
+def _labels_of(stack: Path, known: Mapping[str, Path], *, beside: bool) -> Path | None:
+    names = [_stem(stack) + end for end in (LABEL_ENDS[1:] if beside else LABEL_ENDS)]
+    return next((known[name] for name in names if name in known), None)
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
