@@ -37,7 +37,8 @@ def annotate(
     Parameters
     ----------
     frame : objects or profiles
-    table : one row per key; its columns get the prefix `Metadata_` where they have none
+    table : one row per key; its columns get the prefix `Metadata_` where they have none, and begin
+        with a capital behind it
     on : key columns that both have (with or without the prefix), or a mapping from the name in
         `frame` to the name in `table`. Wells match however they are written: A1, A01, a1
     record : takes what was added, and keys that found no row
@@ -56,7 +57,7 @@ def annotate(
     --------
     >>> plate = pd.DataFrame({"well": ["A01"], "treatment": ["DMSO"]})
     >>> annotate(pd.DataFrame({"Metadata_Well": ["A1"]}), plate, on="Metadata_Well")
-      Metadata_Well Metadata_treatment
+      Metadata_Well Metadata_Treatment
     0            A1               DMSO
     """
     pairs = _pairs(frame, table, on)
@@ -190,7 +191,8 @@ def _note_unfound(
 
 
 def _prefixed(name: str) -> str:
-    return name if name.startswith(KEY_PREFIXES) else METADATA + name
+    # As a short name in the configuration is read: `gene: treatment` is `Metadata_Treatment`.
+    return name if name.startswith(KEY_PREFIXES) else METADATA + name[:1].upper() + name[1:]
 
 
 def _after_keys(frame: pd.DataFrame) -> int:

@@ -29,10 +29,10 @@ def test_wells_match_however_they_are_written(objects, wells):
     record = Record()
     found = annotate(objects, plate, on="Metadata_Well", record=record)
     assert found.Metadata_Treatment.tolist() == ["DMSO", "X", "DMSO", "Y"]
-    assert found.Metadata_dose.tolist() == [0, 1.5, 0, 3]
+    assert found.Metadata_Dose.tolist() == [0, 1.5, 0, 3]
     assert list(found) == [
         *("Metadata_Plate", "Metadata_Well", "Metadata_Guide"),
-        *("Metadata_Treatment", "Metadata_dose", "Cells_Area"),
+        *("Metadata_Treatment", "Metadata_Dose", "Cells_Area"),
     ]
     assert found.index.tolist() == objects.index.tolist()
     assert record.frame["what"].tolist() == ["added", "added"]
@@ -51,14 +51,14 @@ def test_several_keys_and_other_names(objects):
 def test_no_name_finds_nobody(objects):
     library = pd.DataFrame({"Metadata_Guide": ["g1", "g2", np.nan, ""], "gene": list("abcd")})
     found = annotate(objects, library, on="Metadata_Guide")
-    assert found.Metadata_gene.tolist()[0] == "a"
-    assert found.Metadata_gene.isna().tolist() == [False, True, True, False]
+    assert found.Metadata_Gene.tolist()[0] == "a"
+    assert found.Metadata_Gene.isna().tolist() == [False, True, True, False]
 
 
 def test_numbers_and_categories_match_text(objects):
     objects["Metadata_Tile"] = pd.Categorical(["1", "2", "3", "10"])
     table = pd.DataFrame({"Tile": [1.0, 2.0, 10.0], "focus": [0.1, 0.2, 0.3]})
-    assert annotate(objects, table, on="Tile").Metadata_focus.tolist()[:2] == [0.1, 0.2]
+    assert annotate(objects, table, on="Tile").Metadata_Focus.tolist()[:2] == [0.1, 0.2]
 
 
 def test_what_is_wrong_is_told(objects):
