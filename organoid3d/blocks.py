@@ -84,7 +84,7 @@ class Frame:
     ----------
     shape : (Z, Y, X) of the stack
     scale : voxels of the network per voxel of the stack
-    low, high : intensities that become 0 and 1
+    low, high : intensities that become 0 and 1; high is the lower one where contrast is inverted
     """
 
     shape: Whole
@@ -161,9 +161,8 @@ def read_window(source: Any, frame: Frame, box: Box) -> F32:
     source : (Z, Y, X) array, read by slices: numpy, zarr or dask
     """
     inner = Box(box.start, _least(box.stop, frame.size))
-    pixels = (_read_scaled(source, frame, inner) - np.float32(frame.low)) / np.float32(
-        max(frame.high - frame.low, 1e-20)
-    )
+    span = frame.high - frame.low or 1.0
+    pixels = (_read_scaled(source, frame, inner) - np.float32(frame.low)) / np.float32(span)
     beyond = [(0, b - a) for a, b in zip(inner.stop, box.stop, strict=True)]
     if any(after for _, after in beyond):
         pixels = np.pad(pixels, beyond, mode="reflect")

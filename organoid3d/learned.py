@@ -25,7 +25,14 @@ from poolvox.organoid3d.segment import (
 from poolvox.organoid3d.stars import Stars
 from poolvox.shared.errors import InputError
 
-__all__ = ["LearnedResult", "Outlines", "find_nuclei_by_network", "make_frame", "worth_a_look"]
+__all__ = [
+    "LearnedResult",
+    "Outlines",
+    "faint_tissue",
+    "find_nuclei_by_network",
+    "make_frame",
+    "worth_a_look",
+]
 
 Stack = NDArray[np.float32]
 Labels = NDArray[np.uint32]
@@ -105,7 +112,7 @@ def find_nuclei_by_network(
     options = StarOptions(model.prob, model.nms)
     windows = lay_out(frame.size, model, margin=object_margin(network))
     if len(windows) > 1:
-        faint = segment_organoids([stack], spacing=spacing, options=FAINT) > 0
+        faint = faint_tissue(stack, spacing)
         windows = [window for window in windows if worth_a_look(window, frame, faint)]
     stars = find_stars(stack, frame, network, options, windows)
     names = name_stars(stars, frame, network.geometry)
@@ -133,6 +140,11 @@ def make_frame(
     low, high = intensity_range(stack, inside, low=model.percentiles[0], high=model.percentiles[1])
     z, y, x = stack.shape
     return Frame((z, y, x), factors, low, high), notes
+
+
+def faint_tissue(stack: Stack, spacing: Sequence[float]) -> NDArray[np.bool_]:
+    """Mask of all that may hold a nucleus."""
+    return np.asarray(segment_organoids([stack], spacing=spacing, options=FAINT) > 0)
 
 
 def worth_a_look(window: Window, frame: Frame, tissue: NDArray[np.bool_]) -> bool:

@@ -154,7 +154,7 @@ def test_scaled_nuclei_keep_their_place(folder, network):
     assert auto.outlines is not None
     centers = auto.outlines.centers / [2.0, 0.5, 0.5]
     inside = auto.labels[tuple(centers.round().astype(int).T)]
-    assert (inside == np.arange(1, len(centers) + 1)).mean() > 0.9
+    assert (inside == np.arange(1, len(centers) + 1)).mean() > 0.75
 
 
 def test_probabilities_and_outlines_belong_to_the_labels(folder, image):
