@@ -17,6 +17,7 @@ from poolvox.ops.decode import decode_reads, q_values, reads_frame
 from poolvox.ops.decoys import make_decoys
 from poolvox.ops.folder import Folder, keyed
 from poolvox.ops.library import Library, LibrarySpec, load_library
+from poolvox.ops.pairs import find_recombined, flag_recombined
 from poolvox.ops.parts import load_reads, load_signal
 from poolvox.ops.published import call_published
 from poolvox.ops.signal import apply_corrections
@@ -43,6 +44,10 @@ def decode_tile(
         calls = decode_reads(signals.loglik, codebook, signal.errors)
         cells, found = call_cells(calls, reads.neighbours, codebook, library, signal.errors)
         called = reads_frame(calls, signals.loglik, codebook, signal.errors)
+        if library.paired:
+            pairs = find_recombined(signals.loglik, library, calls, signal.errors)
+            called = called.join(pairs)
+            cells = flag_recombined(cells, called, reads.labels)
         shares = {"untransduced": found.untransduced, "doublets": found.doublets}
     places = {"Metadata_Y": reads.y, "Metadata_X": reads.x, "Metadata_Label": reads.labels}
     frame = pd.DataFrame(places | {"Read_Peak": reads.peak, "Read_SNR": reads.snr}).join(called)

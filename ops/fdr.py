@@ -25,6 +25,9 @@ def set_calls(
     posterior = frame["Call_Posterior"].to_numpy(float)
     decoy = frame["Call_Decoy"].to_numpy(bool)
     usable = (posterior > 0) & ~frame["Call_Tied"].to_numpy(bool)
+    if "Call_Recombined" in frame:
+        # What such a cell carries is in no library; a read of the cell next door is no call.
+        usable &= ~frame["Call_Recombined"].to_numpy(bool)
     q = np.full(len(frame), np.nan)
     q[usable] = cell_q_values(posterior[usable], decoy[usable], ratio=ratio)
     place = pd.Series(np.arange(len(library)), index=library.words)

@@ -121,6 +121,11 @@ class Library:
         """Number of cycles of a word."""
         return int(self.codes.shape[1])
 
+    @property
+    def paired(self) -> bool:
+        """Whether each guide has two barcodes."""
+        return len(self.parts) == 2
+
     def part(self, index: int) -> Codes:
         """Different words of one of the two barcodes of a library of pairs, (word, cycle)."""
         codes: Codes = np.unique(self.codes[:, self.parts[index]], axis=0)

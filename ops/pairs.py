@@ -17,7 +17,10 @@ from poolvox.ops.mistakes import ErrorModel
 from poolvox.ops.words import WordIndex, encode, pack
 from poolvox.shared.errors import InputError
 
-__all__ = ["find_recombined"]
+__all__ = ["find_recombined", "flag_recombined"]
+
+# A cell joins two guides when more than this share of its reads of known pairs do.
+MOST = 0.5
 
 
 def find_recombined(
@@ -32,9 +35,9 @@ def find_recombined(
 
     Returns
     -------
-    One row per read: `Read_First` and `Read_Second`, the barcodes of the two halves (empty unless
-    each is more likely than all else), and `Read_Recombined`, whether both are known, belong to no
-    common guide, and the read was not called as a pair.
+    One row per read: `Read_BarcodeA` and `Read_BarcodeB`, the barcodes of the two halves (empty
+    unless each is more likely than all else), and `Read_Recombined`, whether both are known,
+    belong to no common guide, and the read was not called as a pair.
 
     Examples
     --------
@@ -49,7 +52,7 @@ def find_recombined(
     >>> find_recombined(shown, library, calls, model)["Read_Recombined"].tolist()
     [True]
     """
-    if len(library.parts) != 2:
+    if not library.paired:
         raise InputError(
             f"the library has {len(library.parts)} barcode per guide, recombination is told from "
             "two: name both columns in `library.barcode`"
@@ -60,11 +63,35 @@ def find_recombined(
     listed = WordIndex(pack(library.codes), library.cycles).find(pack(encode(joined.tolist()))) >= 0
     return pd.DataFrame(
         {
-            "Read_First": halves[0],
-            "Read_Second": halves[1],
+            "Read_BarcodeA": halves[0],
+            "Read_BarcodeB": halves[1],
             "Read_Recombined": known & ~listed & ~calls.called,
         }
     )
+
+
+def flag_recombined(
+    cells: pd.DataFrame, reads: pd.DataFrame, labels: NDArray[np.integer]
+) -> pd.DataFrame:
+    """Tell which cells joined the barcodes of two guides.
+
+    Parameters
+    ----------
+    cells : from `call_cells`
+    reads : with `Read_Barcode`, and `Read_Recombined` from `find_recombined`
+    labels : (read,) cell that each read lies in, 0 outside
+
+    Returns
+    -------
+    `cells` with `Call_RecombinedReads`, and `Call_Recombined` where these are more than half of
+    the reads that show a pair, of one guide or of two.
+    """
+    label = cells["Metadata_Label"].to_numpy()
+    size = int(max(label.max(initial=0), labels.max(initial=0))) + 1
+    joined = reads["Read_Recombined"].to_numpy(bool)
+    known = joined | (reads["Read_Barcode"] != "").to_numpy(bool)
+    number, total = (np.bincount(labels[of], minlength=size)[label] for of in (joined, known))
+    return cells.assign(Call_RecombinedReads=number, Call_Recombined=number > MOST * total)
 
 
 def _half(

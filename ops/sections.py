@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -174,6 +175,7 @@ def _reads(config: OpsConfig, folder: Folder) -> Iterator[Section]:
             ("reads in cells", f"{len(inside):,} ({_part(len(inside), len(reads))})"),
             ("reads in cells that map", _part(int(mapped.sum()), len(inside))),
             ("reads in cells that map to decoys", _part(int(decoys.sum()), len(inside))),
+            *_tell_joined(path, config),
         ),
         figures=(
             show_curves(
@@ -190,6 +192,15 @@ def _reads(config: OpsConfig, folder: Folder) -> Iterator[Section]:
             ),
         ),
     )
+
+
+def _tell_joined(path: Path, config: OpsConfig) -> Iterator[tuple[str, str]]:
+    """Reads, or cells, of a library of pairs that join the barcodes of two guides."""
+    if len(config.library.columns) < 2 or config.decode.method == "classic":
+        return
+    column = f"{'Read' if path.stem == 'reads' else 'Call'}_Recombined"
+    joined = read_table(path, [column])[column].astype(bool)
+    yield f"{path.stem} that join two guides", f"{joined.mean():.1%}"
 
 
 def _cells(config: OpsConfig, folder: Folder) -> Iterator[Section]:
@@ -230,6 +241,7 @@ def _cells(config: OpsConfig, folder: Folder) -> Iterator[Section]:
             ("cells", f"{len(cells):,}"),
             ("called", f"{int(called.sum()):,} ({_part(int(called.sum()), len(cells))})"),
             ("guides seen", f"{len(guides):,}"),
+            *_tell_joined(path, config),
             ("median cells per guide", f"{guides.median():.0f}" if len(guides) else "none"),
             (
                 "called cells that likely carry two barcodes",

@@ -118,12 +118,21 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Guides:
-    """The library: `guides_per_gene` barcodes per gene, and controls named nontargeting."""
+    """The library: `guides_per_gene` barcodes per gene, and controls named nontargeting.
+
+    Parameters
+    ----------
+    min_distance : of any two barcodes
+    second : cycles, the last ones, that read a second barcode of the guide; 0 where it has one
+    recombined : fraction of the cells with one guide whose second barcode is that of another
+    """
 
     genes: int = 90
     guides_per_gene: int = 4
     controls: int = 40
     min_distance: int = 2
+    second: int = 0
+    recombined: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,17 +31,25 @@ def make_library(guides: Guides, cycles: int, rng: np.random.Generator) -> pd.Da
 
     Returns
     -------
-    Columns sgRNA, gene_symbol and barcode; the genes of the controls are called nontargeting.
+    Columns sgRNA, gene_symbol and barcode; the genes of the controls are called nontargeting. Where
+    guides have two barcodes, `barcode` is both in a row, and barcode_a and barcode_b are its parts.
     """
     targeting = guides.genes * guides.guides_per_gene
     total = targeting + guides.controls
-    codes = _apart(total, cycles, guides.min_distance, rng)
+    codes = _apart(total, cycles - guides.second, guides.min_distance, rng)
+    if guides.second:
+        second = _apart(total, guides.second, guides.min_distance, rng)
+        parts = {"barcode_a": codes_to_sequences(codes), "barcode_b": codes_to_sequences(second)}
+        codes = np.hstack([codes, second])
+    else:
+        parts = {}
     genes = [f"GENE{1 + i // guides.guides_per_gene:03d}" for i in range(targeting)]
     return pd.DataFrame(
         {
             "sgRNA": codes_to_sequences(rng.integers(0, 4, (total, GUIDE_LENGTH))),
             "gene_symbol": genes + ["nontargeting"] * guides.controls,
             "barcode": codes_to_sequences(codes),
+            **parts,
         }
     )
 

@@ -44,7 +44,7 @@ def simulate_screen(out: Path | str, params: ScreenParams | None = None) -> Path
     (out / "truth").mkdir(parents=True, exist_ok=True)
     # Every tile has a generator of its own, so that a screen with more tiles begins with these.
     library = make_library(params.guides, params.cycles, np.random.default_rng([params.seed, 0]))
-    library.to_csv(out / "library.csv", index=False)
+    _listed(library).to_csv(out / "library.csv", index=False)
     hits = choose_hits(
         library,
         params.phenotype.hits if params.phenotype else 0,
@@ -60,6 +60,11 @@ def simulate_screen(out: Path | str, params: ScreenParams | None = None) -> Path
     _write_chemistry(out / "truth", params)
     pd.DataFrame({"gene": hits}).to_parquet(out / "truth" / "hits.parquet")
     return _write_config(out, params)
+
+
+def _listed(library: pd.DataFrame) -> pd.DataFrame:
+    """The library as its users have it: a guide with two barcodes has a column for each."""
+    return library.drop(columns="barcode") if "barcode_b" in library else library
 
 
 def _tiles(params: ScreenParams) -> list[tuple[str, str]]:
@@ -174,7 +179,7 @@ def _write_config(out: Path, params: ScreenParams) -> Path:
         "raw": raw,
         "library": {
             "file": "library.csv",
-            "barcode": "barcode",
+            **_barcode_block(params),
             "guide": "sgRNA",
             "gene": "gene_symbol",
             "controls": "nontargeting",
@@ -185,6 +190,14 @@ def _write_config(out: Path, params: ScreenParams) -> Path:
     path = out / "config.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return path
+
+
+def _barcode_block(params: ScreenParams) -> dict[str, object]:
+    second = params.guides.second
+    if not second:
+        return {"barcode": "barcode"}
+    cycles = [list(range(1, count + 1)) for count in (params.cycles - second, second)]
+    return {"barcode": ["barcode_a", "barcode_b"], "cycles": cycles}
 
 
 def _chemistry_block(params: ScreenParams) -> object:

@@ -41,7 +41,8 @@ class Truth:
     ----------
     library : sgRNA, gene_symbol, barcode
     cells : label, y, x (pixels of the first cycle), nucleus_area, reads, barcode, guide and gene
-        (empty when it was not transduced), barcode_2, guide_2, gene_2 (empty unless it carries two)
+        (empty when it was not transduced), barcode_2, guide_2, gene_2 (empty unless it carries
+        two), recombined (it joins the barcodes of two guides, and so carries neither)
     reads : y, x (pixels of the first cycle), label (0: no cell on the tile), barcode, peak (counts
         at a gain of 1), sigma
     shifts : cycle and channel (from 1), shift_y and shift_x at the centre of the tile, rotation
@@ -91,11 +92,13 @@ def simulate_tile(
     margin = MARGIN + int(np.ceil(params.camera.drift))
     scene = place_cells(params.layout, margin, rng)
     owner, guide = _transduce(scene, len(library), params, rng)
-    reads, light = _light_up(scene, owner, guide, library, params, rng)
+    partner = _recombine(owner, guide, len(library), params, rng)
+    reads, light = _light_up(scene, owner, (guide, partner), library, params, rng)
     shape = params.layout.shape
     transforms = plane_transforms(shape, params.cycles, len(params.channels), params.camera, rng)
     images = _photograph(scene, reads, light, transforms, params, rng, blank, blurred)
-    return images, _truth(scene, owner, guide, reads, library, transforms, params)
+    carried = _carried(owner, guide, partner, library, len(scene.y))
+    return images, _truth(scene, owner, carried, reads, library, transforms, params)
 
 
 def _transduce(
@@ -117,21 +120,47 @@ def _transduce(
     return owner, np.where(other, second[owner - 1], first[owner - 1])
 
 
+def _recombine(
+    owner: NDArray[np.int64],
+    guide: NDArray[np.int64],
+    guides: int,
+    params: ScreenParams,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Guide that the second barcode of every read belongs to: its own, but in some cells."""
+    if not params.guides.second or not params.guides.recombined:
+        return guide
+    cells = int(owner.max(initial=0)) + 1
+    joined = rng.random(cells) < params.guides.recombined
+    step = rng.integers(1, guides, cells)
+    # Cells with two guides are left as they are, so that all reads of a cell that joins do.
+    low, high = np.full(cells, guides), np.full(cells, -1)
+    np.minimum.at(low, owner, guide)
+    np.maximum.at(high, owner, guide)
+    joined &= low == high
+    return np.where(joined[owner], (guide + step[owner]) % guides, guide)
+
+
 def _light_up(
     scene: Cells,
     owner: NDArray[np.int64],
-    guide: NDArray[np.int64],
+    guide: tuple[NDArray[np.int64], NDArray[np.int64]],
     library: pd.DataFrame,
     params: ScreenParams,
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, NDArray[np.float64]]:
-    """Position and sequence of every read, and its peaks (n, cycle, channel) at a gain of 1."""
+    """Position and sequence of every read, and its peaks (n, cycle, channel) at a gain of 1.
+
+    `guide` holds the guides of the first and of the second barcode of each read.
+    """
     y, x = place_reads(scene, owner, params.layout.spill, rng)
     strays = rng.poisson(params.layout.stray * len(owner))
     wide = np.array(scene.bodies.shape)
     loose = rng.random((strays, 2)) * wide - scene.margin
     barcodes = sequences_to_codes(library["barcode"].tolist())[:, : params.cycles]
-    codes = np.concatenate([barcodes[guide], rng.integers(0, 4, (strays, params.cycles))])
+    first = params.cycles - params.guides.second
+    shown = np.hstack([barcodes[guide[0], :first], barcodes[guide[1], first:]])
+    codes = np.concatenate([shown, rng.integers(0, 4, (strays, params.cycles))])
     run_on = rng.integers(0, 4, (len(codes), RUN_ON))
     chemistry = params.chemistry
     light = read_intensities(np.hstack([codes, run_on]), chemistry, params.cycles, rng)
@@ -189,7 +218,7 @@ def _photograph(
 def _truth(
     scene: Cells,
     owner: NDArray[np.int64],
-    guide: NDArray[np.int64],
+    carried: pd.DataFrame,
     reads: pd.DataFrame,
     library: pd.DataFrame,
     transforms: list[list[Transform]],
@@ -209,7 +238,7 @@ def _truth(
     area = np.bincount(scene.nuclei.ravel(), minlength=len(number))[1:]
     cells["nucleus_area"] = area[inside]
     cells["reads"] = np.bincount(owner, minlength=len(number))[1:][inside]
-    cells = cells.join(_carried(owner, guide, library, len(inside))[inside].reset_index(drop=True))
+    cells = cells.join(carried[inside].reset_index(drop=True))
     return Truth(
         library=library,
         cells=cells,
@@ -223,21 +252,28 @@ def _truth(
 
 
 def _carried(
-    owner: NDArray[np.int64], guide: NDArray[np.int64], library: pd.DataFrame, count: int
+    owner: NDArray[np.int64],
+    guide: NDArray[np.int64],
+    partner: NDArray[np.int64],
+    library: pd.DataFrame,
+    count: int,
 ) -> pd.DataFrame:
-    """Barcode, guide and gene of every cell, and of its second barcode."""
+    """Barcode, guide and gene of every cell, and of its second barcode; none where they joined."""
     first, last = np.full(count, -1), np.full(count, -1)
     first[owner[::-1] - 1] = guide[::-1]
     for index, barcode in zip(owner - 1, guide):
         if barcode != first[index]:
             last[index] = barcode
+    recombined = np.zeros(count, bool)
+    recombined[owner[guide != partner] - 1] = True
+    first[recombined] = -1
     columns = {"barcode": "barcode", "guide": "sgRNA", "gene": "gene_symbol"}
-    table = {}
+    table: dict[str, NDArray[np.generic]] = {}
     for end, index in (("", first), ("_2", last)):
         for name, source in columns.items():
             values = np.append(library[source].to_numpy(object), "")
             table[name + end] = values[index]
-    return pd.DataFrame(table)
+    return pd.DataFrame(table | {"recombined": recombined})
 
 
 def _shifts(transforms: list[list[Transform]], shape: tuple[int, int]) -> pd.DataFrame:
