@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,55 +27,86 @@ __all__ = ["estimate_signal"]
 
 # Tiles and reads that the corrections of a plate or well rest on.
 SAMPLE_TILES = 48
-SAMPLE_READS = 8000
+SAMPLE_READS = 5000
 # Where fewer reads than this share match the library exactly, the reason is looked for.
 FEW_MAPPED = 0.2
+
+Sample = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def estimate_signal(
     folder: Folder, tiles: Sequence[str], place: str, config: OpsConfig, optics: Optics
 ) -> dict[str, Any]:
     """Estimate what stands between light and bases, on the plate (`place` "plate") or a well."""
-    sample = _sample(folder, tiles, np.random.default_rng([config.decode.seed, 1]))
-    if sample is None:
-        raise InputError("no tile has reads: see the reasons of the failed tiles, and the images")
-    light, noise = sample
+    chosen = _chosen(folder, tiles)
     rng = np.random.default_rng([config.decode.seed, 2])
-    plate = None if place == "plate" else load_signal(folder.signal("plate"))
-    chemistry = optics.chemistry if plate is None else plate.chemistry
-    fallback = None if plate is None else plate.corrections
-    corrections = estimate_corrections(
-        light, chemistry, rng=rng, noise=noise, fallback=fallback, source=place
-    )
-    loglik = apply_corrections(light, corrections, noise=noise).loglik
-    library = load_codebook(config, light.shape[1])[0]
-    if plate is None:
-        order = ""
-        if optics.find_order:
-            found = _find_order(loglik, chemistry, library, rng)
-            order, chemistry = str(found), found.chemistry
-            corrections = estimate_corrections(light, chemistry, rng=rng, noise=noise, source=place)
-            loglik = apply_corrections(light, corrections, noise=noise).loglik
-        if _exact(loglik, library) < FEW_MAPPED:
-            _refuse_no_match(loglik, library, rng)
-        strangers = find_strangers(loglik, library)
+    if place == "plate":
+        signal = _of_plate(_sample(folder, chosen, config), chosen, config, optics, rng)
     else:
-        order, strangers = plate.order, plate.strangers
-    codebook = load_codebook(config, light.shape[1], strangers)[1]
-    model = fit_error_model(loglik, codebook, rng=rng)
+        signal = load_signal(folder.signal("plate"))
+        # The only well of a plate has shown what it can already.
+        if chosen != signal.tiles:
+            signal = _of_well(_sample(folder, chosen, config), signal, place, config, rng)
+        elif chosen:
+            signal = replace(signal, corrections=replace(signal.corrections, source=place))
     path = folder.signal(place)
     path.parent.mkdir(parents=True, exist_ok=True)
-    signal = Signal(corrections, model, chemistry, strangers, order)
     path.write_text(signal.to_json(), encoding="utf-8")
+    corrections = signal.corrections
     return {
-        "reads": len(light),
+        "reads": corrections.reads,
         "source": corrections.source,
         "phasing": corrections.phasing,
         "prephasing": corrections.prephasing,
-        "mapped": model.mapped,
-        "strangers": strangers["sequence"].tolist(),
-        "order": order,
+        "mapped": signal.errors.mapped,
+        "strangers": signal.strangers["sequence"].tolist(),
+        "order": signal.order,
     }
+
+
+def _of_plate(
+    sample: Sample,
+    tiles: tuple[str, ...],
+    config: OpsConfig,
+    optics: Optics,
+    rng: np.random.Generator,
+) -> Signal:
+    light, noise = sample
+    if not len(light):
+        raise InputError("no tile has reads: see the reasons of the failed tiles, and the images")
+    chemistry, order = optics.chemistry, ""
+    corrections = estimate_corrections(light, chemistry, rng=rng, noise=noise, source="plate")
+    loglik = apply_corrections(light, corrections, noise=noise).loglik
+    library = load_codebook(config, light.shape[1])[0]
+    if optics.find_order:
+        found = _find_order(loglik, chemistry, library, rng)
+        order, chemistry = str(found), found.chemistry
+        corrections = estimate_corrections(light, chemistry, rng=rng, noise=noise, source="plate")
+        loglik = apply_corrections(light, corrections, noise=noise).loglik
+    if _exact(loglik, library) < FEW_MAPPED:
+        _refuse_no_match(loglik, library, rng)
+    strangers = find_strangers(loglik, library)
+    codebook = load_codebook(config, light.shape[1], strangers)[1]
+    errors = fit_error_model(loglik, codebook, rng=rng)
+    return Signal(corrections, errors, chemistry, strangers, order, tiles)
+
+
+def _of_well(
+    sample: Sample, plate: Signal, place: str, config: OpsConfig, rng: np.random.Generator
+) -> Signal:
+    """What the reads of a well say; what those of the plate do where the well has too few."""
+    light, noise = sample
+    if not len(light):
+        return plate
+    corrections = estimate_corrections(
+        light, plate.chemistry, rng=rng, noise=noise, fallback=plate.corrections, source=place
+    )
+    if corrections is plate.corrections:
+        return plate
+    loglik = apply_corrections(light, corrections, noise=noise).loglik
+    codebook = load_codebook(config, light.shape[1], plate.strangers)[1]
+    errors = fit_error_model(loglik, codebook, rng=rng)
+    return replace(plate, corrections=corrections, errors=errors)
 
 
 def _find_order(
@@ -102,21 +134,22 @@ def _refuse_no_match(
         raise InputError(f"no more reads match the library than by chance; {reason}")
 
 
-def _sample(
-    folder: Folder, tiles: Sequence[str], rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Light and relative noise of reads from tiles spread evenly over those that are there."""
+def _chosen(folder: Folder, tiles: Sequence[str]) -> tuple[str, ...]:
+    """Tiles spread evenly over those that are there."""
     there = [tile for tile in tiles if folder.reads(tile).exists()]
     steps = np.linspace(0, max(len(there) - 1, 0), min(SAMPLE_TILES, len(there)))
-    lights, noises = [], []
-    for k in np.unique(np.round(steps).astype(int)):
-        reads = load_reads(folder.reads(there[k]))
-        lights.append(reads.intensity)
-        noises.append(reads.relative_noise)
-    if not lights or not sum(map(len, lights)):
-        return None
-    light, noise = np.concatenate(lights), np.concatenate(noises)
+    return tuple(there[k] for k in np.unique(np.round(steps).astype(int)))
+
+
+def _sample(folder: Folder, tiles: Sequence[str], config: OpsConfig) -> Sample:
+    """Light and relative noise of reads of the tiles."""
+    parts = [load_reads(folder.reads(tile)) for tile in tiles]
+    if not parts:
+        return np.zeros((0, 1, 1), np.float32), np.zeros((0, 1), np.float32)
+    light = np.concatenate([part.intensity for part in parts])
+    noise = np.concatenate([part.relative_noise for part in parts])
     if len(light) > SAMPLE_READS:
-        chosen = np.sort(rng.choice(len(light), SAMPLE_READS, replace=False))
-        light, noise = light[chosen], noise[chosen]
+        rng = np.random.default_rng([config.decode.seed, 1])
+        kept = np.sort(rng.choice(len(light), SAMPLE_READS, replace=False))
+        light, noise = light[kept], noise[kept]
     return light, noise

@@ -97,6 +97,7 @@ class Signal:
     ----------
     strangers : sequences that many reads show and that are not in the library
     order : how the order of the channels was found; empty where it was given
+    tiles : whose reads the plate's estimate rests on
     """
 
     corrections: Corrections
@@ -104,6 +105,7 @@ class Signal:
     chemistry: Chemistry
     strangers: pd.DataFrame
     order: str = ""
+    tiles: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """As text; the opposite of `from_json`."""
@@ -114,6 +116,7 @@ class Signal:
             "chemistry": asdict(self.chemistry),
             "strangers": self.strangers.to_dict("list"),
             "order": self.order,
+            "tiles": self.tiles,
         }
         return json.dumps(values, sort_keys=True)
 
@@ -132,6 +135,7 @@ class Signal:
             Chemistry(tuple(chemistry["channels"]), table),
             pd.DataFrame(values["strangers"]),
             values["order"],
+            tuple(values["tiles"]),
         )
 
 
