@@ -23,8 +23,8 @@ from poolvox.shared.profiles.shifts import (
     ShiftTest,
     UnitSums,
     measure_shifts,
-    part_shifts,
     sum_units,
+    unit_profiles,
 )
 from poolvox.shared.profiles.superiority import compare_by_direction, dose_trend
 
@@ -151,14 +151,10 @@ def _activity(cells: Cells, units: pd.DataFrame, sums: UnitSums) -> pd.DataFrame
 
     A group of one unit is told by its batches, or by the halves of its cells.
     """
-    single = units.loc[~units["control"], "group"].is_unique
-    if not single:
-        profile = measure_shifts(sums, cells.control, cells.covariance).shift[:, None]
-    else:
-        parts = sums
-        if sums.count.shape[1] == 1:
-            parts = sum_units(cells.points, cells.unit, cells.half, (len(units), 2))
-        profile = part_shifts(parts, cells.control)
+    single = bool(units.loc[~units["control"], "group"].is_unique)
+    if single and sums.count.shape[1] == 1:
+        sums = sum_units(cells.points, cells.unit, cells.half, (len(units), 2))
+    profile = unit_profiles(sums, apart=single)
     unit, part = np.nonzero(np.isfinite(profile).all(axis=2))
     frame = pd.DataFrame(profile[unit, part].astype(np.float32)).rename(columns="F{}".format)
     frame["Metadata_Group"] = units["group"].to_numpy()[unit]

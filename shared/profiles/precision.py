@@ -107,7 +107,9 @@ def mean_average_precision(
     """Score how well the profiles of each group find each other: mean average precision.
 
     With `controls` it asks whether the group differs from them (activity), without whether it
-    differs from everything else (consistency).
+    differs from everything else (consistency). Cosines are seen from the origin: profiles that were
+    centred on just those controls all share the chance by which the controls lie where they do,
+    and look active; centre them on all profiles, or on other controls.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.profiles.contrast import Floats, Singles
 
-__all__ = ["ShiftTest", "UnitSums", "measure_shifts", "part_shifts", "sum_units"]
+__all__ = ["ShiftTest", "UnitSums", "measure_shifts", "sum_units", "unit_profiles"]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -155,7 +155,7 @@ def _shifts(sums: UnitSums, control: Bools) -> tuple[Floats, Floats]:
     Batches weigh by what they know of the difference.
     """
     own, other = sums.count, _others(sums.count, control)
-    difference = part_shifts(sums, control)
+    difference = _part_shifts(sums, control)
     scatter = _scatter(sums)
     outer = np.full(len(own), _scatter(_all_of(sums, control)).item())
     # Units of so few cells that they show no scatter have that of the controls.
@@ -188,12 +188,34 @@ def _all_of(sums: UnitSums, control: Bools) -> UnitSums:
     )
 
 
-def part_shifts(sums: UnitSums, control: Bools) -> Floats:
+def _part_shifts(sums: UnitSums, control: Bools) -> Floats:
     """(U, B, D) shift of every unit in every batch; NaN where it, or controls, are not there."""
     other, count = _others(sums.total, control), _others(sums.count, control)
     with np.errstate(divide="ignore", invalid="ignore"):
         shift: Floats = sums.total / sums.count[..., None] - other / count[..., None]
     return shift
+
+
+def unit_profiles(sums: UnitSums, *, apart: bool) -> Floats:
+    """(U, B, D) means of units, around the mean of all cells of the batch; NaN where there is none.
+
+    They are not centred on the controls: if they were, all units but the controls would share the
+    chance by which the controls lie where they do, and look alike.
+
+    Parameters
+    ----------
+    apart : keep the batches of a unit apart; if not, B is 1
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = sums.total.sum(axis=0) / sums.count.sum(axis=0)[:, None]
+        total = np.where(
+            sums.count[..., None] > 0, sums.total - sums.count[..., None] * centre, 0.0
+        )
+        count = sums.count
+        if not apart:
+            total, count = total.sum(axis=1, keepdims=True), count.sum(axis=1, keepdims=True)
+        profiles: Floats = total / count[..., None]
+    return profiles
 
 
 def _others(sums: Floats, control: Bools) -> Floats:

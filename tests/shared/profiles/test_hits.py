@@ -72,6 +72,7 @@ def test_realised_rate_and_power_over_many_screens():
     """Of 8 screens with 24 genes each; a rate of 5 % allows a false gene or two among the found."""
     params = replace(SMALL, genes=24, effect=1.2)
     found, false, planted, p = 0, 0, 0, []
+    columns = ["Hit_PValue", "Hit_MannWhitneyPValue", "Hit_MapPValue"]
     for seed in range(8):
         screen = simulate_screen_tables(params, np.random.default_rng(100 + seed))
         table = find_hits(screen.objects, GENES, fdr=0.05)
@@ -79,12 +80,23 @@ def test_realised_rate_and_power_over_many_screens():
         found += int((table["Hit_Active"] & active).sum())
         false += int((table["Hit_Active"] & ~active).sum())
         planted += len(screen.active)
-        p.extend(table["Hit_PValue"][~active])
+        p.append(table.loc[~active, columns].to_numpy())
     assert false <= stats.binom.ppf(0.999, found, 0.05)
     assert found / planted > 0.85
     # Never more small p-values than chance has.
+    by_chance = np.concatenate(p)
     for level in (0.01, 0.05, 0.2):
-        assert np.sum(np.array(p) <= level) <= stats.binom.ppf(0.999, len(p), level)
+        small = (by_chance <= level).sum(axis=0)
+        assert (small <= stats.binom.ppf(0.999, len(by_chance), level)).all()
+
+
+def test_debris_makes_no_hit():
+    """A cell that is far out in all features would move the mean of its guide by itself."""
+    params = replace(SMALL, genes=24, active=0.0, outliers=0.02)
+    screen = simulate_screen_tables(params, np.random.default_rng(5))
+    table = find_hits(screen.objects, GENES)
+    assert not table["Hit_Active"].any()
+    assert (table["Hit_PValue"] < 0.05).sum() <= stats.binom.ppf(0.999, 24, 0.05)
 
 
 def test_wells_that_differ_make_no_hit():
