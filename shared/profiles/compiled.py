@@ -322,10 +322,9 @@ def describe_columns(values: Matrix, rows: Ints) -> tuple[Ints, Floats, Floats, 
         count[f] = n
         if n == 0:
             continue
-        mean[f] = _mean(buffer, n)
-        variance[f] = _standard_deviation(buffer, n, mean[f]) ** 2
-        most = 0.0
+        middle, squares, most = _mean(buffer, n), 0.0, 0.0
         for i in range(n):
+            squares += (buffer[i] - middle) ** 2
             most = max(most, abs(buffer[i]))
-        largest[f] = most
+        mean[f], variance[f], largest[f] = middle, squares / n, most
     return count, mean, variance, largest

@@ -114,10 +114,11 @@ class ObjectTables:
         parts = [_read(path, wanted).cast(kinds) for path in self.paths]
         return pa.concat_tables(parts)
 
-    def matrix(self, features: Sequence[str], dtype: Any = None) -> Matrix:
+    def matrix(self, features: Sequence[str], out: Matrix | None = None) -> Matrix:
         """Some measurements of all rows as a column-major (N, F) matrix."""
-        kind = self.dtype(features) if dtype is None else dtype
-        values = np.empty((self.rows, len(features)), kind, order="F")
+        values = out
+        if values is None:
+            values = np.empty((self.rows, len(features)), self.dtype(features), order="F")
         start = 0
         for path in self.paths:
             with _open(path) as file:
@@ -135,12 +136,17 @@ class ObjectTables:
         Parameters
         ----------
         memory : bytes that one batch may take
+
+        Yields
+        ------
+        names, and a column-major matrix that the next batch overwrites
         """
         kind = self.dtype(features)
         width = max(1, memory // max(1, self.rows * kind.itemsize))
+        space = np.empty((self.rows, min(width, len(features))), kind, order="F")
         for start in range(0, len(features), width):
             names = tuple(features[start : start + width])
-            yield names, self.matrix(names, kind)
+            yield names, self.matrix(names, space[:, : len(names)])
 
     def rows_of(self, rows: NDArray[np.int64], features: Sequence[str], memory: int) -> Matrix:
         """Measurements of some rows, (M, F), read some columns at a time."""

@@ -15,7 +15,7 @@ from poolvox.shared.profiles.config import NONE, ProfilesConfig
 from poolvox.shared.profiles.datasets import ObjectTables
 from poolvox.shared.profiles.groups import Groups, group_rows
 from poolvox.shared.profiles.record import Record
-from poolvox.shared.profiles.streaming import Advance, aggregate_tables
+from poolvox.shared.profiles.streaming import Advance, Level, aggregate_tables
 from poolvox.shared.profiles.weighting import as_weights
 
 __all__ = ["Roles", "make_levels", "named_rows"]
@@ -92,42 +92,45 @@ def make_levels(
     -------
     profiles by level: `guides`, `genes`, `organoids`, `wells`, as far as there are keys for them
     """
-    method, consensus = config.aggregate.method, config.aggregate.consensus
-    levels: dict[str, pd.DataFrame] = {}
-
-    def gather(by: Sequence[str], rows: NDArray[np.bool_], weights: str | None) -> pd.DataFrame:
-        groups = _filled(group_rows(keys, by).only(rows))
-        weight = None if weights is None else as_weights(keys[weights]) * rows
-        return aggregate_tables(
-            tables,
-            groups,
-            tables.features,
-            method=method,
-            memory=memory,
-            weights=weight,
-            advance=advance,
-        )
-
     gene = [] if roles.gene is None else [roles.gene]
-    if roles.guide is not None:
-        named = passed & named_rows(keys, roles.guide)
-        _note_unnamed(record, roles.guide, int(passed.sum() - named.sum()))
-        levels["guides"] = gather([*gene, roles.guide], named, roles.weights)
-    if roles.well:
+    consensus = config.aggregate.consensus
+    wanted = _levels_of_objects(keys, roles, passed, record)
+    levels = aggregate_tables(
+        tables, wanted, method=config.aggregate.method, memory=memory, advance=advance
+    )
+    if "organoids" in levels:
         treated = gene if roles.guide is None else []
-        if roles.organoid:
-            by = [*roles.well, *roles.organoid, *treated]
-            levels["organoids"] = gather(by, passed, None)
-            levels["wells"] = _combined(levels["organoids"], [*roles.well, *treated], consensus)
-        else:
-            levels["wells"] = gather([*roles.well, *treated], passed, None)
+        levels["wells"] = _combined(levels["organoids"], [*roles.well, *treated], consensus)
     source = levels.get("guides" if roles.guide is not None else "wells")
     if gene and source is not None:
         named_profiles = source[named_rows(source, gene[0])]
         levels["genes"] = _combined(named_profiles, gene, consensus)
-    elif gene:
-        levels["genes"] = gather(gene, passed & named_rows(keys, gene[0]), None)
     return {name: frame for name, frame in levels.items() if len(frame)}
+
+
+def _levels_of_objects(
+    keys: pd.DataFrame, roles: Roles, passed: NDArray[np.bool_], record: Record | None
+) -> dict[str, Level]:
+    """Groups that objects themselves are aggregated to; the other levels are made of these."""
+
+    def level(by: Sequence[str], rows: NDArray[np.bool_], weights: str | None = None) -> Level:
+        groups = _filled(group_rows(keys, by).only(rows))
+        weight = None if weights is None else as_weights(keys[weights]) * rows
+        return Level(groups, weight)
+
+    gene = [] if roles.gene is None else [roles.gene]
+    levels: dict[str, Level] = {}
+    if roles.guide is not None:
+        named = passed & named_rows(keys, roles.guide)
+        _note_unnamed(record, roles.guide, int(passed.sum() - named.sum()))
+        levels["guides"] = level([*gene, roles.guide], named, roles.weights)
+    if roles.well:
+        treated = gene if roles.guide is None else []
+        name = "organoids" if roles.organoid else "wells"
+        levels[name] = level([*roles.well, *roles.organoid, *treated], passed)
+    if gene and roles.guide is None and not roles.well:
+        levels["genes"] = level(gene, passed & named_rows(keys, gene[0]))
+    return levels
 
 
 def _combined(profiles: pd.DataFrame, by: Sequence[str], method: str) -> pd.DataFrame:

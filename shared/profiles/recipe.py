@@ -32,6 +32,7 @@ from poolvox.shared.profiles.preparation import (
 from poolvox.shared.profiles.quality import count_objects
 from poolvox.shared.profiles.record import Record
 from poolvox.shared.profiles.streaming import (
+    Level,
     aggregate_tables,
     control_query,
     fit_tables,
@@ -303,8 +304,8 @@ class _Run:
         whole = replace(groups, order=chosen[groups.order])
         profiles = {
             name: aggregate_tables(
-                table, whole, table.features, method="median", memory=self._batch
-            )
+                table, {name: Level(whole)}, method="median", memory=self._batch
+            )[name]
             for name, table in tables.items()
         }
         controls = None if self.roles.gene is None else control_query(self.config)

@@ -6,7 +6,7 @@ write what is kept. The arithmetic is that of `normalize` and `select_features`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +32,7 @@ from poolvox.shared.profiles.selection import (
     spread_rows,
 )
 
-__all__ = ["Advance", "Fitted", "aggregate_tables", "fit_tables", "write_objects"]
+__all__ = ["Advance", "Fitted", "Level", "aggregate_tables", "fit_tables", "write_objects"]
 
 # Called with the share, 0 to 1, that is done.
 Advance = Callable[[float], None]
@@ -156,24 +156,39 @@ def write_objects(
     return ObjectTables((target,), image=tables.image)
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Groups that rows are aggregated to, and by what weights, (N,)."""
+
+    groups: Groups
+    weights: NDArray[np.float64] | None = None
+
+
 def aggregate_tables(
     tables: ObjectTables,
-    groups: Groups,
-    features: Sequence[str],
+    levels: Mapping[str, Level],
     *,
     method: str,
     memory: int,
-    weights: NDArray[np.float64] | None = None,
     advance: Advance = _nobody,
-) -> pd.DataFrame:
-    """Aggregate rows to profiles, some columns at a time; as `aggregate`."""
-    found = np.empty((len(groups), len(features)), tables.dtype(features), order="F")
+) -> dict[str, pd.DataFrame]:
+    """Aggregate rows to profiles of several levels, reading columns once; as `aggregate`."""
+    features, kind = tables.features, tables.dtype(tables.features)
+    found = {
+        name: np.empty((len(level.groups), len(features)), kind, order="F")
+        for name, level in levels.items()
+    }
     at = 0
     for names, values in tables.column_batches(features, memory):
-        found[:, at : at + len(names)] = centres_of(values, groups, method, weights)
+        for name, level in levels.items():
+            centres = centres_of(values, level.groups, method, level.weights)
+            found[name][:, at : at + len(names)] = centres
         at += len(names)
         advance(at / len(features))
-    return profile_table(groups, features, found, weights)
+    return {
+        name: profile_table(level.groups, features, found[name], level.weights)
+        for name, level in levels.items()
+    }
 
 
 def _reference(

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from poolvox.shared.profiles.columns import Matrix
 from poolvox.shared.profiles.compiled import kernel
-from poolvox.shared.profiles.groups import Groups
 
-__all__ = ["modz_weights", "weighted_centres", "weighted_sums"]
+__all__ = ["as_weights", "modz_weights", "weighted_centres"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -67,24 +66,54 @@ def weighted_centres(
 
 @kernel
 def _weighted_median(values: Floats, weights: Floats, total: float) -> float:
-    places = np.argsort(values)
-    half, reached = 0.5 * total, 0.0
+    """Find where half of the weight lies below, by partitions; values and weights are reordered."""
+    low, high, before = 0, len(values) - 1, 0.0
+    half = 0.5 * total
     # The same weights summed in another order differ by rounding.
     slack = 1e-12 * total
-    for k in range(len(places)):
-        reached += weights[places[k]]
-        if reached > half + slack:
-            return float(values[places[k]])
-        if reached >= half - slack and k + 1 < len(places):
-            return float(0.5 * (values[places[k]] + values[places[k + 1]]))
-    return float(values[places[-1]])
+    while low < high:
+        pivot, i, j = values[(low + high) >> 1], low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                weights[i], weights[j] = weights[j], weights[i]
+                i += 1
+                j -= 1
+        # Up to j all are at most the pivot, from i on at least; one equal to it may be between.
+        left = before
+        for k in range(low, j + 1):
+            left += weights[k]
+        middle = left + (weights[j + 1] if j + 1 < i else 0.0)
+        if left > half + slack:
+            high = j
+        elif left >= half - slack:
+            return 0.5 * (_largest(values, low, j) + _smallest(values, j + 1, high))
+        elif middle > half + slack:
+            return float(values[j + 1])
+        elif middle >= half - slack and i <= high:
+            return 0.5 * (float(values[i - 1]) + _smallest(values, i, high))
+        else:
+            low, before = i, middle
+    return float(values[min(low, len(values) - 1)])
 
 
-def weighted_sums(values: Matrix, weights: Floats, groups: Groups) -> Floats:
-    """Sum of weight times value per group; missing values count as nothing."""
-    found = np.zeros((len(groups), values.shape[1]))
-    filled = np.where(np.isfinite(values), values, 0) * weights[:, None]
-    np.add.at(found, groups.codes[groups.order], filled[groups.order])
+@kernel
+def _largest(values: Floats, start: int, stop: int) -> float:
+    found = -np.inf
+    for k in range(start, stop + 1):
+        found = max(found, values[k])
+    return found
+
+
+@kernel
+def _smallest(values: Floats, start: int, stop: int) -> float:
+    found = np.inf
+    for k in range(start, stop + 1):
+        found = min(found, values[k])
     return found
 
 

@@ -229,16 +229,18 @@ def read_plainly(folder: Path) -> float:
 
 
 def stream_ours(source: str, out: str) -> dict[str, float]:
-    from poolvox.shared.profiles.config import HitsConfig, ProfilesConfig
+    from poolvox.shared.profiles.config import ProfilesConfig, QualityConfig
     from poolvox.shared.profiles.recipe import make_profiles
 
-    config = ProfilesConfig(hits=HitsConfig(enabled=False), quality={"rules": "none"}, memory="8GB")
+    # Without genes there are no hits and maps: what is measured is the work on all objects.
+    config = ProfilesConfig(gene="none", quality=QualityConfig(rules=()), memory="8GB")
     spent: dict[str, float] = {}
     last = [time.perf_counter()]
 
     def note(step: str, share: float) -> None:
         now = time.perf_counter()
-        spent[step] = spent.get(step, 0.0) + now - last[0]
+        if share > 0:
+            spent[step] = spent.get(step, 0.0) + now - last[0]
         last[0] = now
 
     start, before = time.perf_counter(), cpu_seconds()

@@ -64,6 +64,18 @@ def test_equal_weights_are_none(seed, rows):
     assert weighted.tolist() == plain.tolist()
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 40), st.booleans())
+def test_the_weighted_median_has_half_of_the_weight_on_either_side(seed, rows, ties):
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 6, rows) * 1.0 if ties else rng.standard_normal(rows)
+    weights = rng.integers(0, 5, rows).astype(float)
+    weights[0] = 1
+    frame = pd.DataFrame({"Cells_A": values, "Metadata_Gene": "g", "Call_P": weights})
+    found = aggregate(frame, by="Metadata_Gene", weights="Call_P").Cells_A[0]
+    assert found == np.median(np.repeat(values, weights.astype(int)))
+
+
 def test_doubtful_calls_count_less():
     frame = pd.DataFrame({"Metadata_Gene": "g", "Cells_A": [0.0, 0, 10], "Call_P": [0.9, 0.9, 0.1]})
     assert aggregate(frame, by="Metadata_Gene", method="mean", weights="Call_P").Cells_A[
