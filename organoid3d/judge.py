@@ -59,7 +59,7 @@ def judge_run(config: Organoid3dConfig) -> list[Check]:
             }
         )
     mean = pd.DataFrame(scores).mean()
-    return [
+    checks = [
         Check("F1 of nuclei at IoU 0.5", mean["nuclei"], 0.8),
         Check("F1 of cells at IoU 0.5", mean["cells"], 0.8),
         Check("IoU of organoids", mean["organoid"], 0.85),
@@ -69,6 +69,11 @@ def judge_run(config: Organoid3dConfig) -> list[Check]:
             "lumen volume, treated over control", _effect(config, truth, "organoids", LUMEN), 1.2
         ),
     ]
+    # A single well has no other to be found with.
+    if (_treatments(truth) == "treated").sum() > 1:
+        name = "average precision of treated wells among controls"
+        checks.append(Check(name, _separation(config), 0.9))
+    return checks
 
 
 def _truth_folder(config: Organoid3dConfig) -> Path:
@@ -77,10 +82,25 @@ def _truth_folder(config: Organoid3dConfig) -> Path:
 
 def _effect(config: Organoid3dConfig, truth: Path, table: str, column: str) -> float:
     """Mean of a column in treated wells over that in controls."""
-    treatment = pd.read_csv(truth.parent / "treatments.csv").set_index("well")["treatment"]
+    treatment = _treatments(truth)
     objects = read_table(config.output / "tables" / f"{table}.parquet")
     means = objects[column].groupby(objects["Metadata_Well"].map(treatment)).mean()
     return float(means["treated"]) / float(means["control"])
+
+
+def _treatments(truth: Path) -> pd.Series[str]:
+    """Treatment of every well."""
+    table = pd.read_csv(truth.parent / "treatments.csv", dtype=str)
+    return table.set_index("well")["treatment"]
+
+
+def _separation(config: Organoid3dConfig) -> float:
+    """How well the profiles of treated wells find each other before controls; 0 without hits."""
+    path = config.output / "profiles" / "hits.parquet"
+    if not path.is_file():
+        return 0.0
+    hits = read_table(path, ["Metadata_Treatment", "Hit_MeanAP"]).set_index("Metadata_Treatment")
+    return float(hits["Hit_MeanAP"].get("treated", 0.0))
 
 
 def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

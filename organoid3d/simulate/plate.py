@@ -134,5 +134,9 @@ def _config(spec: PlateSpec) -> str:
         },
         "nuclei": {"channel": "nuclei", "model": "classical"},
         "cells": {"channel": "membrane"},
+        "profiles": {
+            "annotate": [{"table": "treatments.csv", "on": {"Metadata_Well": "well"}}],
+            "controls": "control",
+        },
     }
     return yaml.safe_dump(document, sort_keys=False)
