@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from poolvox.organoid3d.blocks import Box, Frame, Window, lay_out
 from poolvox.organoid3d.masks import OrganoidOptions, segment_organoids
 from poolvox.organoid3d.models import ModelFolder
 from poolvox.organoid3d.network import Network, load_network
+from poolvox.organoid3d.outlines import refine_labels
 from poolvox.organoid3d.preprocess import intensity_range
 from poolvox.organoid3d.segment import (
     StarOptions,
@@ -22,7 +23,7 @@ from poolvox.organoid3d.segment import (
     name_stars,
     object_margin,
 )
-from poolvox.organoid3d.stars import Stars
+from poolvox.organoid3d.stars import Stars, measure_stars
 from poolvox.shared.errors import InputError
 
 __all__ = [
@@ -47,6 +48,11 @@ CLOSE = 1.15
 TISSUE = OrganoidOptions(closing=5.0, min_volume=50.0)
 # Whatever may hold a nucleus: a little brighter than the darkest.
 FAINT = OrganoidOptions(threshold=0.15, closing=0.0, min_volume=0.0)
+# Nuclei that come out larger or smaller than in training by more than this are looked for again, at
+# another scale, changed by no more than the limits; fewer than so many tell nothing.
+OFF = 1.25
+OFF_LIMITS = (0.5, 2.0)
+TELLING = 5
 # Contrast at which the logarithm bends before blobs are sized, relative to the bright parts.
 KNEE = 0.25
 
@@ -109,20 +115,48 @@ def find_nuclei_by_network(
     frame, notes = make_frame(stack, spacing, model, scale=scale, diameter=diameter)
     if frame.high <= frame.low:
         return _nothing(stack, network, frame, notes)
-    options = StarOptions(model.prob, model.nms)
-    windows = lay_out(frame.size, model, margin=object_margin(network))
-    if len(windows) > 1:
-        faint = faint_tissue(stack, spacing)
-        windows = [window for window in windows if worth_a_look(window, frame, faint)]
-    stars = find_stars(stack, frame, network, options, windows)
+    stars = _stars(stack, spacing, frame, network)
+    if scale == "auto" and diameter is None:
+        off = _size_off(stars, network)
+        if not 1 / OFF < off < OFF:
+            # Blobs told the size badly; the network has seen the nuclei now and tells it better.
+            notes.append(f"nuclei were {off:.2f} times the size that was expected: done again")
+            frame = replace(frame, scale=_times(frame.scale, 1 / off))
+            stars = _stars(stack, spacing, frame, network)
     names = name_stars(stars, frame, network.geometry)
     labels = draw_stars(stars, names, frame, network.geometry, Box((0, 0, 0), frame.shape))
+    if model.refine:
+        labels = refine_labels(labels, stack, spacing=spacing)
     order = np.argsort(names)[np.count_nonzero(names == 0) :]
     kept = stars.take(order)
     outlines = _outlines(kept, frame, network, spacing)
     volumes = np.bincount(labels.ravel(), minlength=len(kept) + 1)[1:] * float(np.prod(spacing))
     typical = float(np.cbrt(np.median(volumes) * 6 / np.pi)) if len(kept) else float("nan")
     return LearnedResult(labels, typical, kept.prob, outlines, frame.ratio, tuple(notes))
+
+
+def _stars(stack: Stack, spacing: Sequence[float], frame: Frame, network: Network) -> Stars:
+    model = network.folder
+    windows = lay_out(frame.size, model, margin=object_margin(network))
+    if len(windows) > 1:
+        faint = faint_tissue(stack, spacing)
+        windows = [window for window in windows if worth_a_look(window, frame, faint)]
+    return find_stars(stack, frame, network, StarOptions(model.prob, model.nms), windows)
+
+
+def _size_off(stars: Stars, network: Network) -> float:
+    """Typical diameter over that of training; 1 where there are too few to tell."""
+    if network.folder.diameter is None or len(stars) < TELLING:
+        return 1.0
+    volume = float(np.median(measure_stars(stars, network.geometry).volume))
+    ball = np.pi / 6 * float(np.prod(network.folder.diameter))
+    low, high = OFF_LIMITS
+    return float(np.clip(np.cbrt(volume / ball), low, high))
+
+
+def _times(scale: Triple, factor: float) -> Triple:
+    z, y, x = scale
+    return z * factor, y * factor, x * factor
 
 
 def make_frame(

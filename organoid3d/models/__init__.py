@@ -5,7 +5,8 @@ them. `poolvox.json` beside them is ours and optional; it tells what the network
 
     {"object_diameter": [6.0, 14.0, 14.0],   voxels, median over the training nuclei
      "voxel_size": [2.0, 0.5, 0.5],          micrometres, or null for a mixture
-     "percentiles": [1.0, 99.8]}             of the intensity, become 0 and 1
+     "percentiles": [1.0, 99.8],             of the intensity, become 0 and 1
+     "refine": true}                         outlines are moved to the edges in the stack afterwards
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class ModelFolder:
     prob, nms : thresholds of the probability and of the overlap
     diameter : (z, y, x) of a training nucleus, voxels; None where nobody wrote it down
     percentiles : of the intensity, that become 0 and 1
+    refine : outlines are moved to the edges in the stack afterwards
     notes : what is worth knowing
     """
 
@@ -67,6 +69,7 @@ class ModelFolder:
     nms: float
     diameter: Triple | None = None
     percentiles: tuple[float, float] = PERCENTILES
+    refine: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -99,7 +102,7 @@ class ModelFolder:
     def digest(self) -> str:
         """Hash of all that a result depends on."""
         total = hashlib.sha256(self.weights.read_bytes())
-        known = (self.prob, self.nms, self.diameter, self.percentiles)
+        known = (self.prob, self.nms, self.diameter, self.percentiles, self.refine)
         total.update(json.dumps([dict(self.config), known], sort_keys=True).encode())
         return total.hexdigest()
 
@@ -134,10 +137,9 @@ def read_model(model: str | Path) -> ModelFolder:
         raise InputError(f"{folder} has no config.json, so it is no StarDist model")
     _check_config(config, folder)
     prob, nms, notes = _thresholds(folder)
-    diameter, percentiles = _training(folder)
-    return ModelFolder(
-        folder, config, _find_weights(folder), prob, nms, diameter, percentiles, notes
-    )
+    diameter, percentiles, refine = _training(folder)
+    weights = _find_weights(folder)
+    return ModelFolder(folder, config, weights, prob, nms, diameter, percentiles, refine, notes)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -188,7 +190,7 @@ def _thresholds(folder: Path) -> tuple[float, float, tuple[str, ...]]:
     return float(values[0]), float(values[1]), ()  # type: ignore[arg-type]
 
 
-def _training(folder: Path) -> tuple[Triple | None, tuple[float, float]]:
+def _training(folder: Path) -> tuple[Triple | None, tuple[float, float], bool]:
     path = folder / "poolvox.json"
     found = _read_json(path) or {}
     diameter, percentiles = found.get("object_diameter"), found.get("percentiles", PERCENTILES)
@@ -196,9 +198,12 @@ def _training(folder: Path) -> tuple[Triple | None, tuple[float, float]]:
         raise InputError(f"{path}: object_diameter must be three sizes in voxels, got {diameter}")
     if not _numbers(percentiles, 2, -1e-9, 100 + 1e-9) or percentiles[0] >= percentiles[1]:
         raise InputError(f"{path}: percentiles must be two, from 0 to 100, got {percentiles}")
+    refine = found.get("refine", False)
+    if not isinstance(refine, bool):
+        raise InputError(f"{path}: refine must be true or false, got {refine}")
     z, y, x = diameter or (0, 0, 0)
-    low, high = percentiles
-    return (float(z), float(y), float(x)) if diameter else None, (float(low), float(high))
+    size = (float(z), float(y), float(x)) if diameter else None
+    return size, (float(percentiles[0]), float(percentiles[1])), refine
 
 
 def _numbers(values: Any, count: int, low: float, high: float) -> bool:

@@ -12,6 +12,7 @@ from poolvox.organoid3d.blocks import Box, Frame, lay_out, read_window
 from poolvox.organoid3d.models import read_model
 from poolvox.organoid3d.nuclei import check_model, find_nuclei
 from poolvox.shared.errors import InputError
+from poolvox.shared.evaluate import evaluate_labels
 from tests.organoid3d.networks import balls_image, write_model
 
 # TensorFlow takes seconds to load: all of this in one process.
@@ -166,6 +167,35 @@ def test_probabilities_and_outlines_belong_to_the_labels(folder, image):
     assert found.outlines.lengths.shape == (count, 32)
     assert np.linalg.norm(found.outlines.directions, axis=1) == pytest.approx(1, abs=1e-5)
     assert "hand" in found.method
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: np.clip(image * 200 + 10, 0, 255).astype(np.uint8),
+        lambda image: (image / image.max()).astype(np.float64),
+        lambda image: 3000 - 1000 * image,
+        lambda image: np.where(np.indices(image.shape).max(axis=0) < 4, np.nan, image),
+    ],
+    ids=["8 bit", "0 to 1", "inverted", "NaN in a corner"],
+)
+def test_other_types_ranges_and_contrasts_give_the_same_nuclei(folder, image, change):
+    expected = find_nuclei(image, spacing=SPACING, model=folder).labels
+    found = find_nuclei(change(image), spacing=SPACING, model=folder).labels
+    assert evaluate_labels(expected, found, threshold=0.5).main.f1 > 0.85
+
+
+def test_a_single_nucleus_and_planes_nine_times_farther_apart_than_pixels(folder):
+    away = np.linalg.norm(
+        (np.indices((9, 64, 64)) - np.reshape([4, 30, 34], (3, 1, 1, 1)))
+        * np.reshape([9.0, 1, 1], (3, 1, 1, 1)),
+        axis=0,
+    )
+    stack = 100 + 900 * np.exp(-((away / 14) ** 4))
+    found = find_nuclei(stack, spacing=(9.0, 1.0, 1.0), model=folder, diameter=24.0)
+    assert found.labels.max() >= 1
+    assert found.labels[4, 30, 34] > 0
+    assert not found.labels[:, :10].any()
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0])
