@@ -164,7 +164,7 @@ class ObjectTables:
 
         Yields
         ------
-        the first row, and a column-major matrix
+        the first row, and a column-major matrix that the next block overwrites
         """
         kind, start, fill = self.dtype(features), 0, 0
         block = np.empty((min(size, self.rows), len(features)), kind, order="F")
@@ -177,7 +177,8 @@ class ObjectTables:
                 if fill == len(block):
                     yield start, block
                     start, fill = start + len(block), 0
-                    block = np.empty((min(size, self.rows - start), len(features)), kind, order="F")
+                    if self.rows - start < len(block):
+                        block = np.empty((self.rows - start, len(features)), kind, order="F")
 
     def _parts(self, features: Sequence[str]) -> Iterator[Any]:
         for path in self.paths:
@@ -296,5 +297,8 @@ def _fill(values: Matrix, start: int, part: Any, features: Sequence[str]) -> Non
     whole = isinstance(part, pa.Table)
     for place, name in enumerate(features):
         column = part.column(name)
-        own = column.to_numpy() if whole else column.to_numpy(zero_copy_only=False)
-        values[start : start + part.num_rows, place] = own
+        at = start
+        # Chunk by chunk: a column of several would be joined in memory first.
+        for chunk in column.chunks if whole else (column,):
+            values[at : at + len(chunk), place] = chunk.to_numpy(zero_copy_only=False)
+            at += len(chunk)
