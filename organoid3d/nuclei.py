@@ -62,6 +62,7 @@ class Nuclei:
     notes : what is worth knowing: contrast turned round, treated as one plane
     probability : (N,) array, how sure the segmenter is of each; None where it cannot tell
     outlines : the network's own, as rays; None of other segmenters, and of single planes
+    scale : voxels of the network per voxel of the stack (z, y, x); None of other segmenters
     """
 
     labels: NDArray[np.uint32]
@@ -70,6 +71,7 @@ class Nuclei:
     notes: tuple[str, ...] = ()
     probability: NDArray[np.float32] | None = None
     outlines: Outlines | None = None
+    scale: tuple[float, float, float] | None = None
 
 
 Segmenter = Callable[[NDArray[np.float32], tuple[float, float, float], NucleiRequest], Nuclei]
@@ -166,11 +168,12 @@ def _network(
             return replace(plain, notes=(*found.notes, *plain.notes, thin))
     return Nuclei(
         found.labels,
-        f"network {model.path.name}",
+        f"network {model.path.name}, probability above {model.prob:.3g}, overlap {model.nms:.3g}",
         found.diameter,
         found.notes,
         found.probability,
         found.outlines,
+        found.scale,
     )
 
 

@@ -135,7 +135,7 @@ def _segmentation(config: Organoid3dConfig, folder: Folder, facts: pd.DataFrame)
 
 
 def _counts(facts: pd.DataFrame, organoids: pd.DataFrame, nuclei: pd.DataFrame) -> Section:
-    columns = ["well", "organoid", "organoids", "nuclei", "lumens", "diameter_um"]
+    columns = ["well", "organoid", "organoids", "nuclei", "lumens", "diameter_um", "scale"]
     figures: list[Figure] = []
     if VOLUME in nuclei:
         diameters = np.cbrt(nuclei[VOLUME] * 6 / np.pi)

@@ -66,6 +66,7 @@ class StackResult:
     notes : what is worth knowing
     method : what found the nuclei
     probability : (N,) array, how sure a network is of each nucleus; None of other methods
+    scale : voxels of the network per voxel of the stack (z, y, x); None of other methods
     """
 
     labels: StackLabels
@@ -75,6 +76,7 @@ class StackResult:
     notes: tuple[str, ...]
     method: str = "classical"
     probability: NDArray[np.float32] | None = None
+    scale: Spacing | None = None
 
 
 def segment_stack(
@@ -115,6 +117,7 @@ def segment_stack(
         tuple(notes),
         found.method,
         found.probability,
+        found.scale,
     )
 
 
@@ -238,6 +241,7 @@ def summarise(result: StackResult) -> dict[str, Any]:
         "lumens": int(result.labels.lumens.max()),
         "diameter_um": _known(result.diameter),
         "method": result.method,
+        "scale": " x ".join(f"{factor:.2f}" for factor in result.scale or ()),
         "attenuation_per_um": _known(loss.rate),
         "attenuation_r2": _known(loss.r2),
         "attenuation_reason": loss.reason,
