@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import pandas as pd
+
 from poolvox.ops.folder import Folder
 from poolvox.ops.objects import ObjectChannels, base_features, describe_objects
 from poolvox.shared.profiles.config import ProfilesConfig
@@ -19,20 +21,42 @@ LEARNED_PARTS: Final = "parts/learned"
 
 
 def screen_profiles(
-    config: ProfilesConfig, columns: Sequence[str], channels: ObjectChannels
+    config: ProfilesConfig,
+    columns: Sequence[str],
+    channels: ObjectChannels,
+    controls: Sequence[str] = (),
 ) -> ProfilesConfig:
     """Options as they hold for a table of a screen.
 
     Unless the configuration says otherwise, controls are those of the library, and the light of
     the base channels does not take part.
+
+    Parameters
+    ----------
+    columns : features of the table
+    controls : genes that are controls; without any, guides are told apart by `Metadata_Control`
     """
     changes: dict[str, Any] = {}
     if not config.features:
         bases = set(base_features(columns, channels.bases))
         changes["features"] = tuple(name for name in columns if name not in bases)
     if "controls" not in config.model_fields_set:
-        changes["controls"] = (CONTROLS,)
+        changes["controls"] = tuple(controls) or (CONTROLS,)
     return config.model_copy(update=changes)
+
+
+def control_genes(keys: pd.DataFrame) -> list[str]:
+    """Genes all of whose cells carry control guides, sorted.
+
+    Examples
+    --------
+    >>> keys = {"Metadata_Gene": ["a", "safe", "a", ""], "Metadata_Control": [False, True] * 2}
+    >>> control_genes(pd.DataFrame(keys))
+    ['safe']
+    """
+    genes = keys["Metadata_Gene"].astype(str)
+    control = keys["Metadata_Control"].to_numpy(bool)
+    return sorted(set(genes[control]) - set(genes[~control]) - {""})
 
 
 def profile_screen(
@@ -59,7 +83,9 @@ def profile_screen(
         folder.root / LEARNED_PARTS,
         channels=stain,
     )
-    wanted = screen_profiles(config, ObjectTables((path,)).features, channels)
+    keys = objects.frame(["Metadata_Gene", "Metadata_Control"])
+    features = ObjectTables((path,)).features
+    wanted = screen_profiles(config, features, channels, control_genes(keys))
     made = make_profiles(path, wanted, out)
     describe_objects(groups).to_csv(out / "dictionary.csv", index=False, lineterminator="\n")
     return {**made.facts, **learned}

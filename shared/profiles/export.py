@@ -73,7 +73,8 @@ def export_table(
 
     Returns
     -------
-    Paths of what was written, in the order of `formats`
+    Paths of what was written, in the order of `formats`; tables without measurements, such as that
+    of hits, are written as CSV only
     """
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,8 @@ def export_table(
             to_pycytominer(frame), out / f"{name}.pycytominer.parquet"
         ),
     }
-    return [writers[form]() for form in dict.fromkeys(formats)]
+    wanted = [form for form in dict.fromkeys(formats) if form == "csv" or feature_columns(frame)]
+    return [writers[form]() for form in wanted]
 
 
 def to_anndata(

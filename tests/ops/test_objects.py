@@ -130,14 +130,15 @@ def test_too_few_cells_for_profiles_are_told_and_no_failure(run):
 
 
 @pytest.mark.parametrize(
-    ("given", "features", "controls"),
+    ("given", "genes", "features", "controls"),
     [
-        ({}, ("Nuclei_A", "Cells_B"), ("Metadata_Control == True",)),
-        ({"features": "*"}, ("*",), ("Metadata_Control == True",)),
-        ({"controls": ["safe"]}, ("Nuclei_A", "Cells_B"), ("safe",)),
+        ({}, ["ntc"], ("Nuclei_A", "Cells_B"), ("ntc",)),
+        ({}, [], ("Nuclei_A", "Cells_B"), ("Metadata_Control == True",)),
+        ({"features": "*"}, ["ntc"], ("*",), ("ntc",)),
+        ({"controls": ["safe"]}, ["ntc"], ("Nuclei_A", "Cells_B"), ("safe",)),
     ],
 )
-def test_what_the_configuration_says_comes_first(given, features, controls):
+def test_what_the_configuration_says_comes_first(given, genes, features, controls):
     columns = ["Nuclei_A", "Cells_Intensity_Mean_G", "Cells_B"]
-    found = screen_profiles(ProfilesConfig.model_validate(given), columns, CHANNELS)
+    found = screen_profiles(ProfilesConfig.model_validate(given), columns, CHANNELS, genes)
     assert (found.features, found.controls) == (features, controls)

@@ -110,6 +110,12 @@ def test_csv_keeps_every_digit_of_a_float32(cells, tmp_path):
     )
 
 
+def test_tables_without_measurements_are_written_as_csv_only(cells, tmp_path):
+    hits = cells[["Metadata_Gene", "Call_Posterior"]]
+    (path,) = export_table(hits, tmp_path, "hits", ["anndata", "csv", "pycytominer"])
+    assert path.name == "hits.csv"
+
+
 @pytest.mark.parametrize(
     ("config", "table", "wanted"),
     [
