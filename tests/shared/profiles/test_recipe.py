@@ -1,0 +1,97 @@
+"""From a folder of tables to hits: planted genes are found, and the rest goes on without them."""
+
+import numpy as np
+import pytest
+
+from poolvox.shared.profiles import (
+    ProfilesConfig,
+    TableParams,
+    make_profiles,
+    simulate_plate,
+    simulate_screen_tables,
+)
+from poolvox.shared.profiles.config import column_of
+from poolvox.shared.store import read_table, write_table
+
+PARAMS = TableParams(genes=12, guides=3, controls=8, cells=40, features=25, active=0.34, effect=2)
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("screen")
+    made = simulate_screen_tables(PARAMS, np.random.default_rng(1))
+    write_table(made.objects, folder / "objects.parquet")
+    (folder / "sets.gmt").write_text("pathway\tx\tgene001\tgene002\tgene003\n")
+    config = ProfilesConfig(
+        map={"method": "pca", "neighbours": 4},
+        gene_sets=str(folder / "sets.gmt"),
+        aggregate={"bootstrap": 20},
+        export={"formats": ["csv"], "tables": ["genes"]},
+    )
+    seen = []
+    profiles = make_profiles(
+        folder / "objects.parquet", config, folder / "out", progress=lambda *at: seen.append(at)
+    )
+    return made, profiles, seen
+
+
+def test_planted_genes_are_hits(screen):
+    made, profiles, _ = screen
+    hits = read_table(profiles.paths["hits"])
+    truth = made.active
+    called = set(hits.loc[hits.Hit_QValue < 0.05, "Metadata_Gene"])
+    assert len(truth) == 4
+    assert len(called & truth) >= 3
+    assert len(called - truth) <= 1
+    assert profiles.facts["active"] == len(called)
+    assert hits.Hit_QValue.is_monotonic_increasing
+    assert "nontargeting" not in set(hits.Metadata_Gene)
+
+
+def test_every_step_leaves_its_table(screen):
+    _, profiles, seen = screen
+    assert set(profiles.paths) >= {
+        *("objects", "guides", "genes", "wells", "intervals", "counts", "features", "record"),
+        *("hits", "guide_hits", "similarity", "map", "enrichment"),
+    }
+    assert all(path.exists() for path in profiles.paths.values())
+    assert (profiles.paths["genes"].parent / "genes.csv").exists()
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert profiles.facts["skipped"] == []
+
+
+def test_genes_without_controls_have_no_hits_but_all_else(screen, tmp_path):
+    _, profiles, _ = screen
+    source = profiles.paths["objects"].parent.parent / "objects.parquet"
+    config = ProfilesConfig(controls="nobody", map={"method": "pca"})
+    made = make_profiles(source, config, tmp_path)
+    assert "hits" not in made.paths
+    assert "genes" in made.paths
+    assert len(made.facts["skipped"]) == 1
+    assert made.facts["skipped"][0].startswith("hits: ")
+
+
+def test_the_treated_wells_of_a_plate_separate(tmp_path):
+    params = TableParams(genes=6, guides=4, cells=25, features=25, active=0.5, effect=2.5)
+    made = simulate_plate(params, np.random.default_rng(3))
+    write_table(made.objects, tmp_path / "objects.parquet")
+    config = ProfilesConfig(
+        gene="treatment", guide="none", controls="vehicle", map={"method": "pca"}
+    )
+    profiles = make_profiles(tmp_path / "objects.parquet", config, tmp_path / "out")
+    assert {"wells", "genes", "hits"} <= set(profiles.paths)
+    hits = read_table(profiles.paths["hits"])
+    assert len(hits) == 6
+    best = set(hits.Metadata_Treatment.head(len(made.active)))
+    assert len(best & made.active) >= len(made.active) - 1
+
+
+def test_short_names_of_columns():
+    config = ProfilesConfig(by="plate", gene="treatment", guide="none")
+    assert config.by == ("Metadata_Plate",)
+    assert config.gene == "Metadata_Treatment"
+    assert config.guide == "none"
+    assert ProfilesConfig(by="none").by == ()
+    assert column_of("Image_Metadata_Plate") == "Image_Metadata_Plate"
