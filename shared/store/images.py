@@ -78,7 +78,7 @@ class Image:
     def complete(self) -> bool:
         """Whether the image is here and its writing came to its end."""
         document = read_document(self.path)
-        return document is not None and not document.own.get(UNFINISHED, False)
+        return document is not None and UNFINISHED not in document.own
 
     @property
     def axes(self) -> str:
