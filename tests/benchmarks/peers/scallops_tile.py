@@ -8,7 +8,9 @@ its documentation: align, LoG, standard deviation over cycles, peaks, crosstalk 
 correction of one mismatch, most supported barcode per label. The seconds of CPU of one pass with
 the automatic threshold are printed as JSON. The table has one row per label and choice, so that
 the best choice can be taken: threshold, mismatches, crosstalk by medians or by its other method,
-cycles aligned alone or channels as well (which fails where channels have little in common).
+cycles aligned alone or channels as well (which fails where channels have little in common). For the
+choices of threshold only the last step is repeated: which barcode has most reads in each label, by
+the rule of the package, whose own function is compared with it once.
 
 With FOLDER, which holds one TIFF per cycle, the pass is timed from files instead, with its own
 segmentation (watershed for nuclei and cells; its default, StarDist, needs weights from the net).
@@ -36,7 +38,8 @@ from scallops.registration.crosscorrelation import align_image
 from scallops.segmentation.watershed import segment_cells_watershed, segment_nuclei_watershed
 from scallops.spots import find_peaks, max_filter, peak_thresholds_from_reads, std, transform_log
 
-THRESHOLD_QUANTILES = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+# Shares of the peaks that a threshold leaves out; crosstalk is estimated above the automatic one.
+THRESHOLD_QUANTILES = (0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95)
 CROSSTALK = ("median", "li_and_speed")
 # Nuclei of the simulator, square pixels.
 NUCLEUS_AREA = (20, 1500)
@@ -80,32 +83,53 @@ def cells_of(reads: pd.DataFrame) -> pd.DataFrame:
     return assign_barcodes_to_labels(matched) if len(matched) else pd.DataFrame()
 
 
-def one_pass(maxed, peaks, labels, bases, barcodes) -> float:
+def one_pass(maxed, peaks, labels, bases, barcodes) -> tuple[float, pd.DataFrame]:
     reads = read(maxed, peaks, labels, bases, barcodes)
     reads = correct_mismatches(reads, barcodes, n_mismatches=1)
     threshold = float(peak_thresholds_from_reads(reads)["threshold"].iloc[0])
-    cells_of(reads[reads["peak"] > threshold])
-    return threshold
+    reads = reads[reads["peak"] > threshold]
+    cells_of(reads)
+    return threshold, reads
 
 
 def sweep(maxed, peaks, labels, bases, barcodes, threshold: float) -> list[pd.DataFrame]:
-    names = ["label", "barcode_0", "barcode_count_0", "barcode_count"]
+    cuts = [threshold, *peaks["peak"].quantile(THRESHOLD_QUANTILES)]
+    usable = peaks[peaks["peak"] > min(cuts)].reset_index(drop=True)
     tables = []
-    for quantile in (*THRESHOLD_QUANTILES, None):
-        cut = threshold if quantile is None else peaks["peak"].quantile(quantile)
-        kept = peaks[peaks["peak"] > cut].reset_index(drop=True)
-        for method in CROSSTALK:
-            try:
-                exact = read(maxed, kept, labels, bases, barcodes, method)
-            except (ValueError, IndexError, np.linalg.LinAlgError):
-                continue  # its estimate of crosstalk can fail on few reads
-            corrected = correct_mismatches(exact.copy(), barcodes, n_mismatches=1)
-            for mismatches, reads in enumerate((exact, corrected)):
-                cells = cells_of(reads)
-                if len(cells):
-                    chosen = {"threshold": cut, "mismatches": mismatches, "crosstalk": method}
-                    tables.append(cells[names].assign(**chosen))
+    for method in CROSSTALK:
+        try:
+            spots = peaks_to_bases(maxed, usable, labels=labels, bases=bases)
+            strong = spots.isel(read=np.flatnonzero(spots["peak"].values > threshold))
+            crosstalk = channel_crosstalk_matrix(strong, method=method)
+            exact = decode_max(apply_channel_crosstalk_matrix(spots, crosstalk), barcodes)
+        except (ValueError, IndexError, np.linalg.LinAlgError):
+            continue  # its estimate of crosstalk can fail on few reads
+        corrected = correct_mismatches(exact.copy(), barcodes, n_mismatches=1)
+        for mismatches, reads in enumerate((exact, corrected)):
+            for cut in cuts:
+                cells = most_supported(reads[reads["peak"] > cut])
+                chosen = {"threshold": cut, "mismatches": mismatches, "crosstalk": method}
+                tables.append(cells.assign(**chosen))
     return tables
+
+
+def most_supported(reads: pd.DataFrame) -> pd.DataFrame:
+    """The first barcode of every label, as `assign_barcodes_to_labels` ranks them."""
+    matched = reads[reads["barcode_match"] & (reads["label"] > 0)]
+    groups = matched.groupby(["label", "barcode"], as_index=False)
+    sums = groups.agg(Q_mean=("Q_mean", "sum"), peak=("peak", "sum"), count=("peak", "size"))
+    sums = sums.sort_values(["label", "Q_mean", "peak"], ascending=[True, False, False])
+    first = sums.drop_duplicates("label")[["label", "barcode", "count"]]
+    return first.rename(columns={"barcode": "barcode_0", "count": "barcode_count_0"})
+
+
+def same_rule(reads: pd.DataFrame) -> float:
+    """Share of labels for which `most_supported` and the package name one barcode."""
+    theirs = cells_of(reads[reads["label"] > 0])
+    if "label" in theirs.columns:
+        theirs = theirs.set_index("label")
+    ours = most_supported(reads).set_index("label")["barcode_0"]
+    return float((ours == theirs["barcode_0"].reindex(ours.index)).mean())
 
 
 def from_files(folder: Path, bases, barcodes) -> None:
@@ -129,13 +153,14 @@ def main() -> None:
     after_align = time.process_time()
     maxed, peaks = detect(aligned)
     detected = time.process_time()
-    threshold = one_pass(maxed, peaks, labels, bases, barcodes)
+    threshold, reads = one_pass(maxed, peaks, labels, bases, barcodes)
     end = time.process_time()
     seconds = {
         "cpu_s": end - start,
         "align_s": after_align - start,
         "detect_s": detected - after_align,
         "call_s": end - detected,
+        "same_rule": same_rule(reads),
     }
     if len(sys.argv) > 3:
         start = time.process_time()
