@@ -138,9 +138,11 @@ def gather_cells(
     InputError
         where a column, a control, or anything to compare with controls is missing
     """
-    chosen, control = _choose(objects, comparison)
+    chosen, control, used = _choose(objects, comparison)
     names = list(features) if features is not None else feature_columns(objects)
-    values = feature_matrix(chosen, names)
+    values = feature_matrix(objects, names)
+    if not used.all():
+        values = values[used]
     units = _unit_columns(chosen, comparison)
     apart = [*dict.fromkeys([*units, *(name for name in WELL if name in chosen)])]
     hashes = fingerprints(values, chosen[apart].astype(str), seed)
@@ -152,7 +154,7 @@ def gather_cells(
     if comparison.batch is not None:
         batch = np.asarray(pd.factorize(chosen[comparison.batch].iloc[order], sort=True)[0])
     return Cells(
-        points=baseline.transform(values[order]),
+        points=baseline.transform(values, order),
         unit=unit[order],
         batch=batch.astype(np.int64),
         half=(hashes[order] & np.uint64(1)).astype(np.int64),
@@ -163,8 +165,10 @@ def gather_cells(
     )
 
 
-def _choose(objects: pd.DataFrame, comparison: Comparison) -> tuple[pd.DataFrame, Bools]:
-    """Cells that can be compared, and which of them are controls."""
+def _choose(objects: pd.DataFrame, comparison: Comparison) -> tuple[pd.DataFrame, Bools, Bools]:
+    """Keys of the cells that can be compared, which of these are controls, and which cells those
+    are.
+    """
     needed = [*comparison.groups, comparison.guide, comparison.batch]
     columns = list(dict.fromkeys(name for name in needed if name is not None))
     missing = [name for name in columns if name not in objects]
@@ -177,11 +181,12 @@ def _choose(objects: pd.DataFrame, comparison: Comparison) -> tuple[pd.DataFrame
         raise InputError("none of the cells is a control: there is nothing to compare with")
     if not (~control & used).any():
         raise InputError(f"all cells with {comparison.by} are controls: there is nothing to test")
-    chosen = objects[used]
+    wells = [name for name in WELL if name in objects and name not in columns]
+    chosen = objects.loc[used, [*columns, *wells]]
     if comparison.dose is not None:
         dose = pd.to_numeric(chosen[comparison.dose], errors="coerce").fillna(0.0)
         chosen = chosen.assign(**{comparison.dose: dose})
-    return chosen, control[used]
+    return chosen, control[used], used
 
 
 def _unit_columns(objects: pd.DataFrame, comparison: Comparison) -> list[str]:

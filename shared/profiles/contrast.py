@@ -61,16 +61,19 @@ class Baseline:
     limit: float
     covariance: Floats
 
-    def transform(self, values: NDArray[np.floating]) -> Singles:
-        """(N, D) coordinates; a missing value stands where the controls have their centre.
+    def transform(
+        self, values: NDArray[np.floating], rows: NDArray[np.intp] | None = None
+    ) -> Singles:
+        """(N, D) coordinates of all or some rows; a missing value is the controls' middle.
 
         A cell beyond nearly all controls is taken for one at their edge, in its direction: else
         a single piece of debris would shift the mean of a guide.
         """
-        points = np.empty((len(values), self.axes.shape[1]), dtype=np.float32)
-        for start in range(0, len(values), CHUNK):
+        wanted = np.arange(len(values)) if rows is None else rows
+        points = np.empty((len(wanted), self.axes.shape[1]), dtype=np.float32)
+        for start in range(0, len(wanted), CHUNK):
             part = slice(start, start + CHUNK)
-            chosen = values[part][:, self.columns]
+            chosen = values[np.ix_(wanted[part], self.columns)]
             standard = _standardise(chosen, self.centre, self.scale) - self.mean
             points[part] = _pulled_in(standard @ self.axes, self.limit)
         return points
