@@ -21,7 +21,7 @@ from poolvox.shared.profiles.levels import Roles, named_rows
 from poolvox.shared.profiles.record import Record
 from poolvox.shared.profiles.selection import spread_rows
 from poolvox.shared.profiles.similarity import neighbours
-from poolvox.shared.profiles.streaming import control_query
+from poolvox.shared.profiles.streaming import Work, control_query
 
 __all__ = ["Findings", "find_all", "sample_objects"]
 
@@ -49,15 +49,7 @@ class Findings:
 
 
 def find_all(
-    tables: ObjectTables,
-    keys: pd.DataFrame,
-    levels: dict[str, pd.DataFrame],
-    roles: Roles,
-    config: ProfilesConfig,
-    *,
-    passed: NDArray[np.bool_],
-    memory: int,
-    record: Record,
+    tables: ObjectTables, levels: dict[str, pd.DataFrame], roles: Roles, work: Work
 ) -> Findings:
     """Find hits among objects, and look-alikes and clusters among genes.
 
@@ -65,11 +57,10 @@ def find_all(
     ----------
     tables : normalised objects
     levels : profiles by level
-    passed : (N,) rows that count
     """
-    found = Findings()
+    found, config, record = Findings(), work.config, work.record
     if config.hits.enabled and roles.gene is not None:
-        finder = _Hits(tables, keys, roles, config, passed, memory, record)
+        finder = _Hits(tables, roles, work)
         found.attempt("hits", lambda: finder.add(found), record)
     genes = levels.get("genes")
     if genes is not None and roles.gene is not None:
@@ -106,16 +97,12 @@ def sample_objects(
 @dataclass(frozen=True)
 class _Hits:
     tables: ObjectTables
-    keys: pd.DataFrame
     roles: Roles
-    config: ProfilesConfig
-    passed: NDArray[np.bool_]
-    memory: int
-    record: Record
+    work: Work
 
     def add(self, found: Findings) -> None:
         """Add the hits among genes, and among guides where there are any."""
-        gene, guide, options = self.roles.gene, self.roles.guide, self.config.hits
+        gene, guide, options = self.roles.gene, self.roles.guide, self.work.config.hits
         if gene is None:
             return
         objects, controls = self._objects(guide or gene)
@@ -133,27 +120,27 @@ class _Hits:
             )
 
     def _objects(self, unit: str) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
-        options = self.config.hits
-        controls = match(self.keys, control_query(self.config))
+        work, options = self.work, self.work.config.hits
+        controls = match(work.keys, control_query(work.config))
         rows = sample_objects(
-            self.keys,
+            work.keys,
             unit,
             controls,
-            self.passed,
+            work.passed,
             cells=options.cells,
             most_controls=options.controls,
         )
-        counted = self.passed & named_rows(self.keys, unit)
+        counted = work.passed & named_rows(work.keys, unit)
         if len(rows) < counted.sum():
-            self.record.note("hits", "changed", unit, "looked at a sample of objects", len(rows))
-        values = self.tables.rows_of(rows, self.tables.features, self.memory)
-        frame = self.keys.iloc[rows].reset_index(drop=True)
+            work.record.note("hits", "changed", unit, "looked at a sample of objects", len(rows))
+        values = self.tables.rows_of(rows, self.tables.features, work.memory)
+        frame = work.keys.iloc[rows].reset_index(drop=True)
         return with_features(frame, self.tables.features, values), controls[rows]
 
     def _batch(self) -> str | None:
         """A column of batches, if each of them has controls to compare with."""
-        by = self.config.correct.by
-        return by[0] if len(by) == 1 and by[0] in self.keys.columns else None
+        by = self.work.config.correct.by
+        return by[0] if len(by) == 1 and by[0] in self.work.keys.columns else None
 
 
 def _add_ablation(

@@ -15,7 +15,7 @@ from poolvox.shared.profiles.config import NONE, ProfilesConfig
 from poolvox.shared.profiles.datasets import ObjectTables
 from poolvox.shared.profiles.groups import Groups, group_rows
 from poolvox.shared.profiles.record import Record
-from poolvox.shared.profiles.streaming import Advance, Level, aggregate_tables
+from poolvox.shared.profiles.streaming import Advance, Level, Work, aggregate_tables
 from poolvox.shared.profiles.weighting import as_weights
 
 __all__ = ["Roles", "make_levels", "named_rows"]
@@ -68,15 +68,7 @@ def named_rows(keys: pd.DataFrame, column: str) -> NDArray[np.bool_]:
 
 
 def make_levels(
-    tables: ObjectTables,
-    keys: pd.DataFrame,
-    roles: Roles,
-    config: ProfilesConfig,
-    *,
-    passed: NDArray[np.bool_],
-    memory: int,
-    record: Record | None = None,
-    advance: Advance = lambda _: None,
+    tables: ObjectTables, roles: Roles, work: Work, *, advance: Advance = lambda _: None
 ) -> dict[str, pd.DataFrame]:
     """Aggregate normalised objects to every level that the keys allow.
 
@@ -86,17 +78,17 @@ def make_levels(
     Parameters
     ----------
     tables : normalised objects
-    passed : (N,) rows that count
 
     Returns
     -------
     profiles by level: `guides`, `genes`, `organoids`, `wells`, as far as there are keys for them
     """
     gene = [] if roles.gene is None else [roles.gene]
-    consensus = config.aggregate.consensus
-    wanted = _levels_of_objects(keys, roles, passed, record)
+    options = work.config.aggregate
+    consensus = options.consensus
+    wanted = _levels_of_objects(work.keys, roles, work.passed, work.record)
     levels = aggregate_tables(
-        tables, wanted, method=config.aggregate.method, memory=memory, advance=advance
+        tables, wanted, method=options.method, memory=work.memory, advance=advance
     )
     if "organoids" in levels:
         treated = gene if roles.guide is None else []

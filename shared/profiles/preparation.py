@@ -19,11 +19,24 @@ from poolvox.shared.profiles.datasets import ObjectTables
 from poolvox.shared.profiles.empirical import combat_scales
 from poolvox.shared.profiles.flags import Measured, read_rules, wanted_features
 from poolvox.shared.profiles.groups import Groups, group_rows
-from poolvox.shared.profiles.quality import FIELD, OUTLIER, Isolation, add_flags, judge, note_flags
+from poolvox.shared.profiles.quality import (
+    FIELD,
+    FOREST_ROWS,
+    OUTLIER,
+    Isolation,
+    add_flags,
+    judge,
+    note_flags,
+)
 from poolvox.shared.profiles.record import Record
 from poolvox.shared.profiles.scaling import Scales, inverse_normal, normalize_local
 from poolvox.shared.profiles.selection import spread_rows
-from poolvox.shared.profiles.streaming import control_query, write_objects
+from poolvox.shared.profiles.streaming import (
+    Work,
+    control_query,
+    reference_query,
+    write_objects,
+)
 
 __all__ = ["annotate_keys", "correct_objects", "flag_objects", "transform_whole"]
 
@@ -66,14 +79,10 @@ def flag_objects(
 
 
 def transform_whole(
-    tables: ObjectTables,
-    keys: pd.DataFrame,
-    features: Sequence[str],
-    config: ProfilesConfig,
-    target: Path,
-    record: Record,
+    tables: ObjectTables, features: Sequence[str], work: Work, target: Path
 ) -> ObjectTables:
     """Carry out the steps that need a whole table: normal scores, neighbours in space."""
+    keys, config = work.keys, work.config
     needed = tables.rows * len(features) * tables.dtype(features).itemsize * COPIES
     check_memory(needed, config, "normal scores of ranks and neighbours in space")
     values = tables.matrix(features)
@@ -88,47 +97,37 @@ def transform_whole(
         neighbours=near.neighbours,
         method=config.normalize,
         by=by,
-        samples=_reference(keys, config),
+        samples=match(keys, reference_query(config)) & work.passed,
         positions=near.positions,
-        record=record,
+        record=work.record,
     )
     names = [name for name in features if name in frame.columns]
     found = np.asfortranarray(frame[names].to_numpy(values.dtype))
     return write_objects(tables, keys, names, target, _from(found))
 
 
-def correct_objects(
-    tables: ObjectTables,
-    keys: pd.DataFrame,
-    config: ProfilesConfig,
-    target: Path,
-    *,
-    passed: NDArray[np.bool_],
-    memory: int,
-    record: Record,
-) -> ObjectTables:
+def correct_objects(tables: ObjectTables, work: Work, target: Path) -> ObjectTables:
     """Write objects whose batches were corrected as the configuration says.
 
     Parameters
     ----------
     tables : normalised objects
-    passed : (N,) rows that may be learnt from
     """
-    options = config.correct
+    keys, options = work.keys, work.config.correct
     batches = group_rows(keys, list(options.by))
     if options.method == "harmony":
-        return _harmonised(tables, keys, config, target, record)
+        return _harmonised(tables, work, target)
     names = tables.features
     if options.method == "combat":
-        scales = _combat(tables, batches, _learners(keys, config, batches, passed, record), memory)
+        scales = _combat(tables, batches, _learners(batches, work), work.memory)
         codes = batches.codes
 
         def scale(start: int, values: Matrix) -> Matrix:
             return scales.apply(values, codes[start : start + len(values)], out=values)
 
-        record.note(STEP, "changed", "all features", "ComBat over batches", len(batches))
+        work.record.note(STEP, "changed", "all features", "ComBat over batches", len(batches))
         return write_objects(tables, keys, names, target, scale)
-    fitted = _linear(tables, keys, config, batches, passed, memory, record)
+    fitted = _linear(tables, batches, work)
     codes = batches.codes if len(fitted.matrix) > 1 else np.zeros(len(keys), np.int64)
 
     def turn(start: int, values: Matrix) -> Matrix:
@@ -149,8 +148,6 @@ def check_memory(needed: int, config: ProfilesConfig, what: str) -> None:
 
 
 def _isolate(tables: ObjectTables, config: ProfilesConfig, memory: int) -> NDArray[np.bool_]:
-    from poolvox.shared.profiles.quality import FOREST_ROWS
-
     rows = spread_rows(np.arange(tables.rows, dtype=np.int64), FOREST_ROWS)
     sample = tables.rows_of(rows, tables.features, memory)
     options = config.quality
@@ -158,24 +155,17 @@ def _isolate(tables: ObjectTables, config: ProfilesConfig, memory: int) -> NDArr
     return np.concatenate([forest.flag(v) for _, v in tables.row_blocks(tables.features)])
 
 
-def _linear(
-    tables: ObjectTables,
-    keys: pd.DataFrame,
-    config: ProfilesConfig,
-    batches: Groups,
-    passed: NDArray[np.bool_],
-    memory: int,
-    record: Record,
-) -> Linear:
+def _linear(tables: ObjectTables, batches: Groups, work: Work) -> Linear:
+    keys, config, record = work.keys, work.config, work.record
     options = config.correct
-    chosen = np.flatnonzero(match(keys, control_query(config)) & passed).astype(np.int64)
+    chosen = np.flatnonzero(match(keys, control_query(config)) & work.passed).astype(np.int64)
     rows = spread_rows(chosen, MOST_CONTROLS)
     if len(rows) < 2:
         raise InputError(
             f"{options.method} learns from controls, and `controls` {list(config.controls)} match "
             f"{len(rows)} objects"
         )
-    values = tables.rows_of(rows, tables.features, memory)
+    values = tables.rows_of(rows, tables.features, work.memory)
     if options.method == "sphering":
         return fit_sphering(values, tables.features, shrinkage=options.shrinkage, record=record)
     own = group_rows(keys.iloc[rows], list(options.by))
@@ -192,20 +182,16 @@ def _linear(
     )
 
 
-def _learners(
-    keys: pd.DataFrame,
-    config: ProfilesConfig,
-    batches: Groups,
-    passed: NDArray[np.bool_],
-    record: Record,
-) -> Groups:
+def _learners(batches: Groups, work: Work) -> Groups:
     """Controls where every batch has some, else all objects."""
-    if config.gene in keys.columns:
-        controls = batches.only(match(keys, control_query(config)) & passed)
+    if work.config.gene in work.keys.columns:
+        chosen = match(work.keys, control_query(work.config)) & work.passed
+        controls = batches.only(chosen)
         if (controls.sizes > 1).all():
             return controls
-    record.note(STEP, "changed", "ComBat", "learnt on all objects: some batch has no controls")
-    return batches.only(passed)
+    reason = "learnt on all objects: some batch has no controls"
+    work.record.note(STEP, "changed", "ComBat", reason)
+    return batches.only(work.passed)
 
 
 def _combat(tables: ObjectTables, batches: Groups, rows: Groups, memory: int) -> Scales:
@@ -220,13 +206,8 @@ def _combat(tables: ObjectTables, batches: Groups, rows: Groups, memory: int) ->
     return combat_scales(mean, spread**2, count, tables.features, batches.labels)
 
 
-def _harmonised(
-    tables: ObjectTables,
-    keys: pd.DataFrame,
-    config: ProfilesConfig,
-    target: Path,
-    record: Record,
-) -> ObjectTables:
+def _harmonised(tables: ObjectTables, work: Work, target: Path) -> ObjectTables:
+    keys, config = work.keys, work.config
     options, names = config.correct, list(tables.features)
     # Harmony works in double precision, and keeps as many memberships as components.
     check_memory(tables.rows * len(names) * 8 * COPIES, config, "Harmony's components")
@@ -235,7 +216,7 @@ def _harmonised(
         batch=list(options.by),
         components=min(options.components, 50),
         seed=options.seed,
-        record=record,
+        record=work.record,
     )
     found = [name for name in frame.columns if name not in keys.columns]
     values = np.asfortranarray(frame[found].to_numpy(tables.dtype(names)))
@@ -245,9 +226,3 @@ def _harmonised(
 def _from(values: Matrix) -> Callable[[int, Matrix], Matrix]:
     """Blocks of a matrix that is there already."""
     return lambda start, block: values[start : start + len(block)]
-
-
-def _reference(keys: pd.DataFrame, config: ProfilesConfig) -> NDArray[np.bool_]:
-    from poolvox.shared.profiles.streaming import reference_query
-
-    return match(keys, reference_query(config))

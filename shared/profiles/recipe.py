@@ -33,6 +33,7 @@ from poolvox.shared.profiles.quality import count_objects
 from poolvox.shared.profiles.record import Record
 from poolvox.shared.profiles.streaming import (
     Level,
+    Work,
     aggregate_tables,
     control_query,
     fit_tables,
@@ -143,22 +144,13 @@ class _Run:
         source, features, config = self.source, self._features(), self.config
         if config.inverse_normal or config.local is not None:
             self.progress("transform", 0.05)
-            source = transform_whole(
-                source, self.keys, features, config, self._temporary("transformed"), self.record
-            )
+            target = self._temporary("transformed")
+            source = transform_whole(source, features, self._work(config), target)
             features = list(source.features)
             if config.local is not None:
                 config = config.model_copy(update={"normalize": "none"})
-        fitted = fit_tables(
-            source,
-            self.keys,
-            features,
-            config,
-            passed=self.passed,
-            memory=self._batch,
-            record=self.record,
-            advance=self._advance("normalise", 0.05, 0.35),
-        )
+        advance = self._advance("normalise", 0.05, 0.35)
+        fitted = fit_tables(source, features, self._work(config), advance=advance)
         corrected = config.correct.method != "none"
         self.objects = write_objects(
             source,
@@ -177,28 +169,14 @@ class _Run:
             return
         self.progress("correct batches", 0.6)
         before = self.objects
-        self.objects = correct_objects(
-            before,
-            self.keys,
-            self.config,
-            self._path("objects"),
-            passed=self.passed,
-            memory=self._batch,
-            record=self.record,
-        )
+        self.objects = correct_objects(before, self._work(self.config), self._path("objects"))
         write_table(self._mixing({"before": before, "after": self.objects}), self._path("mixing"))
 
     def aggregate(self) -> None:
         """Make profiles of every level and write them."""
+        advance = self._advance("aggregate", 0.7, 0.8)
         self.levels = make_levels(
-            self.objects,
-            self.keys,
-            self.roles,
-            self.config,
-            passed=self.passed,
-            memory=self._batch,
-            record=self.record,
-            advance=self._advance("aggregate", 0.7, 0.8),
+            self.objects, self.roles, self._work(self.config), advance=advance
         )
         for name, frame in self.levels.items():
             self._write(name, frame)
@@ -218,16 +196,7 @@ class _Run:
     def find(self) -> None:
         """Find hits, look-alikes, clusters and classes."""
         self.progress("find hits", 0.8)
-        found = find_all(
-            self.objects,
-            self.keys,
-            self.levels,
-            self.roles,
-            self.config,
-            passed=self.passed,
-            memory=self._batch,
-            record=self.record,
-        )
+        found = find_all(self.objects, self.levels, self.roles, self._work(self.config))
         for name, frame in found.tables.items():
             self._write(name, frame)
         self.facts |= found.facts
@@ -261,6 +230,9 @@ class _Run:
     @property
     def _batch(self) -> int:
         return int(parse_memory(self.config.memory) * BATCH_SHARE)
+
+    def _work(self, config: ProfilesConfig) -> Work:
+        return Work(self.keys, config, self.passed, self._batch, self.record)
 
     def _features(self) -> list[str]:
         wanted = self.config.features

@@ -32,7 +32,7 @@ from poolvox.shared.profiles.selection import (
     spread_rows,
 )
 
-__all__ = ["Advance", "Fitted", "Level", "aggregate_tables", "fit_tables", "write_objects"]
+__all__ = ["Advance", "Fitted", "Level", "Work", "aggregate_tables", "fit_tables", "write_objects"]
 
 # Called with the share, 0 to 1, that is done.
 Advance = Callable[[float], None]
@@ -40,6 +40,24 @@ Advance = Callable[[float], None]
 
 def _nobody(_: float) -> None:
     """Listen to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What all steps on a table share.
+
+    Attributes
+    ----------
+    keys : (N, …) keys of all rows
+    passed : (N,) rows that count; the others are treated too, but decide nothing
+    memory : bytes that the columns of one batch may take
+    """
+
+    keys: pd.DataFrame
+    config: ProfilesConfig
+    passed: NDArray[np.bool_]
+    memory: int
+    record: Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,39 +100,28 @@ class Fitted:
 
 
 def fit_tables(
-    tables: ObjectTables,
-    keys: pd.DataFrame,
-    features: Sequence[str],
-    config: ProfilesConfig,
-    *,
-    passed: NDArray[np.bool_],
-    memory: int,
-    record: Record | None = None,
-    advance: Advance = _nobody,
+    tables: ObjectTables, features: Sequence[str], work: Work, *, advance: Advance = _nobody
 ) -> Fitted:
     """Learn scales and choose features, reading some columns at a time.
 
     Parameters
     ----------
-    keys : (N, …) keys of all rows
     features : to choose from
-    passed : (N,) rows that count; the others are normalised but decide nothing
-    memory : bytes that the columns of one batch may take
     """
-    options = config.select.options
+    config, record, options = work.config, work.record, work.config.select.options
     check_operations(config.select.operations, options)
-    rows = np.flatnonzero(passed).astype(np.int64)
+    rows = np.flatnonzero(work.passed).astype(np.int64)
     if not len(rows):
         raise InputError("quality control flags every object: look at the rules, or keep them")
-    groups = group_rows(keys, list(config.by))
-    reference = _reference(groups, keys, config, passed)
-    replicates = group_rows(keys, list(options.replicates))
+    groups = group_rows(work.keys, list(config.by))
+    reference = _reference(groups, work)
+    replicates = group_rows(work.keys, list(options.replicates))
     near = spread_rows(rows, options.sample)
     sample = np.empty((len(near), len(features)), tables.dtype(features), order="F")
     learnt: list[Scales] = []
     verdicts: dict[str, Dropped] = {name: {} for name in config.select.operations}
     at = 0
-    for names, values in tables.column_batches(features, memory):
+    for names, values in tables.column_batches(features, work.memory):
         note_infinite(values, names, record)
         if reference is not None:
             learnt.append(Scales.fit(values, names, reference, method=config.normalize))
@@ -191,13 +198,11 @@ def aggregate_tables(
     }
 
 
-def _reference(
-    groups: Groups, keys: pd.DataFrame, config: ProfilesConfig, passed: NDArray[np.bool_]
-) -> Groups | None:
-    if config.normalize == "none":
+def _reference(groups: Groups, work: Work) -> Groups | None:
+    if work.config.normalize == "none":
         return None
-    query = reference_query(config)
-    return reference_groups(groups, match(keys, query) & passed, query)
+    query = reference_query(work.config)
+    return reference_groups(groups, match(work.keys, query) & work.passed, query)
 
 
 def reference_query(config: ProfilesConfig) -> Any:
