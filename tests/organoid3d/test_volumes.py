@@ -1,14 +1,20 @@
+import json
 import shutil
 import warnings
 
 import numpy as np
 import pytest
+import tifffile
 
 from poolvox.organoid3d import volumes
+from poolvox.organoid3d.config import Organoid3dConfig
 from poolvox.organoid3d.nuclei import find_nuclei
+from poolvox.organoid3d.pipeline import pipeline
 from poolvox.organoid3d.volumes import Volume, plan_volume
+from poolvox.shared.config import load_config
 from poolvox.shared.engine import Options, run_plan
 from poolvox.shared.errors import InputError
+from poolvox.shared.store import read_table
 from poolvox.shared.store.images import create_image, open_image
 from tests.organoid3d.networks import balls_image, write_model
 
@@ -97,3 +103,33 @@ def test_a_channel_must_be_named_where_there_are_several(tmp_path, folder):
         plan_volume(Volume(image.path, tmp_path / "work", model=str(folder)))
     with pytest.raises(InputError, match="no channel 'c'"):
         plan_volume(Volume(image.path, tmp_path / "work", channel="c", model=str(folder)))
+
+
+def test_a_run_of_the_pipeline_uses_the_network_of_its_configuration(tmp_path, folder):
+    model = shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "stacks").mkdir()
+    pixels = (balls_image((16, 48, 60), 12) * 1000 + 100).clip(0).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "stacks" / "A1_1.tif", pixels)
+    (tmp_path / "config.yaml").write_text(
+        "pipeline: organoid3d\noutput: out\nfeatures: [shape]\n"
+        "raw: {stacks: {files: 'stacks/{well}_{organoid}.tif', channels: [nuclei], "
+        "voxel_size: [2, 1, 1]}}\n"
+        f"nuclei: {{model: {model}, scale: 1}}\n"
+    )
+    config = load_config(tmp_path / "config.yaml", Organoid3dConfig)
+    units = pipeline.plan(config)
+    summary = run_plan(units, config.output, options=Options(workers=1, steps=("tables",)))
+    assert not summary.failed
+    nuclei = read_table(config.output / "tables" / "nuclei.parquet")
+    assert nuclei["Nuclei_Probability"].between(0.5, 1).all()
+    assert not nuclei["QC_LowProbability"].any()
+    facts = json.loads(next(config.output.glob("parts/facts/*.json")).read_text())
+    assert facts["method"] == "network model, probability above 0.5, overlap 0.3"
+    assert facts["scale"] == "1.00 x 1.00 x 1.00"
+
+    # The folder keeps its name; what it holds is another network now.
+    (model / "thresholds.json").write_text('{"prob": 0.6, "nms": 0.3}')
+    assert pipeline.plan(config)[0].params != units[0].params
+    shutil.rmtree(model)
+    with pytest.raises(InputError, match="is no folder"):
+        pipeline.plan(config)
