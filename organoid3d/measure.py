@@ -40,6 +40,7 @@ from poolvox.shared.features import (
     group_names,
     measure_objects,
 )
+from poolvox.shared.features.texture import TextureOptions
 
 __all__ = [
     "DEFAULT_GROUPS",
@@ -55,6 +56,8 @@ TISSUE_GROUPS = ("graph", "position")
 DEFAULT_GROUPS = ("shape", "intensity", "texture", "radial", "graph", "position")
 # Groups of the engine that say something of a whole organoid.
 ORGANOID_GROUPS = ("shape", "intensity", "harmonics")
+# Texture of nuclei and cells in tissue: one distance, coarse enough for the z step of most stacks.
+TISSUE_TEXTURE = TextureOptions(distances_um=(2.0,))
 # What the neighbours of a nucleus are asked for, and how alike they are over the organoid.
 NEIGHBOUR_FEATURES = ("Shape_Volume_um3", "Shape_Sphericity", "Intensity_Mean")
 
@@ -75,6 +78,16 @@ class MeasureSettings:
     edges: EdgeKind = "delaunay"
     reach: float = 0.0
     options: tuple[Any, ...] = field(default=())
+
+    def engine_options(self) -> tuple[Any, ...]:
+        """Options of the engine's groups; texture at one distance unless others are given.
+
+        Three distances would be two thirds of all columns, of nuclei and of their summaries.
+        """
+        given = any(isinstance(option, TextureOptions) for option in self.options)
+        if given or "texture" not in self.groups:
+            return self.options
+        return (*self.options, TISSUE_TEXTURE)
 
     def split(self) -> tuple[list[str], set[str]]:
         """Groups of the engine, and those that need the tissue; unknown ones are refused."""
@@ -124,7 +137,7 @@ def measure_nuclei(
     settings = settings or MeasureSettings()
     engine, special = settings.split()
     objects = find_objects(labels, spacing=spacing)
-    groups = choose_groups(engine, 3, settings.options)
+    groups = choose_groups(engine, 3, settings.engine_options())
     table = measure_objects(objects, images or {}, groups, compartment=compartment)
     index = pd.Index(table["Metadata_Label"], name="label")
     parts = [table.set_index(index)]
@@ -245,7 +258,7 @@ def describe_features(settings: MeasureSettings | None = None) -> pd.DataFrame:
     """The feature dictionary of all tables: name, unit, formula, reference and range."""
     settings = settings or MeasureSettings()
     engine, special = settings.split()
-    parts = [feature_dictionary(choose_groups(engine, 3, settings.options), 3)]
+    parts = [feature_dictionary(choose_groups(engine, 3, settings.engine_options()), 3)]
     own: list[tuple[str, Iterable[Feature]]] = [("Organoids", ORGANOID_FEATURES)]
     if "graph" in special:
         own += [("Graph", NODE_FEATURES), ("Organoids_Graph", GRAPH_FEATURES)]

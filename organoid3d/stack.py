@@ -153,6 +153,7 @@ def measure_stack(
         spacing=spacing,
         groups=settings.split()[0],
         compartment="Cells",
+        options=settings.engine_options(),
     )
     cells = _flagged(cells, flag_objects(labels.cells, spacing=spacing))
     # A cell belongs where its nucleus does.

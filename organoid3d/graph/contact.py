@@ -84,10 +84,10 @@ def measure_contacts(labels: NDArray[np.integer], *, spacing: Sequence[float]) -
         "area": area[touching],
     }
     sides = (first, second)
-    surface = sum(np.bincount(side, crossings, len(ids) + 1) for side in sides)
     contact = sum(np.bincount(side[touching], area[touching], len(ids) + 1) for side in sides)
-    contact = np.minimum(contact, surface)
-    table = {"surface": surface, "contact": contact, "free": surface - contact}
+    # What meets only along edges is no contact, and no free surface is lost by it.
+    free = sum(np.bincount(side[~touching], crossings[~touching], len(ids) + 1) for side in sides)
+    table = {"surface": contact + free, "contact": contact, "free": free}
     objects = pd.DataFrame(table).iloc[1:].set_index(pd.Index(ids, name="label"))
     return Contacts(pd.DataFrame(pairs), objects)
 

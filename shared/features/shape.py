@@ -215,7 +215,13 @@ def _structure(ndim: int) -> tuple[Feature, ...]:
             "",
             "[0, inf)",
         ),
-        Feature("MaxRadius_um", "um", f"largest of: {inside}", "", "(0, inf)"),
+        Feature(
+            "MaxRadius_um",
+            "um",
+            f"largest of: {inside}. LSTree's runs on into objects that touch",
+            "",
+            "(0, inf)",
+        ),
         Feature("MeanRadius_um", "um", f"mean of: {inside}", "", "(0, inf)"),
         Feature("MedianRadius_um", "um", f"median of: {inside}", "", "(0, inf)"),
     )

@@ -13,6 +13,7 @@ from poolvox.shared.features import measure
 from poolvox.shared.features.granularity import GranularityOptions
 from poolvox.shared.features.intensity import IntensityOptions
 from poolvox.shared.features.texture import TextureOptions
+from poolvox.shared.imaging.distance import distance_to
 
 DATA = Path(__file__).parents[3] / "../shared/data"
 
@@ -165,15 +166,32 @@ def test_lstree_table(time):
         ("nuclei", "nuclei_max_radius", "MaxRadius_um"),
     ):
         labels = tifffile.imread(folder / f"T{time:04d}_{region}_labels.tif")
-        ours = measure(labels, spacing=(2.0, 0.26, 0.26), groups=["shape", "neighbours"])
-        ours = ours.set_index("Metadata_Label")
-        # Their radius of a nucleus runs on into one that it touches.
-        alone = ours["Nuclei_Neighbours_Touching"] == 0
-        ours = ours.loc[alone | (feature == "Volume_um3"), f"Nuclei_Shape_{feature}"]
+        spacing = (2.0, 0.26, 0.26)
+        ours = measure(labels, spacing=spacing, groups=["shape"])
+        ours = ours.set_index("Metadata_Label")[f"Nuclei_Shape_{feature}"]
         theirs = published(table, column)
         common = ours.index.intersection(theirs.index)
         assert len(common) >= 11
+        if feature == "MaxRadius_um":
+            merged = radii_within_all(labels, spacing)[common]
+            np.testing.assert_allclose(merged, theirs[common], rtol=1e-6)
+            # Theirs runs on into a nucleus that touches; where none does, it is the same.
+            differ = ~np.isclose(ours[common], theirs[common], rtol=1e-6)
+            assert differ.sum() <= 2
+            assert (ours[common] <= theirs[common] * (1 + 1e-6)).all()
+            continue
         np.testing.assert_allclose(ours[common], theirs[common], rtol=1e-6)
+
+
+def radii_within_all(labels, spacing):
+    """Largest distance of a voxel of each object to background, other objects being no border."""
+    found = {}
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            inside = np.pad(labels[box], 1)
+            depth = distance_to(inside == 0, spacing=spacing)
+            found[label] = float(depth[inside == label].max())
+    return pd.Series(found)
 
 
 def published(table, column):
