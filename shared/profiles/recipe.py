@@ -48,6 +48,11 @@ Progress = Callable[[str, float], None]
 
 # Part of the memory that the columns of one batch may take; copies and keys need the rest.
 BATCH_SHARE: Final = 0.15
+# Tables that only some configurations give: those of an earlier run must not stay beside new ones.
+OPTIONAL: Final = (
+    *("organoids", "wells", "guides", "genes", "intervals", "mixing", "hits", "guide_hits"),
+    *("similarity", "map", "enrichment", "ablation", "classes"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ def make_profiles(
     ----------
     tables : Parquet files with the same columns, or a folder of them
     config : options of the steps
-    out : folder for the tables; those of the same names are replaced
+    out : folder for the tables; those of an earlier run are replaced
 
     Examples
     --------
@@ -127,6 +132,8 @@ class _Run:
         if not self.source.rows:
             named = ", ".join(path.name for path in self.source.paths[:5])
             raise InputError(f"there are no objects in {named}")
+        if (self.out / "objects.parquet").resolve() in {p.resolve() for p in self.source.paths}:
+            raise InputError(f"the profiles would replace their own objects in {self.out}")
         self.progress("annotate and flag", 0.0)
         keys = annotate_keys(self.source.frame(self.source.keys), self.config, self.record)
         self.keys = flag_objects(
@@ -219,6 +226,9 @@ class _Run:
         write_table(record, self._path("record"))
         record.to_csv(self.out / "record.csv", index=False, lineterminator="\n")
         self.facts["skipped"] = self.skipped
+        for name in OPTIONAL:
+            if name not in self.paths:
+                (self.out / f"{name}.parquet").unlink(missing_ok=True)
         self.progress("done", 1.0)
         return Profiles(self.paths, self.facts, record)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from poolvox.shared.errors import InputError
 from poolvox.shared.profiles import (
     ProfilesConfig,
     TableParams,
@@ -66,7 +67,9 @@ def test_genes_without_controls_have_no_hits_but_all_else(screen, tmp_path):
     _, profiles, _ = screen
     source = profiles.paths["objects"].parent.parent / "objects.parquet"
     config = ProfilesConfig(controls="nobody", map={"method": "pca"})
+    write_table(read_table(source).head(1), tmp_path / "hits.parquet")
     made = make_profiles(source, config, tmp_path)
+    assert not (tmp_path / "hits.parquet").exists()
     assert "hits" not in made.paths
     assert "genes" in made.paths
     assert len(made.facts["skipped"]) == 1
@@ -81,11 +84,18 @@ def test_the_treated_wells_of_a_plate_separate(tmp_path):
         gene="treatment", guide="none", controls="vehicle", map={"method": "pca"}
     )
     profiles = make_profiles(tmp_path / "objects.parquet", config, tmp_path / "out")
-    assert {"wells", "genes", "hits"} <= set(profiles.paths)
+    assert {"organoids", "wells", "genes", "hits"} <= set(profiles.paths)
     hits = read_table(profiles.paths["hits"])
     assert len(hits) == 6
     best = set(hits.Metadata_Treatment.head(len(made.active)))
     assert len(best & made.active) >= len(made.active) - 1
+
+
+def test_objects_are_not_replaced_by_their_own_profiles(screen):
+    _, profiles, _ = screen
+    path = profiles.paths["objects"]
+    with pytest.raises(InputError, match="would replace their own objects"):
+        make_profiles(path, out=path.parent)
 
 
 def test_short_names_of_columns():
