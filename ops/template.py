@@ -20,6 +20,7 @@ library:
   gene: gene_symbol
   controls: nontargeting    # what the names of control guides or genes hold
   # cycles: [1, 2, 3, 5]    # bases of the barcode that were imaged, if not the first ones
+                            # two lists where guides carry two barcodes: [[1, 2, 3], [1, 2, 3]]
 chemistry: four-colour      # or three-colour(dark: G), two-colour, {{A: [red], C: [red, green] …}}
 align:
   max_shift: 100            # pixels; no cycle drifts further
