@@ -16,6 +16,9 @@ __all__ = ["Document", "KeyPath", "Place", "dump_yaml", "parse_value", "read_doc
 
 KeyPath = tuple[str | int, ...]
 
+# A file of nested aliases can stand for more values than any memory holds.
+MOST_VALUES = 100_000
+
 # The core schema of YAML 1.2. PyYAML follows 1.1, which reads the names `no` and `on` as booleans,
 # `1e-3` as text, `12:30` as the number 750 and the well `0012` as 10.
 _SCHEMA = (
@@ -134,6 +137,10 @@ def read_document(path: Path) -> Document:
         node = loader.get_single_node()
         if node is None:
             raise ConfigError(f"{path}: the file is empty; `poolvox init` writes one that runs")
+        if _written_out(node, {}) > MOST_VALUES:
+            raise ConfigError(
+                f"{path}: written out, its aliases come to more than {MOST_VALUES} values"
+            )
         document = Document(path, {}, {})
         value = _Builder(loader, document).build(node, ())
     except yaml.MarkedYAMLError as error:
@@ -155,9 +162,25 @@ def read_document(path: Path) -> Document:
 def parse_value(text: str, place: Place) -> Any:
     """Read one value as YAML does."""
     try:
-        return yaml.load(text, _Loader)
+        node = yaml.compose(text, _Loader)
+        if node is None or _written_out(node, {}) <= MOST_VALUES:
+            return yaml.load(text, _Loader)
+        raise ValueError
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"{place}: {text:.60} is not a value in YAML") from None
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count the values below a node with each alias written out, without writing any out."""
+    if id(node) not in known:
+        known[id(node)] = 1  # an alias that contains itself is refused later
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            inner = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            inner = node.value
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in inner)
+    return known[id(node)]
 
 
 def dump_yaml(data: Any) -> str:

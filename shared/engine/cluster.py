@@ -41,6 +41,8 @@ class Cluster:
                 f"the scheduler is {address!r}: expected threads, processes, local, or the address "
                 "of a dask scheduler, such as tcp://host:8786"
             )
+        if address is not None:
+            _check_protocol(address)
         self._close = ExitStack()
         self._limit = workers
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -124,6 +126,27 @@ class Cluster:
             raise EngineError(
                 "the dask scheduler is gone; what is done is kept: run again to go on"
             )
+
+
+def _check_protocol(address: str) -> None:
+    """Refuse what dask would fail at with a traceback of its own, from a thread of its own."""
+    from distributed import Security
+    from distributed.comm.registry import get_backend
+
+    protocol, _, rest = address.rpartition("://")
+    try:
+        get_backend(protocol or "tcp")
+    except ValueError:
+        raise EngineError(
+            f"the scheduler is {address!r}, but dask has no protocol {protocol!r} here: use "
+            f"tcp://{rest}, or install what {protocol} needs"
+        ) from None
+    encrypted = protocol in ("tls", "wss")
+    if encrypted and not Security().get_connection_args("client").get("ssl_context"):
+        raise EngineError(
+            f"the scheduler is {address!r}, but dask has no certificates: name them in its "
+            "configuration, under distributed.comm.tls"
+        )
 
 
 def _local(workers: int, threads: int) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ __all__ = [
     "hash_file",
     "identity",
     "stamp",
+    "weigh",
 ]
 
 # Stands in the place of the hash of a file that is not there or cannot be read.
@@ -137,3 +138,19 @@ def _files(folder: str | Path) -> list[str]:
 def _facts(path: str) -> Stamp:
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns
+
+
+def weigh(folder: str | Path, *, without: Container[str] = ()) -> tuple[int, str]:
+    """Bytes and number of the files in a folder, of which those in `without` do not count.
+
+    Nor do metadata (JSON and hidden files), which grow when others add to a store.
+    """
+    total, count = 0, 0
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if os.path.join(place, name) not in without]
+        for name in names:
+            path = os.path.join(place, name)
+            if not name.startswith(".") and not name.endswith(".json") and path not in without:
+                total += os.path.getsize(path)
+                count += 1
+    return total, f"{count} files"

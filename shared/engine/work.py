@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from poolvox.shared.engine.inputs import MISSING, Digest, fingerprint, hash_file, stamp
+from poolvox.shared.engine.inputs import MISSING, Digest, fingerprint, hash_file, stamp, weigh
 from poolvox.shared.engine.resources import cap_threads
 from poolvox.shared.errors import InputError, PoolvoxError
 
@@ -144,10 +144,10 @@ def _scalar(value: Any) -> Any:
 
 
 def _facts(outputs: Mapping[str, str]) -> Iterator[tuple[str, tuple[int, str] | None]]:
-    """Size and hash of the files that were written, None for folders."""
+    """Size and hash of the files that were written; bytes and number of files of folders."""
     for name, path in outputs.items():
         if os.path.isdir(path):
-            yield name, None
+            yield name, weigh(path, without=outputs.values())
         elif os.path.exists(path):
             yield name, (os.path.getsize(path), hash_file(path))
 

@@ -175,9 +175,17 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file(complaint):
     assert [line.split(": ")[0] for line in lines] == ["my.yaml:3", "my.yaml:4", "my.yaml:8"]
 
 
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}]\n" for n in range(60))
+MERGED = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{n + 1}: &a{n + 1} {{<<: [*a{n}, *a{n}]}}\n" for n in range(60)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (BOMB, "my.yaml: written out, its aliases come to more than 100000 values"),
+        (MERGED, "my.yaml: written out, its aliases come to more than 100000 values"),
         ("", "the file is empty"),
         ("# nothing\n", "the file is empty"),
         ("- a\n- b\n", "my.yaml:1: expected lines such as `pipeline: ops`, got a list of 2 values"),
@@ -198,6 +206,13 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file(complaint):
 )
 def test_what_is_not_a_configuration_says_so(complaint, text, said):
     assert said in "\n".join(complaint(text))
+
+
+def test_a_value_of_the_command_line_is_bounded_too():
+    bomb = "[&a [x, x], " + ", ".join(f"&{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]"
+                                      for n in range(24)) + "]"  # fmt: skip
+    with pytest.raises(ConfigError, match="is not a value"):
+        parse_value(bomb, Place("--set"))
 
 
 def test_utf_16_of_other_editors_is_read(load):

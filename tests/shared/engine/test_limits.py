@@ -174,3 +174,12 @@ def test_this_machine_has_something_to_give():
 def test_what_is_no_address_is_told_at_once(tmp_path, scheduler):
     with pytest.raises(EngineError, match="such as tcp://host:8786"):
         run_plan([Unit("a", "a", dict)], tmp_path, options=Options(scheduler=scheduler))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [("foo://host:8786", "no protocol 'foo'"), ("tls://host:8786", "no certificates")],
+)
+def test_an_address_that_dask_cannot_use_is_told_at_once(tmp_path, scheduler, said):
+    with pytest.raises(EngineError, match=said):
+        run_plan([Unit("a", "a", dict)], tmp_path, options=Options(scheduler=scheduler))

@@ -82,6 +82,22 @@ def test_a_changed_output_is_found(raw, first):
     assert "other content of the same size" in problem
 
 
+@pytest.mark.parametrize("harm", ["shorter", "gone", "empty"])
+def test_a_damaged_part_of_a_store_is_found(first, harm):
+    chunk = sorted((first / "images.zarr/1/c").glob("*/*"))[3]
+    if harm == "gone":
+        chunk.unlink()
+    else:
+        chunk.write_bytes(chunk.read_bytes()[:-1] if harm == "shorter" else b"")
+    (problem,) = verify_run(first)
+    assert problem.startswith("images.zarr/1 of align/1 was changed: ")
+
+
+def test_what_others_add_to_the_metadata_of_a_store_is_no_damage(first):
+    (first / "images.zarr/1/zarr.json").write_text("{ }")
+    assert verify_run(first) == []
+
+
 def test_force_runs_everything(raw, first):
     run_plan(plan(raw, first), first, options=Options(force=True))
     assert calls(first) == THREE
