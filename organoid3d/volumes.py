@@ -7,7 +7,8 @@
     finish   pyramid and metadata
 
 Every unit holds a window, or a write unit, at a time. The labels do not depend on how many units
-there are, on the workers, or on interruptions.
+there are, on the workers, or on interruptions. They are the network's own outlines: what a model's
+`refine` asks for, and the correction of light lost with depth, are for stacks in memory.
 """
 
 from __future__ import annotations
