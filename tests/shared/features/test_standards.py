@@ -203,7 +203,8 @@ def published(table, column):
 
 CELLPROFILER = {
     # ours: theirs, relative tolerance. The files hold the drawn masks, up to 1 % off those that
-    # were measured, and images before their background was taken off.
+    # were measured, and images before their background was taken off: the difference of the means
+    # is, here.
     "Shape_Area_um2": ("AreaShape_Area", 0.01),
     "Shape_Extent": ("AreaShape_Extent", 0.02),
     "Shape_EquivalentDiameter_um": ("AreaShape_EquivalentDiameter", 0.01),
@@ -219,7 +220,31 @@ CELLPROFILER = {
     "Zernike_Magnitude_0_0": ("AreaShape_Zernike_0_0", 0.015),
     "Intensity_Std_DAPI": ("Intensity_StdIntensity_DAPI", 0.02),
     "Colocalisation_Pearson_DAPI_GFP": ("Correlation_Correlation_DAPI_GFP", 0.04),
-    "Radial_MeanFrac_DAPI_2of4": ("RadialDistribution_MeanFrac_DAPI_2of4", 0.03),
+    "Radial_MeanFrac_DAPI_1of4": ("RadialDistribution_MeanFrac_DAPI_1of4", 0.06),
+    "Radial_MeanFrac_DAPI_2of4": ("RadialDistribution_MeanFrac_DAPI_2of4", 0.01),
+    "Radial_MeanFrac_DAPI_3of4": ("RadialDistribution_MeanFrac_DAPI_3of4", 0.015),
+    "Radial_MeanFrac_DAPI_4of4": ("RadialDistribution_MeanFrac_DAPI_4of4", 0.05),
+    "Intensity_Integrated_DAPI": ("Intensity_IntegratedIntensity_DAPI", 0.01),
+    "Intensity_Median_DAPI": ("Intensity_MedianIntensity_DAPI", 0.005),
+    "Intensity_MAD_DAPI": ("Intensity_MADIntensity_DAPI", 0.05),
+    "Intensity_Max_DAPI": ("Intensity_MaxIntensity_DAPI", 0.005),
+    "Intensity_Quantile_DAPI_25": ("Intensity_LowerQuartileIntensity_DAPI", 0.005),
+    "Intensity_EdgeMean_DAPI": ("Intensity_MeanIntensityEdge_DAPI", 0.045),
+    "Intensity_MassDisplacement_um_DAPI": ("Intensity_MassDisplacement_DAPI", 0.03),
+    "Colocalisation_Overlap_DAPI_GFP": ("Correlation_Overlap_DAPI_GFP", 0.01),
+    "Colocalisation_K_DAPI_GFP_first": ("Correlation_K_DAPI_GFP", 0.01),
+    "Colocalisation_K_DAPI_GFP_second": ("Correlation_K_GFP_DAPI", 0.015),
+    "Colocalisation_Manders_DAPI_GFP_first": ("Correlation_Manders_DAPI_GFP", 0.005),
+    "Colocalisation_Manders_DAPI_GFP_second": ("Correlation_Manders_GFP_DAPI", 0.005),
+}
+# Means over directions. What weighs the distance (contrast and its kin) is left out: steps of
+# three pixels along both axes are three along a diagonal there, two here.
+CELLPROFILER_TEXTURE = {
+    "Entropy": ("Entropy", 0.06),
+    "SumEntropy": ("SumEntropy", 0.01),
+    "DifferenceEntropy": ("DifferenceEntropy", 0.04),
+    "JointVariance": ("Variance", 0.04),
+    "Information2": ("InfoMeas2", 0.015),
 }
 
 
@@ -235,6 +260,10 @@ def test_cellprofiler_table():
         for mine, (other, rtol) in CELLPROFILER.items():
             expected = pytest.approx(row[f"Nuclei_{other}"], rel=rtol, abs=1e-9)
             assert ours[f"Nuclei_{mine}"] == expected, mine
+        for mine, (other, rtol) in CELLPROFILER_TEXTURE.items():
+            columns = [c for c in table if c.startswith(f"Nuclei_Texture_{other}_DAPI_3_")]
+            expected = pytest.approx(row[columns].astype(float).mean(), rel=rtol)
+            assert ours[f"Nuclei_Texture_{mine}_DAPI_3um"] == expected, mine
         # Widths between centres of pixels there, between corners here; angles from the y axis.
         for mine, other in (("FeretMax", "MaxFeretDiameter"), ("FeretMin", "MinFeretDiameter")):
             wider = ours[f"Nuclei_Shape_{mine}_um"] - row[f"Nuclei_AreaShape_{other}"]
@@ -250,5 +279,10 @@ def measure_painted(folder, row):
     nuclei = ndimage.label(tifffile.imread(folder / "masks" / f"{stem}_MaskNuclei.tiff"))[0]
     y, x = (round(row[f"Nuclei_AreaShape_Center_{axis}"]) for axis in "YX")
     one = (nuclei == nuclei[y, x]).astype(np.uint8)
-    groups = ["shape", "zernike", "intensity", "radial", "colocalisation"]
-    return measure(one, images, spacing=1.0, groups=groups).iloc[0]
+    for channel, image in images.items():
+        mean = row[f"Nuclei_Intensity_MeanIntensity_{channel}"]
+        images[channel] = image - (image[one > 0].mean() - mean)
+    groups = ["shape", "zernike", "intensity", "radial", "colocalisation", "texture"]
+    # Grey levels are 256 equal parts of the whole range there.
+    texture = TextureOptions(distances_um=(3.0,), levels=256, bin_width=1 / 255)
+    return measure(one, images, spacing=1.0, groups=groups, options=[texture]).iloc[0]
