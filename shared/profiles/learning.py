@@ -55,7 +55,7 @@ class LearnSettings:
     """
 
     folds: int = 5
-    strengths: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0)
+    strengths: tuple[float, ...] = (3e-3, 3e-2, 0.3, 3.0)
     repeats: int = 10
     seed: int = 0
 

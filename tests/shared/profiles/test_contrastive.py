@@ -9,7 +9,7 @@ from poolvox.shared.profiles.networks import embed_crops, load_network
 pytest.importorskip("keras")
 # Keras 3.15 turns variables of TensorFlow into arrays in a way that numpy 2 minds.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-QUICK = TrainSettings(dimensions=8, steps=6, batch=16, checkpoint=3, seed=2)
+QUICK = TrainSettings(dimensions=8, steps=4, batch=16, checkpoint=2, seed=2)
 
 
 def looks(count, rng, size=16):
@@ -48,7 +48,7 @@ def test_an_interrupted_training_ends_like_another(crops, tmp_path):
     whole = train_encoder(images, tmp_path / "whole", QUICK)
 
     def stop(step, steps):
-        if step == 4:
+        if step == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -59,7 +59,7 @@ def test_an_interrupted_training_ends_like_another(crops, tmp_path):
     np.testing.assert_allclose(one, two, atol=1e-4)
     # With other crops it begins anew, and a finished one is not trained again.
     other = train_encoder(images[:20], tmp_path / "parts", QUICK)
-    assert len(other.losses) == 6
+    assert len(other.losses) == 4
     assert other.losses[0] != parts.losses[0]
 
 
