@@ -45,7 +45,7 @@ class OutlineOptions:
     """
 
     reach: float = 0.4
-    level: float = 0.5
+    level: float = 0.35
     tolerance: float = 0.15
 
     def __post_init__(self) -> None:

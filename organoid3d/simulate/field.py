@@ -62,7 +62,7 @@ def simulate_field(spec: FieldSpec, rng: np.random.Generator) -> Field:
     traits = _traits(spec, rng)
     emission = _emit(scene, traits, spec.optics, rng)
     planes = scene.nuclei[:: scene.factor].shape[0]
-    depths = np.arange(planes) * spec.spacing[0] - scene.top
+    depths = np.arange(planes, dtype=np.float64) * spec.spacing[0] - scene.top
     image = np.stack(
         [
             expose(spec.optics.blur(e, scene.spacing)[:: scene.factor], depths, spec.optics, rng)

@@ -46,11 +46,13 @@ class Sidecar:
     object_diameter : median nucleus at the training scale, voxels (z, y, x)
     voxel_size : of the training stacks, micrometres, where they had one in common
     percentiles : of a stack that became 0 and 1
+    refine : outlines are moved to the edges in the stack afterwards, see `refine_labels`
     """
 
     object_diameter: tuple[float, float, float]
     voxel_size: tuple[float, float, float] | None
     percentiles: tuple[float, float]
+    refine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def _sidecar(folder: ModelFolder | None) -> Sidecar:
             f"{folder.path} does not tell the size of its nuclei: write a {SIDECAR} beside its "
             'config.json, {"object_diameter": [z, y, x]} in voxels of its training stacks'
         )
-    return Sidecar(folder.diameter, None, folder.percentiles)
+    return Sidecar(folder.diameter, None, folder.percentiles, folder.refine)
 
 
 def _fresh_config() -> Any:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from poolvox.organoid3d.outlines import refine_labels
 from poolvox.organoid3d.training.batches import Batch, Targets, make_batch
 from poolvox.organoid3d.training.curves import CurvePoint, Curves
 from poolvox.organoid3d.training.loop import (
@@ -41,6 +42,7 @@ from poolvox.organoid3d.training.thresholds import (
     LOWEST,
     Segmented,
     choose_thresholds,
+    mean_f1,
     score_stacks,
 )
 from poolvox.shared.engine.lock import hold
@@ -48,8 +50,10 @@ from poolvox.shared.errors import InputError
 
 __all__ = ["Progress", "Trained", "train_model"]
 
-# Points of the curves in a whole training, and seconds between states that are kept.
+# Points of the curves in a whole training, the fewest steps between them, and seconds between
+# states that are kept.
 POINTS = 100
+LEAST_BETWEEN = 5
 STATE_SECONDS = 120.0
 # Patches of stacks kept apart by which the curve is judged; their seeds begin far from the steps'.
 JUDGED_PATCHES = 4
@@ -197,7 +201,7 @@ class _Session:
         """Train until the last step; False if stopped before."""
         options = self._options
         schedule = Schedule(options.steps, options.peak)
-        every = max(1, options.steps // POINTS)
+        every = max(LEAST_BETWEEN, options.steps // POINTS)
         losses: list[tuple[float, float, float]] = []
         saved = time.monotonic()
         point = float("nan")
@@ -222,8 +226,12 @@ class _Session:
         unique = list({source.stack: source for source in judged}.values())
         self._tell(Progress(self.step, self._options.steps, "choosing thresholds"))
         stacks = [read_source(source) for source in unique]
+        self._sidecar = replace(self._sidecar, refine=False)
         chosen, _ = choose_thresholds(stacks, self._segment)
         labels = [self._segment(stack, chosen.nms).above(chosen.prob) for stack in stacks]
+        refined = [refine_labels(q, s.image, spacing=s.spacing) for q, s in zip(labels, stacks)]
+        if mean_f1(stacks, refined) > mean_f1(stacks, labels):
+            self._sidecar, labels = replace(self._sidecar, refine=True), refined
         shutil.rmtree(self._trial)
         self._save(chosen, self._out)
         scores = score_stacks([source.name for source in unique], stacks, labels)

@@ -18,7 +18,7 @@ from poolvox.organoid3d.training.network import Thresholds
 from poolvox.organoid3d.training.sources import AnnotatedStack
 from poolvox.shared.evaluate import measure_overlap, score_overlap
 
-__all__ = ["LOWEST", "Segmented", "choose_thresholds", "score_stacks"]
+__all__ = ["LOWEST", "Segmented", "choose_thresholds", "mean_f1", "score_stacks"]
 
 # Objects below are not looked at.
 LOWEST = 0.25
@@ -70,6 +70,12 @@ def choose_thresholds(
     grid /= max(count, 1)
     row, column = _middle_of_best(grid)
     return Thresholds(PROBABILITIES[column], OVERLAPS[row]), float(grid[row, column])
+
+
+def mean_f1(stacks: Sequence[AnnotatedStack], found: Sequence[NDArray[np.uint32]]) -> float:
+    """Mean F1 over stacks and the IoU of 0.3, 0.5 and 0.7."""
+    pairs = zip(stacks, found, strict=True)
+    return float(np.mean([_f1(stack.labels, labels, IOUS) for stack, labels in pairs]))
 
 
 def score_stacks(
