@@ -45,8 +45,8 @@ class OutlineOptions:
     """
 
     reach: float = 0.4
-    level: float = 0.35
-    tolerance: float = 0.15
+    level: float = 0.4
+    tolerance: float = 0.25
 
     def __post_init__(self) -> None:
         """Refuse what makes no outline."""

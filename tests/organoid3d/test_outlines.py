@@ -36,7 +36,7 @@ def test_outlines_that_are_too_small_or_too_large_move_to_the_edge(radius):
     guess = balls(radius)
     refined = refine_labels(guess, picture(truth), spacing=SPACING)
     assert iou(truth, guess).max() < 0.62
-    assert iou(truth, refined).min() > 0.8
+    assert iou(truth, refined).min() > 0.75
 
 
 def test_right_outlines_stay_as_they_are():
