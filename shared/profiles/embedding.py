@@ -20,10 +20,12 @@ __all__ = ["Principal", "embed", "fit_principal"]
 Floats = NDArray[np.float64]
 Method = Literal["auto", "pca", "umap"]
 
-# Components that UMAP starts from, and rows that it needs.
+# Components that UMAP starts from, rows that it needs, and rows from which it shows more than PCA:
+# to load and compile it takes half a minute.
 BEFORE_UMAP: Final = 50
 NEIGHBOURS: Final = 15
 UMAP_ROWS: Final = 30
+UMAP_WORTH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def embed(
     Parameters
     ----------
     method : `pca`; `umap`, on the first 50 principal components, by cosine; `auto` takes UMAP
-        where the extra `embed` is installed and there are at least 30 profiles
+        where the extra `embed` is installed and there are at least 200 profiles
     seed : of UMAP; the order of the rows makes no difference
 
     Returns
@@ -156,9 +158,9 @@ def embed(
         raise InputError(f"{len(frame)} profiles with {len(names)} features make no map")
     values = feature_matrix(frame, names)
     order = content_order(values)
-    enough = len(frame) >= UMAP_ROWS
-    use_umap = method == "umap" or (method == "auto" and enough and find_spec("umap") is not None)
-    if use_umap and not enough:
+    worth = len(frame) >= UMAP_WORTH and find_spec("umap") is not None
+    use_umap = method == "umap" or (method == "auto" and worth)
+    if use_umap and len(frame) < UMAP_ROWS:
         raise InputError(f"UMAP needs at least {UMAP_ROWS} profiles, got {len(frame)}: use pca")
     wanted = max(BEFORE_UMAP, components) if use_umap else components
     found = fit_principal([values[order]], wanted).transform(values[order])
