@@ -31,6 +31,8 @@ def load_tensorflow(*, threads: int = 0) -> Any:
                 tf.config.threading.set_inter_op_parallelism_threads(threads)
             for device in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(device, True)
+        # Its advice on tracing is for those who write networks, not for those who use them.
+        tf.get_logger().setLevel("ERROR")
         if not loaded:
             tf.constant(0)  # the search for devices is told of as well
     return tf

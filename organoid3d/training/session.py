@@ -177,6 +177,7 @@ class _Session:
     ) -> None:
         self._options, self._train, self._test = options, train, test
         self._out, self._tell = out, tell
+        self._tried = float("nan")
         self._state = out / WORK / "state.npz"
         state = load_state(self._state) if self._state.exists() else None
         self._tell(Progress(state.step if state else 0, options.steps, "reading the stacks"))
@@ -310,7 +311,9 @@ class _Session:
         """Segment as users will, with everything above the lowest probability."""
         from poolvox.organoid3d.nuclei import find_nuclei
 
-        self._save(Thresholds(prob=LOWEST, nms=overlap), self._trial)
+        if overlap != self._tried:  # a model that is written anew has to be loaded anew
+            self._save(Thresholds(prob=LOWEST, nms=overlap), self._trial)
+            self._tried = overlap
         found = find_nuclei(stack.image, spacing=stack.spacing, model=self._trial)
         probability = found.probability
         if probability is None:

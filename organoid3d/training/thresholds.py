@@ -59,15 +59,14 @@ def choose_thresholds(
     -------
     thresholds, and the mean F1 over stacks and the IoU of 0.3, 0.5 and 0.7
     """
+    known = list(stacks)
     grid = np.zeros((len(OVERLAPS), len(PROBABILITIES)))
-    count = 0
-    for stack in stacks:
-        count += 1
-        for row, overlap in enumerate(OVERLAPS):
+    for row, overlap in enumerate(OVERLAPS):
+        for stack in known:
             found = segment(stack, overlap)
             for column, threshold in enumerate(PROBABILITIES):
                 grid[row, column] += np.mean(_f1(stack.labels, found.above(threshold), IOUS))
-    grid /= max(count, 1)
+    grid /= max(len(known), 1)
     row, column = _middle_of_best(grid)
     return Thresholds(PROBABILITIES[column], OVERLAPS[row]), float(grid[row, column])
 
