@@ -159,7 +159,7 @@ def _nearest(
 
     numbers = pd.Series(np.arange(len(objects)), index=objects[LABEL])
     numbers = numbers[~numbers.index.duplicated()]
-    places = numbers.reindex(labels[LABEL]).fillna(-1).astype(int).to_numpy()
+    places = np.array(numbers.reindex(labels[LABEL]).fillna(-1), dtype=np.int64)
     far = np.full(len(labels), np.nan)
     if not axes:
         return places, far

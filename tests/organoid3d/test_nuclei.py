@@ -111,8 +111,7 @@ def test_spacing_comes_with_a_dataarray(cyst):
     ("options", "message"),
     [
         ({"spacing": None}, "voxel size is missing"),
-        ({"model": "default"}, "no network segmenter yet"),
-        ({"model": "some/folder"}, "no network segmenter yet"),
+        ({"model": "some/folder"}, "'some/folder' is no folder: give default, classical, or"),
         ({"scale": 1.5}, "give diameter"),
         ({"diameter": -3}, "diameter must be"),
     ],

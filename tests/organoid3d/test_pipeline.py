@@ -114,7 +114,7 @@ def test_report_of_nothing(tmp_path, config):
     ("change", "error", "message"),
     [
         ({"nuclei": {"channel": "DAPI"}}, ConfigError, "nuclei.channel"),
-        ({"nuclei": {"model": "default"}}, InputError, "no network segmenter yet"),
+        ({"nuclei": {"model": "some/folder"}}, InputError, "is no folder: give default"),
         ({"cells": {"channel": "actin"}}, ConfigError, "cells.channel"),
         ({"organoids": {"channels": ["actin"]}}, ConfigError, "organoids.channels"),
         ({"features": ["shapes"]}, Exception, "shapes"),

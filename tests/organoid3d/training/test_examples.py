@@ -45,9 +45,8 @@ def test_nuclei_come_to_the_training_size_wherever_they_come_from(spacing):
         found = (np.argwhere(scaled == number).mean(axis=0) + 0.5) / scaled.shape * 40
         assert found == pytest.approx(center, abs=0.6)
         volume = np.count_nonzero(scaled == number)
-        # Shapes taper between planes: of two planes per nucleus a third of the volume is lost.
-        tolerance = 0.35 if spacing[0] > radius / 2 else 0.25
-        assert volume == pytest.approx(np.pi / 6 * np.prod(TARGET), rel=tolerance)
+        # Two planes of a ball, each standing for 5 micrometres, are 0.87 of it at best.
+        assert volume == pytest.approx(np.pi / 6 * np.prod(TARGET), rel=0.25)
 
 
 def test_planes_far_apart_are_bridged_by_shapes():
