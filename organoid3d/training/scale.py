@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -117,7 +118,8 @@ def _rounded_off(depth: Image, away: float) -> Image:
     """Depth at a distance, in planes, beyond an end plane: that of half an ellipsoid on it."""
     if away >= CAP:
         return np.full_like(depth, -np.inf)
-    return depth - depth.max() * (1 - np.float32(np.sqrt(1 - (away / CAP) ** 2)))
+    lost = float(depth.max()) * (1 - math.sqrt(1 - (away / CAP) ** 2))
+    return depth - np.float32(lost)
 
 
 def _signed_depth(mask: NDArray[np.bool_]) -> Image:
