@@ -14,8 +14,8 @@ from poolvox.organoid3d.cells import find_parents
 from poolvox.organoid3d.graph.contact import measure_contacts
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import Objects, find_objects
-from poolvox.shared.features.kernels import kernel
 from poolvox.shared.imaging.distance import expand_within, nearest_label
+from poolvox.shared.kernels import kernel
 
 __all__ = ["EDGE_KINDS", "EdgeKind", "find_edges"]
 

@@ -9,7 +9,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from poolvox.shared.features.kernels import kernel
+from poolvox.shared.kernels import kernel
 
 __all__ = ["Links", "link"]
 

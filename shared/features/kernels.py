@@ -7,29 +7,21 @@ the volume was cut, and the interpreter's lock is free while it works.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from poolvox.shared.kernels import kernel
 
 __all__ = ["Layout", "box_mask", "box_shape", "box_values", "kernel"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
 F = TypeVar("F", bound=np.floating[Any])
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
-
-
-def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` with numba: cached on disk, without the lock, IEEE division."""
-    compiled: Callable[P, R] = njit(cache=True, nogil=True, error_model="numpy")(function)
-    return compiled
 
 
 class Layout(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from poolvox.shared.features.kernels import kernel
+from poolvox.shared.kernels import kernel
 
 __all__ = ["NullPrecision", "expected_precision", "upper_tail"]
 

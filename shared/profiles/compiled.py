@@ -8,12 +8,12 @@ else, so a result depends neither on how columns are shared out nor on the numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from poolvox.shared.kernels import kernel
 
 __all__ = [
     "MAD",
@@ -29,8 +29,6 @@ __all__ = [
     "group_centres",
 ]
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Matrix = NDArray[np.floating[Any]]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -55,12 +53,6 @@ _LONG: Final = 20_000
 _SAMPLE: Final = 1_024
 # How far, in places of the sorted sample, the wanted value may lie from where it is expected.
 _MARGIN: Final = 64
-
-
-def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` with numba: cached on disk, without the lock, IEEE division."""
-    compiled: Callable[P, R] = njit(cache=True, nogil=True, error_model="numpy")(function)
-    return compiled
 
 
 @kernel

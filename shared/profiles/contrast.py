@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.features.kernels import kernel
+from poolvox.shared.kernels import kernel
 
 __all__ = ["Baseline", "fingerprints", "fit_baseline"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from poolvox.shared.features.kernels import kernel
+from poolvox.shared.kernels import kernel
 from poolvox.shared.profiles.pairs import Design
 
 __all__ = [

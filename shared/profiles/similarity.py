@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.features.kernels import kernel
+from poolvox.shared.kernels import kernel
 from poolvox.shared.profiles.columns import feature_columns, feature_matrix
 
 __all__ = [

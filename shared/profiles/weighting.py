@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from poolvox.shared.kernels import kernel
 from poolvox.shared.profiles.columns import Matrix
-from poolvox.shared.profiles.compiled import kernel
 
 __all__ = ["as_weights", "modz_weights", "weighted_centres"]
 
