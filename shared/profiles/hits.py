@@ -20,6 +20,7 @@ from poolvox.shared.profiles.precision import mean_average_precision
 from poolvox.shared.profiles.rates import benjamini_hochberg, hierarchical_fdr
 from poolvox.shared.profiles.shifts import (
     MIN_CELLS,
+    MIN_UNITS,
     ShiftTest,
     UnitSums,
     measure_shifts,
@@ -68,6 +69,9 @@ def find_hits(
     `Hit_Trend` (Kendall's tau with the dose) and `Hit_TrendPValue`, where there is one. With a dose
     the q-values are hierarchical: first treatments, then their doses.
 
+    With fewer than four units of controls nothing tells how much units differ that do the same, so
+    there is no `Hit_PValue`: cells are no replicates. Effect and score still rank.
+
     Examples
     --------
     >>> find_hits(cells, Comparison("Metadata_Gene", "Metadata_Gene == 'nontargeting'",
@@ -85,7 +89,8 @@ def find_hits(
     rows = []
     for group in sorted(groups):
         members = units[units["group"] == group]
-        row = _combine(members) | {"Hit_Effect": float(whole.effect[group])}
+        row = _combine(members, replicated=shifts.replicated)
+        row["Hit_Effect"] = float(whole.effect[group])
         rows.append(row | _compare(centred, group))
     table = pd.DataFrame(rows, index=sorted(groups)).join(activity)
     table = pd.concat([cells.groups.loc[table.index], table], axis=1)
@@ -110,19 +115,21 @@ def score_units(cells: Cells, sums: UnitSums, shifts: ShiftTest) -> pd.DataFrame
     return units.assign(rank=rank / max(int(rank.notna().sum()), 1))
 
 
-def _combine(units: pd.DataFrame) -> dict[str, Any]:
+def _combine(units: pd.DataFrame, *, replicated: bool) -> dict[str, Any]:
     from scipy.stats import norm
 
     score = stouffer(units["z"], np.sqrt(units["cells"]))
     few = bool((units["cells"] < MIN_CELLS).all())
     reason = f"fewer than {MIN_CELLS} cells" if few else "no controls in its batches"
+    if not replicated and np.isfinite(score):
+        reason = f"fewer than {MIN_UNITS} units of controls: how much they differ is not known"
     return {
         "Hit_Score": score,
-        "Hit_PValue": float(norm.sf(score)),
+        "Hit_PValue": float(norm.sf(score)) if replicated else np.nan,
         "Hit_Cells": int(units["cells"].sum()),
         "Hit_Units": len(units),
         "Hit_RankPValue": rank_aggregation(units["rank"]),
-        "Hit_Reason": "" if np.isfinite(score) else reason,
+        "Hit_Reason": "" if replicated and np.isfinite(score) else reason,
     }
 
 

@@ -86,22 +86,7 @@ def _hits(folder: _Folder) -> Iterator[Section]:
     names = _named(hits, keys)
     active = hits["Hit_QValue"] <= folder.fdr
     tested = hits["Hit_PValue"].notna()
-    figures = [
-        show_volcano(
-            hits,
-            names,
-            "How far cells are shifted against controls, and how sure that is. "
-            "The dashed line is the false discovery rate.",
-            fdr=folder.fdr,
-        ),
-        show_ranks(hits, names, "Everything that was tested, best first.", fdr=folder.fdr),
-        show_histogram(
-            hits["Hit_PValue"],
-            "p-values: flat where nothing is active, with a peak at the left where something is.",
-            label="p-value",
-            bins=20,
-        ),
-    ]
+    figures = [*_tested(hits, names, folder.fdr)] if tested.any() else []
     figures += list(_guides(folder))
     yield Section(
         "Hits",
@@ -118,9 +103,26 @@ def _hits(folder: _Folder) -> Iterator[Section]:
     )
 
 
+def _tested(hits: pd.DataFrame, names: pd.Series, fdr: float) -> Iterator[Figure]:
+    yield show_volcano(
+        hits,
+        names,
+        "How far cells are shifted against controls, and how sure that is. "
+        "The dashed line is the false discovery rate.",
+        fdr=fdr,
+    )
+    yield show_ranks(hits, names, "Everything that was tested, best first.", fdr=fdr)
+    yield show_histogram(
+        hits["Hit_PValue"],
+        "p-values: flat where nothing is active, with a peak at the left where something is.",
+        label="p-value",
+        bins=20,
+    )
+
+
 def _guides(folder: _Folder) -> Iterator[Figure]:
     guides = folder.read("guide_hits")
-    if guides is not None and len(guides):
+    if guides is not None and guides["Hit_PValue"].notna().any():
         yield show_volcano(
             guides, _named(guides, _keys(guides)), "The same for every guide.", fdr=folder.fdr
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.profiles.contrast import Floats, Singles
 
-__all__ = ["ShiftTest", "UnitSums", "measure_shifts", "sum_units", "unit_profiles"]
+__all__ = ["MIN_UNITS", "ShiftTest", "UnitSums", "measure_shifts", "sum_units", "unit_profiles"]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -72,6 +72,7 @@ class ShiftTest:
     p : (U,) chance of as long a shift; NaN with too few cells or no control in their batches
     between : variance, per direction, between units that do the same, beyond that of their cells
     freedom : degrees of freedom of squared lengths by chance
+    controls : units of controls that told how much units differ
     """
 
     shift: Floats
@@ -79,6 +80,12 @@ class ShiftTest:
     p: Floats
     between: float
     freedom: float
+    controls: int
+
+    @property
+    def replicated(self) -> bool:
+        """Whether there are enough units of controls to tell how much units differ."""
+        return self.controls >= MIN_UNITS
 
 
 def sum_units(points: Singles, unit: Ints, batch: Ints, shape: tuple[int, int]) -> UnitSums:
@@ -137,7 +144,7 @@ def measure_shifts(sums: UnitSums, control: Bools, covariance: Floats) -> ShiftT
     with np.errstate(invalid="ignore"):
         p = np.where(tested, chi2.sf(squared / expected * freedom, freedom), np.nan)
     effect = np.sqrt(np.maximum(squared - chance, 0.0))
-    return ShiftTest(shift, effect, p, between, freedom)
+    return ShiftTest(shift, effect, p, between, freedom, len(known))
 
 
 def _freedom(shifts: Floats) -> float:

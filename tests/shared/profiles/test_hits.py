@@ -142,6 +142,24 @@ def test_rare_guides_and_lost_controls_have_reasons(screen):
     assert table.loc["gene010", "Hit_Cells"] == 1
 
 
+@pytest.mark.parametrize(("controls", "tested"), [(2, False), (3, False), (4, True)])
+def test_a_few_wells_of_controls_make_no_p_value(controls, tested):
+    params = replace(SMALL, guides=2, controls=controls, plates=1)
+    plate = simulate_plate(params, np.random.default_rng(3))
+    # Wells are the units: keys of the plate and the well.
+    objects = plate.objects.assign(
+        Metadata_Unit=plate.objects["Metadata_Plate"] + plate.objects["Metadata_Well"]
+    )
+    rules = Comparison("Metadata_Treatment", "Metadata_Treatment == 'vehicle'", "Metadata_Unit")
+    hits = find_hits(objects, rules)
+    assert hits["Hit_PValue"].notna().all() == tested
+    assert hits["Hit_PValue"].notna().any() == tested
+    assert hits["Hit_Active"].any() == tested
+    assert hits["Hit_Score"].notna().all()
+    assert hits["Hit_Reason"].str.startswith("fewer than 4 units of controls").all() != tested
+    assert hits["Metadata_Treatment"][0] in plate.active
+
+
 def test_missing_values_and_constant_features_do_no_harm(screen):
     objects = screen.objects.copy()
     names = screen.features
