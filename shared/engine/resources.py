@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from poolvox.shared.errors import EngineError
 
-__all__ = ["available_memory", "cap_threads", "cores", "parse_memory", "thread_variables"]
+__all__ = [
+    "available_memory",
+    "cap_threads",
+    "cores",
+    "parse_memory",
+    "release_openblas",
+    "thread_variables",
+]
 
 # Part of the free memory that a run takes unless told otherwise.
 MEMORY_SHARE = 0.8
@@ -88,6 +96,19 @@ def cap_threads(count: int) -> None:
         numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     # After numba, which loads an OpenMP of its own when it is asked.
     threadpool_limits(limits=count)
+    release_openblas()
+
+
+def release_openblas() -> None:
+    """Let other threads set the number of OpenBLAS's threads.
+
+    From threadpoolctl 3.8 on, the first thread that sets it keeps the right to as long as it lives.
+    """
+    import threadpoolctl
+
+    controller: Any = getattr(threadpoolctl, "OpenBLASController", None)
+    if hasattr(controller, "clear_controlling_thread"):
+        controller.clear_controlling_thread()
 
 
 def _cgroup_free() -> list[int]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
-from poolvox.shared.engine.resources import thread_variables
+from poolvox.shared.engine.resources import release_openblas, thread_variables
 from poolvox.shared.engine.work import Outcome, Task, perform
 from poolvox.shared.errors import EngineError
 
@@ -199,5 +199,10 @@ def _loaded_limits() -> Callable[[], None]:
     """Remember the thread numbers of the libraries, to be restored by the call of the result."""
     from threadpoolctl import threadpool_limits
 
-    restore: Callable[[], None] = threadpool_limits(limits=None).restore_original_limits
+    limits = threadpool_limits(limits=None)
+
+    def restore() -> None:
+        limits.restore_original_limits()
+        release_openblas()
+
     return restore

@@ -12,7 +12,7 @@ from tests.shared.engine.small import contents, hold_memory, plan
 
 from poolvox.shared.engine import Options, Unit, parse_memory, read_records, read_status, run_plan
 from poolvox.shared.engine import journal as journal_module
-from poolvox.shared.engine.resources import available_memory, cores
+from poolvox.shared.engine.resources import available_memory, cores, release_openblas
 from poolvox.shared.errors import EngineError
 
 
@@ -144,11 +144,19 @@ def test_libraries_are_capped(tmp_path, scheduler, workers):
 
 
 def test_threads_of_the_caller_are_given_back(tmp_path):
-    from threadpoolctl import threadpool_info
+    from threadpoolctl import threadpool_info, threadpool_limits
 
-    before = [pool["num_threads"] for pool in threadpool_info()]
-    run_plan([Unit("u", "s", dict)], tmp_path, options=Options(workers=8))
-    assert [pool["num_threads"] for pool in threadpool_info()] == before
+    limits = threadpool_limits(limits=2)
+    release_openblas()
+    try:
+        before = [pool["num_threads"] for pool in threadpool_info()]
+        assert 2 in before
+        for again in range(3):
+            run_plan([Unit("u", "s", dict)], tmp_path / f"{again}", options=Options(workers=8))
+            assert [pool["num_threads"] for pool in threadpool_info()] == before
+    finally:
+        limits.restore_original_limits()
+        release_openblas()
 
 
 @pytest.mark.parametrize(
