@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,12 @@ from tests.shared.engine.small import contents, hold_memory, plan
 
 from poolvox.shared.engine import Options, Unit, parse_memory, read_records, read_status, run_plan
 from poolvox.shared.engine import journal as journal_module
-from poolvox.shared.engine.resources import available_memory, cores, release_openblas
+from poolvox.shared.engine.resources import (
+    available_memory,
+    cap_threads,
+    cores,
+    release_openblas,
+)
 from poolvox.shared.errors import EngineError
 
 
@@ -156,6 +162,31 @@ def test_threads_of_the_caller_are_given_back(tmp_path):
             assert [pool["num_threads"] for pool in threadpool_info()] == before
     finally:
         limits.restore_original_limits()
+        release_openblas()
+
+
+def test_a_thread_that_was_capped_leaves_openblas_to_others():
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    done, leave = threading.Event(), threading.Event()
+
+    def work():
+        cap_threads(1)
+        done.set()
+        leave.wait(60)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert done.wait(60)
+        limits = threadpool_limits(limits=2)
+        pools = [p["num_threads"] for p in threadpool_info() if p["internal_api"] == "openblas"]
+        limits.restore_original_limits()
+        assert pools
+        assert set(pools) == {2}
+    finally:
+        leave.set()
+        thread.join()
         release_openblas()
 
 
