@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from poolvox.shared.kernels import kernel
 
-__all__ = ["NullPrecision", "expected_precision", "upper_tail"]
+__all__ = ["NullPrecision", "expected_precision", "next_subset", "upper_tail"]
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -113,14 +113,21 @@ def _enumerate(positives: int, total: int, rankings: int) -> Array:
     ranks = np.arange(positives)
     for which in range(rankings):
         values[which] = _precision(ranks)
-        k = positives - 1
-        while k >= 0 and ranks[k] == total - positives + k:
-            k -= 1
-        if k >= 0:
-            ranks[k] += 1
-            for after in range(k + 1, positives):
-                ranks[after] = ranks[after - 1] + 1
+        next_subset(ranks, total)
     return values
+
+
+@kernel
+def next_subset(chosen: Ints, total: int) -> None:
+    """Turn ascending numbers below `total` into those that follow in order; the last ones stay."""
+    size = len(chosen)
+    k = size - 1
+    while k >= 0 and chosen[k] == total - size + k:
+        k -= 1
+    if k >= 0:
+        chosen[k] += 1
+        for after in range(k + 1, size):
+            chosen[after] = chosen[after - 1] + 1
 
 
 @kernel

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolvox.shared.kernels import kernel
+from poolvox.shared.profiles.chance import next_subset
 from poolvox.shared.profiles.pairs import Design
 
 __all__ = [
@@ -229,13 +230,7 @@ def exchange_subsets(similar: Singles, size: int, pattern: Bools, subsets: int) 
         for a in range(size):
             taken[slots[a]] = True
         values[which] = _mean_precision(similar, stratum, slots, pattern, taken)
-        k = size - 1
-        while k >= 0 and slots[k] == pool - size + k:
-            k -= 1
-        if k >= 0:
-            slots[k] += 1
-            for after in range(k + 1, size):
-                slots[after] = slots[after - 1] + 1
+        next_subset(slots, pool)
     return values
 
 
