@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-__all__ = ["Pooled", "blob_response", "estimate_diameter", "find_peaks", "pool", "window"]
+__all__ = [
+    "Pooled",
+    "blob_response",
+    "estimate_diameter",
+    "find_peaks",
+    "pool",
+    "pool_by",
+    "window",
+]
 
 Stack = NDArray[np.float32]
 
@@ -53,12 +61,16 @@ class Pooled:
 
 def pool(stack: NDArray[np.floating], spacing: Sequence[float], voxel: float) -> Pooled:
     """Average blocks of voxels until they are about `voxel` micrometres wide, at most."""
-    factors = [max(1, min(int(voxel / s), n)) for s, n in zip(spacing, stack.shape)]
+    z, y, x = (max(1, min(int(voxel / s), n)) for s, n in zip(spacing, stack.shape))
+    return Pooled(pool_by(stack, (z, y, x)), (z, y, x), np.asarray(spacing) * (z, y, x))
+
+
+def pool_by(stack: NDArray[np.floating], factors: Sequence[int]) -> Stack:
+    """Average blocks of so many voxels along each axis; the stack itself where all are 1."""
     for axis, factor in enumerate(factors):
         if factor > 1:
             stack = _pool_axis(stack, axis, factor)
-    z, y, x = factors
-    return Pooled(np.asarray(stack, np.float32), (z, y, x), np.asarray(spacing) * factors)
+    return np.asarray(stack, np.float32)
 
 
 def window(width: float, spacing: NDArray[np.float64]) -> tuple[int, ...]:

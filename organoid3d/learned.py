@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poolvox.organoid3d.blobs import estimate_diameter
-from poolvox.organoid3d.blocks import Box, Frame, Window, lay_out
+from poolvox.organoid3d.blobs import Pooled, estimate_diameter
+from poolvox.organoid3d.blocks import WINDOW_BYTES, Box, Frame, Window, lay_out
 from poolvox.organoid3d.masks import OrganoidOptions, segment_organoids
 from poolvox.organoid3d.models import ModelFolder
 from poolvox.organoid3d.network import Network, load_network
@@ -22,6 +22,7 @@ from poolvox.organoid3d.segment import (
     find_stars,
     name_stars,
     object_margin,
+    typical_radius,
 )
 from poolvox.organoid3d.stars import Stars, measure_stars
 from poolvox.shared.errors import InputError
@@ -29,10 +30,14 @@ from poolvox.shared.errors import InputError
 __all__ = [
     "LearnedResult",
     "Outlines",
-    "faint_tissue",
+    "Settled",
+    "all_windows",
     "find_nuclei_by_network",
     "make_frame",
-    "worth_a_look",
+    "options_of",
+    "settle_frame",
+    "typical_diameter",
+    "windows_of",
 ]
 
 Stack = NDArray[np.float32]
@@ -53,6 +58,8 @@ FAINT = OrganoidOptions(threshold=0.15, closing=0.0, min_volume=0.0)
 OFF = 1.25
 OFF_LIMITS = (0.5, 2.0)
 TELLING = 5
+# Windows in which the network checks the size; those with the most tissue.
+SAMPLED = 4
 # Contrast at which the logarithm bends before blobs are sized, relative to the bright parts.
 KNEE = 0.25
 
@@ -101,6 +108,7 @@ def find_nuclei_by_network(
     *,
     scale: float | Literal["auto"] = "auto",
     diameter: float | None = None,
+    view: Pooled | None = None,
 ) -> LearnedResult:
     """Segment bright nuclei.
 
@@ -110,38 +118,104 @@ def find_nuclei_by_network(
     spacing : (z, y, x), micrometres
     scale : factor to the size that the network was trained on, or `auto`
     diameter : of a typical nucleus, micrometres; estimated where it is not given
+    view : the stack, averaged where it is large; None: the stack itself
     """
     network = load_network(model)
-    frame, notes = make_frame(stack, spacing, model, scale=scale, diameter=diameter)
+    shown = view or Pooled(stack, (1, 1, 1), np.asarray(spacing, float))
+    settled = settle_frame(stack, shown, spacing, network, scale=scale, diameter=diameter)
+    frame, notes = settled.frame, settled.notes
     if frame.high <= frame.low:
         return _nothing(stack, network, frame, notes)
-    stars = _stars(stack, spacing, frame, network)
-    if scale == "auto" and diameter is None:
-        off = _size_off(stars, network)
-        if not 1 / OFF < off < OFF:
-            # Blobs told the size badly; the network has seen the nuclei now and tells it better.
-            notes.append(f"nuclei were {off:.2f} times the size that was expected: done again")
-            frame = replace(frame, scale=_times(frame.scale, 1 / off))
-            stars = _stars(stack, spacing, frame, network)
+    stars = settled.stars
+    if stars is None:
+        windows = windows_of(frame, network, shown)
+        stars = find_stars(stack, frame, network, options_of(model), windows)
     names = name_stars(stars, frame, network.geometry)
     labels = draw_stars(stars, names, frame, network.geometry, Box((0, 0, 0), frame.shape))
     if model.refine:
-        labels = refine_labels(labels, stack, spacing=spacing)
+        typical = typical_radius(stars, names, frame, network.geometry, spacing)
+        labels = refine_labels(labels, stack, spacing=spacing, typical=typical)
     order = np.argsort(names)[np.count_nonzero(names == 0) :]
     kept = stars.take(order)
     outlines = _outlines(kept, frame, network, spacing)
     volumes = np.bincount(labels.ravel(), minlength=len(kept) + 1)[1:] * float(np.prod(spacing))
-    typical = float(np.cbrt(np.median(volumes) * 6 / np.pi)) if len(kept) else float("nan")
-    return LearnedResult(labels, typical, kept.prob, outlines, frame.ratio, tuple(notes))
+    return LearnedResult(labels, typical_diameter(volumes), kept.prob, outlines, frame.ratio, notes)
 
 
-def _stars(stack: Stack, spacing: Sequence[float], frame: Frame, network: Network) -> Stars:
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a stack is brought to the network.
+
+    Attributes
+    ----------
+    frame : the scale and the range of intensities
+    notes : what is worth knowing about them
+    stars : the polyhedra of the whole stack, if they were found on the way; else None
+    """
+
+    frame: Frame
+    notes: tuple[str, ...]
+    stars: Stars | None = None
+
+
+def settle_frame(
+    source: Any,
+    view: Pooled,
+    spacing: Sequence[float],
+    network: Network,
+    *,
+    scale: float | Literal["auto"],
+    diameter: float | None,
+) -> Settled:
+    """Choose scale and intensities, and let the network check the size in a few windows.
+
+    Parameters
+    ----------
+    source : (Z, Y, X) array, read by slices; what the network will be given
+    view : the same, averaged where it is large
+    spacing : of the source, micrometres
+    """
     model = network.folder
-    windows = lay_out(frame.size, model, margin=object_margin(network))
-    if len(windows) > 1:
-        faint = faint_tissue(stack, spacing)
-        windows = [window for window in windows if worth_a_look(window, frame, faint)]
-    return find_stars(stack, frame, network, StarOptions(model.prob, model.nms), windows)
+    frame, notes = make_frame(view, source.shape, spacing, model, scale=scale, diameter=diameter)
+    if scale != "auto" or diameter is not None or frame.high <= frame.low:
+        return Settled(frame, tuple(notes))
+    windows = windows_of(frame, network, view)
+    sample = _fullest(windows, frame, view) if len(windows) > SAMPLED else windows
+    stars = find_stars(source, frame, network, options_of(model), sample)
+    off = _size_off(stars, network)
+    if 1 / OFF < off < OFF:
+        return Settled(frame, tuple(notes), stars if sample is windows else None)
+    # Blobs told the size badly; the network has seen the nuclei now and tells it better.
+    notes.append(f"nuclei were {off:.2f} times the size that was expected: done again")
+    return Settled(replace(frame, scale=_times(frame.scale, 1 / off)), tuple(notes))
+
+
+def windows_of(
+    frame: Frame, network: Network, view: Pooled, *, most: int = WINDOW_BYTES
+) -> list[Window]:
+    """Windows that may hold nuclei, of at most so many bytes."""
+    if frame.low == frame.high:
+        return []
+    windows = all_windows(frame, network, most)
+    if len(windows) == 1:
+        return windows
+    faint = _faint_tissue(view)
+    return [window for window in windows if _tissue_in(window, frame, faint)]
+
+
+def all_windows(frame: Frame, network: Network, most: int = WINDOW_BYTES) -> list[Window]:
+    """Windows that cover the stack."""
+    return lay_out(frame.size, network.folder, margin=object_margin(network), most=most)
+
+
+def options_of(model: ModelFolder) -> StarOptions:
+    """The model's own thresholds."""
+    return StarOptions(model.prob, model.nms)
+
+
+def typical_diameter(volumes: Any) -> float:
+    """Of the ball with the median of the volumes; NaN without any."""
+    return float(np.cbrt(np.median(volumes) * 6 / np.pi)) if len(volumes) else float("nan")
 
 
 def _size_off(stars: Stars, network: Network) -> float:
@@ -160,39 +234,56 @@ def _times(scale: Triple, factor: float) -> Triple:
 
 
 def make_frame(
-    stack: Stack,
+    view: Pooled,
+    shape: Sequence[int],
     spacing: Sequence[float],
     model: ModelFolder,
     *,
     scale: float | Literal["auto"],
     diameter: float | None,
 ) -> tuple[Frame, list[str]]:
-    """How a stack is brought to what the network knows, and what is worth knowing about that."""
+    """How a stack is brought to what the network knows, and what is worth knowing about that.
+
+    Parameters
+    ----------
+    view : the stack, averaged where it is large
+    shape, spacing : of the stack itself
+    """
     notes = list(model.notes)
-    factors = _factors(stack, spacing, model, scale, diameter, notes)
-    inside = segment_organoids([stack], spacing=spacing, options=TISSUE) > 0
-    low, high = intensity_range(stack, inside, low=model.percentiles[0], high=model.percentiles[1])
-    z, y, x = stack.shape
+    factors = _factors(view, spacing, model, scale, diameter, notes)
+    inside = segment_organoids([view.stack], spacing=view.spacing.tolist(), options=TISSUE) > 0
+    least, most = model.percentiles
+    low, high = intensity_range(view.stack, inside, low=least, high=most)
+    z, y, x = shape
     return Frame((z, y, x), factors, low, high), notes
 
 
-def faint_tissue(stack: Stack, spacing: Sequence[float]) -> NDArray[np.bool_]:
-    """Mask of all that may hold a nucleus."""
-    return np.asarray(segment_organoids([stack], spacing=spacing, options=FAINT) > 0)
+def _faint_tissue(view: Pooled) -> NDArray[np.bool_]:
+    """Mask of all that may hold a nucleus, on the voxels of the view."""
+    found = segment_organoids([view.stack], spacing=view.spacing.tolist(), options=FAINT)
+    return np.asarray(found > 0)
 
 
-def worth_a_look(window: Window, frame: Frame, tissue: NDArray[np.bool_]) -> bool:
-    """Tell whether a window's core holds any tissue; the mask may be coarser than the stack."""
+def _tissue_in(window: Window, frame: Frame, tissue: NDArray[np.bool_]) -> int:
+    """Count the tissue in a window's core; the mask may be coarser than the stack."""
     ratio = [m / n for m, n in zip(tissue.shape, frame.size, strict=True)]
     part = tuple(
         slice(int(a * r), max(int(np.ceil(b * r)), int(a * r) + 1))
         for a, b, r in zip(window.core.start, window.core.stop, ratio, strict=True)
     )
-    return bool(tissue[part].any())
+    return int(np.count_nonzero(tissue[part]))
+
+
+def _fullest(windows: list[Window], frame: Frame, view: Pooled) -> list[Window]:
+    """A few windows with the most tissue, in their order."""
+    faint = _faint_tissue(view)
+    tissue = np.array([_tissue_in(window, frame, faint) for window in windows])
+    chosen = np.sort(np.argsort(-tissue, kind="stable")[:SAMPLED])
+    return [windows[number] for number in chosen]
 
 
 def _factors(
-    stack: Stack,
+    view: Pooled,
     spacing: Sequence[float],
     model: ModelFolder,
     scale: float | Literal["auto"],
@@ -205,7 +296,7 @@ def _factors(
     if model.diameter is None:
         notes.append(f"{model.path.name} does not tell the size of its nuclei: scale 1 was taken")
         return 1.0, 1.0, 1.0
-    size = diameter or _estimate(stack, spacing)
+    size = diameter or _estimate(view.stack, view.spacing.tolist())
     if not np.isfinite(size):
         notes.append("no nuclei to tell the scale by: scale 1 was taken")
         return 1.0, 1.0, 1.0
@@ -245,8 +336,8 @@ def _outlines(stars: Stars, frame: Frame, network: Network, spacing: Sequence[fl
     )
 
 
-def _nothing(stack: Stack, network: Network, frame: Frame, notes: list[str]) -> LearnedResult:
+def _nothing(stack: Stack, network: Network, frame: Frame, notes: tuple[str, ...]) -> LearnedResult:
     none = Stars.none(network.folder.rays)
     outlines = _outlines(none, frame, network, (1.0, 1.0, 1.0))
     empty = np.zeros(stack.shape, np.uint32)
-    return LearnedResult(empty, float("nan"), none.prob, outlines, frame.ratio, tuple(notes))
+    return LearnedResult(empty, float("nan"), none.prob, outlines, frame.ratio, notes)

@@ -24,7 +24,7 @@ from poolvox.organoid3d.startup import load_tensorflow
 from poolvox.shared.engine.resources import cores
 from poolvox.shared.errors import InputError
 
-__all__ = ["Network", "load_network"]
+__all__ = ["Network", "load_network", "read_geometry"]
 
 F32 = NDArray[np.float32]
 
@@ -65,6 +65,14 @@ class Network:
         """Lengths of the rays, in voxels, (N, R), from the features of N places."""
         dist: F32 = np.maximum(features @ self._kernel + self._bias, np.float32(SHORTEST))
         return dist
+
+
+def read_geometry(folder: ModelFolder) -> Geometry:
+    """The rays of a folder's network; TensorFlow is not needed for them."""
+    from stardist.rays3d import rays_from_json
+
+    rays = rays_from_json(dict(folder.config["rays_json"]))
+    return make_geometry(rays.vertices, rays.faces)
 
 
 def load_network(folder: ModelFolder) -> Network:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from poolvox.organoid3d.blobs import Pooled
 from poolvox.organoid3d.classical import find_nuclei_classically
 from poolvox.organoid3d.models import ModelFolder, read_model
 from poolvox.organoid3d.preprocess import check_spacing, prepare_stack
@@ -25,6 +26,7 @@ __all__ = [
     "Segmenter",
     "check_model",
     "find_nuclei",
+    "find_prepared",
     "segment_nuclei",
 ]
 
@@ -40,14 +42,17 @@ class NucleiRequest:
 
     Attributes
     ----------
-    model : its own part of the name: a folder of a network, or ""
+    model : name of a segmenter, `default`, or the folder of a network
     scale : factor that brings nuclei to the size a network was trained on, or `auto`
     diameter : of a typical nucleus, micrometres; None: found by the segmenter
+    view : the stack, averaged where it is large, by which a network's scale and intensities are
+        chosen; None: the stack itself
     """
 
-    model: str = ""
+    model: str = "classical"
     scale: float | Literal["auto"] = "auto"
     diameter: float | None = None
+    view: Pooled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +91,34 @@ def find_nuclei(
     diameter: float | None = None,
 ) -> Nuclei:
     """Segment nuclei and tell how; parameters as in `segment_nuclei`."""
-    segment, own = _choose(model)
+    check_model(model)
     steps = check_spacing(_spacing_of(image, spacing), np.ndim(image))
     if diameter is not None and not (np.isfinite(diameter) and diameter > 0):
         raise InputError(f"diameter must be above 0 micrometres, got {diameter}")
     pixels = np.asarray(image)
-    stack = pixels[None] if pixels.ndim == 2 else pixels
-    prepared = prepare_stack(stack, steps)
-    request = NucleiRequest(own, scale, diameter)
-    planes = prepared.stack.shape[0]
+    prepared = prepare_stack(pixels[None] if pixels.ndim == 2 else pixels, steps)
+    request = NucleiRequest(str(model), scale, diameter, prepared.survey.view)
+    found = find_prepared(prepared.stack, steps, request)
+    labels = found.labels.reshape(pixels.shape)
+    return replace(found, labels=labels, notes=(*prepared.notes, *found.notes))
+
+
+def find_prepared(
+    stack: NDArray[np.float32], spacing: tuple[float, float, float], request: NucleiRequest
+) -> Nuclei:
+    """Segment a (Z, Y, X) stack that is finite and bright where nuclei are."""
+    segment = SEGMENTERS.get(request.model, _network)
+    planes = stack.shape[0]
     if planes >= MIN_PLANES:
-        found = segment(prepared.stack, steps, request)
-        return replace(found, notes=(*prepared.notes, *found.notes))
+        return segment(stack, spacing, request)
     # No network of ours knows single planes.
-    flat = _classical(prepared.stack.mean(axis=0, keepdims=True), steps, _plain(request))
-    labels = np.repeat(flat.labels, planes, axis=0).reshape(pixels.shape)
+    plain = request if segment is _classical else _plain(request)
+    flat = _classical(stack.mean(axis=0, keepdims=True), spacing, plain)
+    labels = np.repeat(flat.labels, planes, axis=0)
     note = f"{planes} plane{'s' * (planes > 1)}: segmented in 2D, nuclei reach through all of them"
     if segment is not _classical:
         note += ", by the classical method, since the network needs more planes"
-    return replace(flat, labels=labels, notes=(*prepared.notes, *flat.notes, note))
+    return replace(flat, labels=labels, notes=(*flat.notes, note))
 
 
 def segment_nuclei(
@@ -159,7 +173,7 @@ def _network(
 
     model = read_model(request.model)
     found = find_nuclei_by_network(
-        stack, spacing, model, scale=request.scale, diameter=request.diameter
+        stack, spacing, model, scale=request.scale, diameter=request.diameter, view=request.view
     )
     if not found.labels.any():
         thin = _too_thin(stack, spacing, model, found.scale)
@@ -202,13 +216,6 @@ SEGMENTERS: dict[str, Segmenter] = {"classical": _classical}
 def check_model(model: str | Path) -> ModelFolder | None:
     """Refuse a model that cannot be used, before any work; tell which network it is, if any."""
     return None if str(model) in SEGMENTERS else read_model(model)
-
-
-def _choose(model: str | Path) -> tuple[Segmenter, str]:
-    if str(model) in SEGMENTERS:
-        return SEGMENTERS[str(model)], ""
-    read_model(model)
-    return _network, str(model)
 
 
 def _plain(request: NucleiRequest) -> NucleiRequest:

@@ -8,7 +8,7 @@ meet, to the one they are nearer to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,14 @@ from scipy import ndimage
 
 from poolvox.shared.errors import InputError
 
-__all__ = ["OutlineOptions", "refine_labels"]
+__all__ = ["OutlineOptions", "refine_labels", "refining_margin"]
 
 Labels = NDArray[np.uint32]
 
 # Blur before levels are compared, in parts of the reach: single voxels are noise.
 SMOOTH = 0.35
+# And no more than so many voxels; where the Gaussian ends, in standard deviations.
+MOST_SMOOTH, TRUNCATE = 1.5, 3.0
 # An object is left alone if inside and outside differ by less than so many spreads of the outside.
 LEAST_CONTRAST = 2.0
 # Surroundings reach this far, in reaches of the outline.
@@ -64,6 +66,8 @@ def refine_labels(
     *,
     spacing: Sequence[float],
     options: OutlineOptions | None = None,
+    typical: float | None = None,
+    part: tuple[slice, slice, slice] | None = None,
 ) -> Labels:
     """Move the outlines of labels to the edges in the image, within a bounded shell.
 
@@ -75,10 +79,12 @@ def refine_labels(
     labels : (Z, Y, X) array of integers, 0 is background
     image : (Z, Y, X) array, nuclei bright
     spacing : voxel size (z, y, x), micrometres
+    typical : radius of an object, micrometres; None: that of the labels
+    part : all that is wanted; the labels are whole as far round it as `refining_margin` says
 
     Returns
     -------
-    (Z, Y, X) array with the same labels
+    (Z, Y, X) array with the same labels, or its part
     """
     before = np.asarray(labels).astype(np.uint32)
     picture = np.asarray(image, np.float32)
@@ -88,15 +94,39 @@ def refine_labels(
         )
     chosen = options or OutlineOptions()
     steps = np.asarray(spacing, float)
-    volumes = np.bincount(before.ravel())
-    radii = np.cbrt(volumes * steps.prod() * 3 / (4 * np.pi))
-    found = np.flatnonzero(volumes)
-    typical = float(np.median(radii[found[found > 0]])) if (found > 0).any() else 0.0
-    if typical == 0:
-        return before
-    sigma = SMOOTH * chosen.reach * typical / steps
-    smooth = ndimage.gaussian_filter(picture, np.minimum(sigma, 1.5), truncate=3)
-    return _assigned(_Stack(before, smooth, steps, chosen), radii)
+    wanted = part or (slice(None), slice(None), slice(None))
+    # The same bytes: labels beyond 2**31 would not fit any table of boxes.
+    boxes = ndimage.find_objects(before.view(np.int32))
+    radii = {
+        label: _radius(before[box] == label, steps)
+        for label, box in enumerate(boxes, 1)
+        if box is not None
+    }
+    if not radii:
+        return before[wanted]
+    usual = typical or float(np.median(list(radii.values())))
+    sigma = SMOOTH * chosen.reach * usual / steps
+    smooth = ndimage.gaussian_filter(picture, np.minimum(sigma, MOST_SMOOTH), truncate=TRUNCATE)
+    stack = _Stack(before, smooth, steps, chosen)
+    return _assigned(stack, {n: (boxes[n - 1], r) for n, r in radii.items()}, wanted)
+
+
+def refining_margin(
+    radius: float, spacing: Sequence[float], options: OutlineOptions | None = None
+) -> tuple[int, int, int]:
+    """Voxels round a part that must be known for its outlines, if objects reach so far from it.
+
+    Parameters
+    ----------
+    radius : farthest that an object near the part reaches from its middle, micrometres
+    """
+    reach = (options or OutlineOptions()).reach * radius
+    # An object may reach into the part by its own reach, and is judged by what is round all of it.
+    z, y, x = (
+        int(2 * radius / step + (1 + FAR) * reach / min(step, reach) + TRUNCATE * MOST_SMOOTH) + 5
+        for step in spacing
+    )
+    return z, y, x
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +139,27 @@ class _Stack:
     options: OutlineOptions
 
 
-def _assigned(stack: _Stack, radii: NDArray[np.float64]) -> Labels:
+def _radius(mask: NDArray[np.bool_], steps: NDArray[np.float64]) -> float:
+    """Of the ball of the same volume, micrometres."""
+    return float(np.cbrt(np.count_nonzero(mask) * steps.prod() * 3 / (4 * np.pi)))
+
+
+def _assigned(
+    stack: _Stack,
+    objects: Mapping[int, tuple[tuple[slice, ...], float]],
+    wanted: tuple[slice, slice, slice],
+) -> Labels:
     """Give each voxel to the object that wants it and whose old outline is nearest."""
     claims = np.zeros(stack.labels.shape, np.uint32)
     nearest = np.full(stack.labels.shape, np.inf, np.float32)
-    for label, box in enumerate(ndimage.find_objects(stack.labels.astype(np.int64)), 1):
-        if box is None:
-            continue
-        reach = stack.options.reach * radii[label]
+    ends = [side.indices(n)[:2] for side, n in zip(wanted, stack.labels.shape)]
+    for label, (box, radius) in objects.items():
+        reach = stack.options.reach * radius
         # Where planes lie farther apart than the reach, an outline may still move by one.
         metric = np.minimum(stack.steps, reach)
+        near = np.ceil(reach / metric).astype(int) + 1
+        if any(s.stop + m <= a or s.start - m >= b for s, m, (a, b) in zip(box, near, ends)):
+            continue
         margin = np.ceil(FAR * reach / metric).astype(int) + 1
         part = tuple(
             slice(max(s.start - m, 0), min(s.stop + m, n))
@@ -130,7 +171,7 @@ def _assigned(stack: _Stack, radii: NDArray[np.float64]) -> Labels:
         better = shape & (away < nearest[part])
         claims[part][better] = label
         nearest[part][better] = away[better]
-    return claims
+    return claims[wanted]
 
 
 def _signed_distance(mask: NDArray[np.bool_], steps: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from poolvox.organoid3d.blobs import blob_response, pool
+from poolvox.organoid3d.survey import Survey, survey_stack
 from poolvox.shared.errors import InputError
 
 __all__ = [
     "Attenuation",
     "Prepared",
+    "check_pixels",
     "check_spacing",
-    "correct_attenuation",
     "intensity_range",
     "measure_attenuation",
     "prepare_stack",
@@ -41,12 +41,6 @@ MIN_R2 = 0.2
 # Huber's constant, in standard deviations: residuals beyond it count less;
 # doi:10.1214/aoms/1177703732
 HUBER = 1.345
-# No correction brightens by more than this: noise would be all that is left.
-MAX_GAIN = 20.0
-# The dark blobs of an inverted stack answer this much more than the bright ones.
-INVERTED = 1.5
-# Sizes at which blobs are asked, micrometres.
-BLOB_SIZES = (6.0, 12.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +50,21 @@ class Prepared:
     Attributes
     ----------
     stack : (Z, Y, X) array, finite, nuclei brighter than the rest
-    notes : what was changed
-    inverted : contrast was turned round
+    survey : what was found out about it
     """
 
     stack: Stack
-    notes: tuple[str, ...] = ()
-    inverted: bool = False
+    survey: Survey
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was changed."""
+        return self.survey.notes
+
+    @property
+    def inverted(self) -> bool:
+        """Tell whether contrast was turned round."""
+        return self.survey.light.top is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,25 +128,21 @@ def prepare_stack(image: ArrayLike, spacing: Sequence[float]) -> Prepared:
     spacing : micrometres
     """
     given = np.asarray(image)
+    check_pixels(given)
+    survey = survey_stack(given, spacing)
+    # A view that is the whole stack is that already.
+    stack = survey.view.stack if survey.whole else survey.light.of(given)
+    return Prepared(stack, survey)
+
+
+def check_pixels(given: Any) -> None:
+    """Refuse what is no stack: the wrong axes, no numbers, no voxels."""
     if given.ndim != 3:
         raise InputError(f"a stack has the axes (z, y, x), got shape {given.shape}")
     if given.dtype.kind not in "iufb":
         raise InputError(f"a stack holds real numbers, got {given.dtype}")
     if not given.size:
         raise InputError(f"the stack is empty: shape {given.shape}")
-    stack = np.array(given, np.float32)
-    notes = []
-    broken = ~np.isfinite(stack)
-    if broken.all():
-        raise InputError("the stack holds no finite number: all voxels are NaN or infinite")
-    if broken.any():
-        stack[broken] = np.percentile(stack[~broken], 5)
-        notes.append(f"{broken.mean():.2%} of the voxels were not finite: taken as background")
-    inverted = _is_inverted(stack, spacing)
-    if inverted:
-        stack = stack.max() - stack
-        notes.append("nuclei are darker than their surroundings: the contrast was turned round")
-    return Prepared(stack, tuple(notes), inverted)
 
 
 def intensity_range(
@@ -201,18 +199,6 @@ def measure_attenuation(light: ArrayLike, depths: ArrayLike) -> Attenuation:
     return Attenuation(-float(slope), r2, count, bool(trusted), reason)
 
 
-def correct_attenuation(
-    stack: Stack, spacing: Sequence[float], attenuation: Attenuation, *, background: float
-) -> Stack:
-    """Brighten deep planes by what the fit says they have lost; the background stays."""
-    if not attenuation.trusted:
-        return stack
-    depths = np.arange(stack.shape[0]) * spacing[0]
-    gain = np.minimum(np.exp(attenuation.rate * depths), MAX_GAIN).astype(np.float32)
-    corrected: Stack = (stack - np.float32(background)) * gain[:, None, None]
-    return corrected + np.float32(background)
-
-
 def _robust_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
     """Slope and offset by iteratively reweighted least squares."""
     weight = np.ones_like(x)
@@ -228,22 +214,6 @@ def _robust_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float,
             break
         weight = np.minimum(1.0, HUBER * scale / np.maximum(rest, 1e-12))
     return float(slope), float(offset)
-
-
-def _is_inverted(stack: Stack, spacing: Sequence[float]) -> bool:
-    """Tell by blobs and by the histogram's longer tail; both must say so."""
-    coarse = pool(stack, spacing, 1.0)
-    low, middle, high = np.percentile(coarse.stack, (0.5, 50, 99.5))
-    if high - low <= 0 or high - middle >= middle - low:
-        return False
-    clipped = np.clip(coarse.stack, low, high)
-    # Blobs at the faces of the stack are cut and say little.
-    bright, dark = 0.0, 0.0
-    for size in BLOB_SIZES:
-        response = blob_response(clipped, coarse.spacing, size)
-        bright = max(bright, float(np.percentile(response, 99.9)))
-        dark = max(dark, -float(np.percentile(response, 0.1)))
-    return dark > INVERTED * bright
 
 
 def _text(sizes: Sequence[float]) -> str:

@@ -7,7 +7,7 @@ windows there are, in which order they were done, or by whom.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,16 +17,18 @@ from scipy import ndimage
 
 from poolvox.organoid3d.blocks import Box, Frame, Window, read_window
 from poolvox.organoid3d.network import Network
-from poolvox.organoid3d.stars import Geometry, Stars, overlap_pairs, paint_stars
+from poolvox.organoid3d.stars import Geometry, Stars, measure_stars, overlap_pairs, paint_stars
 from poolvox.organoid3d.suppress import DROPPED, KEPT, Judge, judge_all, judge_thinned
 
 __all__ = [
     "StarOptions",
     "draw_stars",
     "find_stars",
+    "find_touching",
     "merge_stars",
     "name_stars",
     "object_margin",
+    "typical_radius",
     "window_stars",
 ]
 
@@ -69,7 +71,7 @@ def find_stars(
     windows : those to look at; `lay_out` gives all
     """
     parts = [window_stars(source, frame, network, options, window) for window in windows]
-    return merge_stars(parts, network, options)
+    return merge_stars(parts, network.geometry, options)
 
 
 def object_margin(network: Network) -> tuple[int, int, int]:
@@ -106,10 +108,10 @@ def window_stars(
     return stars.take((states != DROPPED) & window.core.contains(stars.points))
 
 
-def merge_stars(parts: Iterable[Stars], network: Network, options: StarOptions) -> Stars:
+def merge_stars(parts: Iterable[Stars], geometry: Geometry, options: StarOptions) -> Stars:
     """Judge what windows left, over their borders; the result is ordered, best first."""
-    stars = Stars.joined([Stars.none(network.folder.rays), *parts]).ordered()
-    judge = Judge(stars, network.geometry, options.nms)
+    stars = Stars.joined([Stars.none(len(geometry.vertices)), *parts]).ordered()
+    judge = Judge(stars, geometry, options.nms)
     return stars.take(judge_all(judge) == KEPT)
 
 
@@ -133,9 +135,35 @@ def draw_stars(
     box : voxels of the stack
     """
     labels = np.zeros(box.shape, np.uint32)
-    near = np.flatnonzero(_touches(stars, frame, box) & (names > 0))
+    near = np.flatnonzero(find_touching(stars, frame, box) & (names > 0))
     paint_stars(labels, box.start, stars.take(near), names[near], geometry, scale=frame.ratio)
     return labels
+
+
+def find_touching(stars: Stars, frame: Frame, box: Box) -> NDArray[np.bool_]:
+    """Tell which polyhedra may reach into a part of the stack."""
+    if not len(stars):
+        return np.zeros(0, bool)
+    scale = np.asarray(frame.ratio)
+    radius = stars.dist.max(axis=1)[:, None]
+    low, high = ((stars.points + r + 0.5) / scale - 0.5 for r in (-radius, radius))
+    return np.asarray(((high >= box.start) & (low < box.stop)).all(axis=1))
+
+
+def typical_radius(
+    stars: Stars,
+    names: NDArray[np.int64],
+    frame: Frame,
+    geometry: Geometry,
+    spacing: Sequence[float],
+) -> float:
+    """Of the ball with the median volume of the polyhedra that show, micrometres; 0 without any."""
+    shown = stars.take(names > 0)
+    if not len(shown):
+        return 0.0
+    voxel = float(np.prod(np.asarray(spacing) / frame.ratio))
+    volume = float(np.median(measure_stars(shown, geometry).volume)) * voxel
+    return float(np.cbrt(volume * 3 / (4 * np.pi)))
 
 
 def _candidates(
@@ -182,16 +210,6 @@ def _seen(judge: Judge, frame: Frame, window: Window) -> NDArray[np.bool_]:
         if window.sound.stop[axis] < frame.size[axis]:
             seen &= points[:, axis] + reach < window.sound.stop[axis]
     return seen
-
-
-def _touches(stars: Stars, frame: Frame, box: Box) -> NDArray[np.bool_]:
-    """Tell which polyhedra may reach into a part of the stack."""
-    if not len(stars):
-        return np.zeros(0, bool)
-    scale = np.asarray(frame.ratio)
-    radius = stars.dist.max(axis=1)[:, None]
-    low, high = ((stars.points + r + 0.5) / scale - 0.5 for r in (-radius, radius))
-    return np.asarray(((high >= box.start) & (low < box.stop)).all(axis=1))
 
 
 def _hidden(stars: Stars, frame: Frame, geometry: Geometry) -> NDArray[np.bool_]:

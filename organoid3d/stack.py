@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from poolvox.organoid3d.cells import find_parents, segment_cells
 from poolvox.organoid3d.config import (
@@ -18,15 +17,11 @@ from poolvox.organoid3d.config import (
     nuclear_channel,
     tissue_channels,
 )
+from poolvox.organoid3d.depth import measure_loss
 from poolvox.organoid3d.masks import segment_lumens, segment_organoids
 from poolvox.organoid3d.measure import measure_nuclei, measure_organoids, tabulate_edges
-from poolvox.organoid3d.nuclei import Nuclei, find_nuclei
-from poolvox.organoid3d.preprocess import (
-    Attenuation,
-    correct_attenuation,
-    measure_attenuation,
-    prepare_stack,
-)
+from poolvox.organoid3d.nuclei import NucleiRequest, find_prepared
+from poolvox.organoid3d.preprocess import Attenuation, prepare_stack
 from poolvox.organoid3d.qc import flag_objects, saturated_part
 from poolvox.organoid3d.tissue import Tissue
 from poolvox.shared.features import find_objects, measure
@@ -92,16 +87,21 @@ def segment_stack(
     names = list(channels)
     nuclear = nuclear_channel(config, names)
     prepared = prepare_stack(channels[nuclear], spacing)
-    # The loss of light is measured on nuclei that cost little to find.
-    found = find_nuclei(prepared.stack, spacing=spacing, diameter=config.nuclei.diameter)
-    attenuation = _attenuation(prepared.stack, found.labels, spacing)
-    stack = prepared.stack
-    corrected = config.attenuation == "auto" and attenuation.trusted
-    if corrected:
-        background = _background(prepared.stack, found.labels)
-        stack = correct_attenuation(stack, spacing, attenuation, background=background)
-    if corrected or config.nuclei.model != "classical":
-        found = _nuclei(stack, spacing, config)
+    wanted = config.nuclei
+    loss = measure_loss(
+        prepared.survey,
+        spacing,
+        correct=config.attenuation == "auto",
+        diameter=wanted.diameter,
+    )
+    found = loss.nuclei
+    if loss.corrected or wanted.model != "classical" or not prepared.survey.whole:
+        survey = loss.survey
+        stack = prepared.stack
+        if loss.corrected:
+            stack = survey.view.stack if survey.whole else survey.light.deepened(stack.copy())
+        request = NucleiRequest(wanted.model, wanted.scale, wanted.diameter, survey.view)
+        found = find_prepared(stack, spacing, request)
     notes = [*prepared.notes, *found.notes]
     notes += [
         f"{name}: {part:.1%} of the voxels are saturated"
@@ -112,8 +112,8 @@ def segment_stack(
     return StackResult(
         labels,
         found.diameter,
-        attenuation,
-        corrected,
+        loss.attenuation,
+        loss.corrected,
         tuple(notes),
         found.method,
         found.probability,
@@ -167,33 +167,6 @@ def measure_stack(
     edges = tabulate_edges(objects, spacing=spacing, mask=tissue.solid, settings=settings)
     organoids = _flagged(organoids, flags)
     return {"organoids": organoids, "nuclei": nuclei, "cells": cells, "edges": edges}
-
-
-def _nuclei(stack: NDArray[np.float32], spacing: Spacing, config: Organoid3dConfig) -> Nuclei:
-    wanted = config.nuclei
-    return find_nuclei(
-        stack,
-        spacing=spacing,
-        model=wanted.model,
-        scale=wanted.scale,
-        diameter=wanted.diameter,
-    )
-
-
-def _background(stack: NDArray[np.float32], nuclei: Labels) -> float:
-    outside = stack[nuclei == 0]
-    return float(np.percentile(outside, 20)) if outside.size else float(stack.min())
-
-
-def _attenuation(
-    stack: NDArray[np.float32], nuclei: Labels, spacing: Sequence[float]
-) -> Attenuation:
-    ids = np.arange(1, int(nuclei.max()) + 1)
-    if not len(ids):
-        return Attenuation(reason="no nuclei")
-    light = ndimage.mean(stack, nuclei, ids) - _background(stack, nuclei)
-    planes = np.arange(stack.shape[0]).reshape(-1, 1, 1) * np.ones_like(nuclei, np.float32)
-    return measure_attenuation(light, np.asarray(ndimage.mean(planes, nuclei, ids)) * spacing[0])
 
 
 def _surroundings(

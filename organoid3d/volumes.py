@@ -1,19 +1,19 @@
 """Nuclei of a stored stack that need not fit into memory, as units of a run.
 
-    frame    size of nuclei and range of intensities, from a level of the pyramid that fits
+    frame    light, loss of light with depth, size of nuclei, range of intensities: one pass over
+             the stack, and a view of it that fits
     windows  polyhedra, window by window; each unit does a share of them
     merge    polyhedra judged over the borders of windows, named, and the empty labels
-    draw     labels; each unit draws a share of the store's write units
-    finish   pyramid and metadata
+    draw     labels, refined where the model asks for it; each unit draws a share of the store
+    finish   pyramid, metadata, and what was drawn of each nucleus
 
-Every unit holds a window, or a write unit, at a time. The labels do not depend on how many units
-there are, on the workers, or on interruptions. They are the network's own outlines: what a model's
-`refine` asks for, and the correction of light lost with depth, are for stacks in memory.
+Every unit holds a window, or a part of the store, at a time. The labels are those that
+`find_nuclei` and a run give of the same stack in memory; they do not depend on how many units
+there are, on the workers, or on interruptions.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,26 +24,28 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from poolvox.organoid3d.blocks import WINDOW_BYTES, Box, Frame, Window, lay_out
+from poolvox.organoid3d.blocks import WINDOW_BYTES, Box, Frame, window_bytes
+from poolvox.organoid3d.drawing import ROW, Drawn, Painter, sum_up, tally
 from poolvox.organoid3d.models import ModelFolder, read_model
 from poolvox.organoid3d.preprocess import check_spacing
+from poolvox.organoid3d.segment import StarOptions, merge_stars, name_stars, window_stars
 from poolvox.organoid3d.stars import Stars
+from poolvox.organoid3d.survey import MOST, SLAB, Light, Lit
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.errors import InputError
 from poolvox.shared.store import Image, open_image
+from poolvox.shared.store.units import tiling
 
-__all__ = ["Volume", "plan_volume"]
+__all__ = ["Known", "Volume", "plan_volume", "plan_windows", "read_drawn", "read_known"]
 
 # Voxels of a share of windows: about a minute's work on one core.
 SHARE = 16_000_000
-# Voxels of a share of drawing.
-DRAWN = 128_000_000
-# Largest level of the pyramid on which nuclei are sized, voxels.
-COARSE = 24_000_000
+# Voxels of a share of drawing, and of what is drawn at once, its surroundings not counted.
+DRAWN, AT_ONCE = 128_000_000, 16_000_000
 # Bytes of a unit beside its window: TensorFlow, and what Python itself takes.
 OVERHEAD = 900 * 2**20
-# Bytes per voxel of the level on which nuclei are sized.
-SIZING = 40
+# Bytes per voxel of the view, of what is read at once, and of what is drawn at once.
+VIEWED, READ, PAINTED = 60, 10, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,12 @@ class Volume:
     work : folder for what lies between the units
     labels : name of the labels that are written into the image
     scale, diameter : as in `segment_nuclei`
+    attenuation : `auto` corrects the loss of light with depth where nuclei tell it; or `off`
     thinning : `fast` or `exact`
     window : bytes that the network may take for one window
+    name : of the stack in the keys of its units; "": that of the image
+    step : that its units belong to in the plan; "": one for each kind of unit
+    where : what its units are selected by; the image's name by default
     """
 
     image: Path
@@ -69,18 +75,17 @@ class Volume:
     labels: str = "nuclei"
     scale: float | Literal["auto"] = "auto"
     diameter: float | None = None
+    attenuation: Literal["auto", "off"] = "auto"
     thinning: Literal["fast", "exact"] = "fast"
     window: int = WINDOW_BYTES
+    name: str = ""
+    step: str = ""
+    where: tuple[tuple[str, str], ...] = ()
 
     @property
     def frame(self) -> Path:
         """File of the frame."""
         return self.work / "frame.json"
-
-    @property
-    def faint(self) -> Path:
-        """File of the mask of what may hold nuclei."""
-        return self.work / "faint.npz"
 
     @property
     def stars(self) -> Path:
@@ -92,23 +97,46 @@ class Volume:
         return self.work / "windows" / f"{number:05d}.npz"
 
     def drawn(self, number: int) -> Path:
-        """File that tells that a share of the labels is drawn."""
-        return self.work / "drawn" / f"{number:05d}.json"
+        """File that tells what of each nucleus lies in a share of the labels."""
+        return self.work / "drawn" / f"{number:05d}.npz"
+
+    @property
+    def finished(self) -> Path:
+        """File that tells what was drawn of each nucleus."""
+        return self.work / "finished.npz"
 
     def params(self) -> dict[str, Any]:
         """All that a result depends on besides the image."""
         kept = asdict(self)
-        del kept["work"], kept["window"]
+        for name in ("work", "window", "name", "step", "where"):
+            del kept[name]
         digest = read_model(self.model).digest()
         return {**kept, "image": str(self.image), "network": digest}
 
 
-class Source:
-    """One channel of a level of an image, read by slices."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the frame says.
 
-    def __init__(self, image: Image, channel: str | None, level: int = 0) -> None:
+    Attributes
+    ----------
+    frame, light : how the stack is brought to the network
+    windows : numbers of those that may hold nuclei
+    facts : all of it, and what is worth knowing
+    """
+
+    frame: Frame
+    light: Light
+    windows: tuple[int, ...]
+    facts: dict[str, Any]
+
+
+class Source:
+    """One channel of an image, read by slices."""
+
+    def __init__(self, image: Image, channel: str | None) -> None:
         """Find the channel."""
-        self._array = image.array(level)
+        self._array = image.array()
         axes = image.axes
         if axes[-3:] != "zyx":
             raise InputError(f"{image.path} has the axes {axes}: expected a stack, z, y and x")
@@ -119,6 +147,7 @@ class Source:
             raise InputError(f"{image.path}: name the channel, one of {', '.join(named)}")
         where = {"c": named.index(channel) if channel is not None else 0}
         self._place = tuple(slice(where.get(a, 0), where.get(a, 0) + 1) for a in axes[:-3])
+        self.dtype = self._array.dtype
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -126,31 +155,44 @@ class Source:
         z, y, x = self._array.shape[-3:]
         return z, y, x
 
-    def __getitem__(self, region: tuple[slice, ...]) -> NDArray[np.float32]:
-        """Pixels of a region; what is not finite becomes 0."""
-        pixels = np.asarray(self._array.read((*self._place, *region)), np.float32)
-        pixels = pixels.reshape(pixels.shape[-3:])
-        return np.nan_to_num(pixels, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    def __getitem__(self, region: slice | tuple[slice, ...]) -> NDArray[Any]:
+        """Pixels of a region."""
+        given = region if isinstance(region, tuple) else (region,)
+        full = (*given, *(slice(None) for _ in range(3 - len(given))))
+        region = tuple(slice(*part.indices(n)[:2]) for part, n in zip(full, self.shape))
+        pixels = self._array.read((*self._place, *region))
+        return pixels.reshape(pixels.shape[-3:])
 
 
 def plan_volume(volume: Volume) -> list[Unit]:
-    """Lay out the units; only metadata are read.
+    """Lay out the units for an image that is there; only metadata are read.
 
     The folder of the run must hold both the image and `work`, since units own what they write.
     """
     image = open_image(volume.image)
+    return plan_windows(volume, Source(image, volume.channel).shape, image.spacing)
+
+
+def plan_windows(
+    volume: Volume, shape: Sequence[int], spacing: Any, *, needs: Sequence[str] = ()
+) -> list[Unit]:
+    """Lay out the units for an image that is yet to be written.
+
+    Parameters
+    ----------
+    shape, spacing : (Z, Y, X) of the image; micrometres
+    needs : keys of the units that write the image
+    """
     model = read_model(volume.model)
-    spacing = check_spacing(image.spacing)
-    source = Source(image, volume.channel)
-    voxels = int(np.prod(source.shape))
-    params = volume.params() | {"spacing": list(spacing), "shape": list(source.shape)}
+    steps = check_spacing(spacing)
+    voxels = int(np.prod([int(n) for n in shape]))
+    params = volume.params() | {"spacing": list(steps), "shape": [int(n) for n in shape]}
     step = partial(_unit, volume, params)
-    coarse = int(np.prod(Source(image, volume.channel, _level(image, volume)).shape))
-    window = OVERHEAD + min(volume.window, _largest(model, source.shape)) * 3 // 2
+    window = OVERHEAD + min(volume.window, window_bytes(model, shape)) * 3 // 2
+    look = OVERHEAD + VIEWED * min(voxels, MOST) + READ * min(voxels, SLAB)
+    paint = OVERHEAD + PAINTED * min(voxels, AT_ONCE)
     shares, parts = -(-voxels // SHARE), -(-voxels // DRAWN)
-    frame = step(
-        "frame", make_frame, (), (volume.frame, volume.faint), OVERHEAD // 2 + SIZING * coarse
-    )
+    frame = step("frame", make_frame, needs, (volume.frame,), max(look, window))
     windows = [
         step("windows", find_share, (frame.key,), (volume.share(k),), window, k, shares)
         for k in range(shares)
@@ -161,58 +203,61 @@ def plan_volume(volume: Volume) -> list[Unit]:
         None, shares,
     )  # fmt: skip
     draw = [
-        step("draw", draw_share, (merge.key,), (volume.drawn(k),), OVERHEAD, k, parts)
+        step("draw", draw_share, (merge.key,), (volume.drawn(k),), paint, k, parts)
         for k in range(parts)
     ]
     last = tuple(unit.key for unit in draw)
-    done = volume.work / "finished.json"
-    return [frame, *windows, merge, *draw, step("finish", finish, last, (done,), OVERHEAD)]
+    end = step("finish", finish, last, (volume.finished,), OVERHEAD, None, parts)
+    return [frame, *windows, merge, *draw, end]
 
 
 def make_frame(volume: Volume) -> dict[str, Any]:
-    """Find the size of nuclei and the range of intensities."""
-    from poolvox.organoid3d import learned
-    from poolvox.organoid3d.preprocess import prepare_stack
+    """Find the light, the size of nuclei and the range of intensities."""
+    from poolvox.organoid3d.depth import measure_loss
+    from poolvox.organoid3d.learned import all_windows, settle_frame, windows_of
+    from poolvox.organoid3d.network import load_network
+    from poolvox.organoid3d.survey import survey_stack
 
-    image, model = open_image(volume.image), read_model(volume.model)
-    whole = Source(image, volume.channel)
-    coarse = Source(image, volume.channel, _level(image, volume))
-    steps = check_spacing(image.spacing)
-    ratio = [a / b for a, b in zip(whole.shape, coarse.shape, strict=True)]
-    wide = tuple(s * r for s, r in zip(steps, ratio, strict=True))
-    pixels = coarse[tuple(slice(0, n) for n in coarse.shape)]
-    prepared = prepare_stack(pixels, wide)
-    found, notes = learned.make_frame(
-        prepared.stack, wide, model, scale=volume.scale, diameter=volume.diameter
+    image, network = open_image(volume.image), load_network(read_model(volume.model))
+    source, steps = Source(image, volume.channel), check_spacing(image.spacing)
+    survey = survey_stack(source, steps)
+    notes = survey.notes
+    loss = measure_loss(
+        survey, steps, correct=volume.attenuation == "auto", diameter=volume.diameter
     )
-    low, high = found.low, found.high
-    if prepared.inverted:
-        top = float(pixels.max())
-        low, high = top - low, top - high
-    if volume.scale == "auto":
-        z, y, x = (s / r for s, r in zip(found.scale, ratio, strict=True))
-    else:
-        z, y, x = found.scale
-    frame = Frame(whole.shape, (z, y, x), low, high)
-    faint = learned.faint_tissue(prepared.stack, wide)
-    _write_arrays(volume.faint, faint=faint)
-    notes = [*prepared.notes, *notes]
-    _write_text(volume.frame, json.dumps({"frame": asdict(frame), "notes": notes}))
-    return {"scale": list(frame.scale), "low": low, "high": high, "warnings": notes}
+    survey = loss.survey
+    lit = Lit(source, survey.light)
+    settled = settle_frame(
+        lit, survey.view, steps, network, scale=volume.scale, diameter=volume.diameter
+    )
+    frame, every = settled.frame, all_windows(settled.frame, network, volume.window)
+    chosen = windows_of(frame, network, survey.view, most=volume.window)
+    facts = {
+        "frame": asdict(frame),
+        "light": asdict(survey.light),
+        "windows": [every.index(window) for window in chosen],
+        "attenuation": asdict(loss.attenuation),
+        "corrected": loss.corrected,
+        "notes": [*notes, *settled.notes],
+    }
+    _write_text(volume.frame, json.dumps(facts))
+    kept = {"scale": list(frame.scale), "low": frame.low, "high": frame.high}
+    return {**kept, "windows": len(chosen), "warnings": facts["notes"]}
 
 
 def find_share(volume: Volume, number: int, shares: int) -> dict[str, Any]:
     """Find the polyhedra of a share of the windows."""
+    from poolvox.organoid3d.learned import all_windows
     from poolvox.organoid3d.network import load_network
-    from poolvox.organoid3d.segment import StarOptions, object_margin, window_stars
 
     network = load_network(read_model(volume.model))
-    frame = _read_frame(volume)
-    options = StarOptions(network.folder.prob, network.folder.nms, volume.thinning)
-    windows = _windows(volume, frame, network.folder, object_margin(network))
+    known = read_known(volume)
+    every = all_windows(known.frame, network, volume.window)
+    windows = [every[index] for index in known.windows]
     mine = windows[number * len(windows) // shares : (number + 1) * len(windows) // shares]
-    source = Source(open_image(volume.image), volume.channel)
-    parts = [window_stars(source, frame, network, options, window) for window in mine]
+    source = Lit(Source(open_image(volume.image), volume.channel), known.light)
+    options = _options(volume, network.folder)
+    parts = [window_stars(source, known.frame, network, options, window) for window in mine]
     stars = Stars.joined([Stars.none(network.folder.rays), *parts])
     _write_stars(volume.share(number), stars)
     return {"windows": len(mine), "candidates": len(stars)}
@@ -220,45 +265,63 @@ def find_share(volume: Volume, number: int, shares: int) -> dict[str, Any]:
 
 def merge_shares(volume: Volume, shares: int) -> dict[str, Any]:
     """Judge all polyhedra, name them, and make the empty labels."""
-    from poolvox.organoid3d.network import load_network
-    from poolvox.organoid3d.segment import StarOptions, merge_stars, name_stars
+    from poolvox.organoid3d.network import read_geometry
 
-    network = load_network(read_model(volume.model))
-    frame = _read_frame(volume)
-    options = StarOptions(network.folder.prob, network.folder.nms, volume.thinning)
+    model = read_model(volume.model)
+    geometry = read_geometry(model)
     parts = [_read_stars(volume.share(k))[0] for k in range(shares)]
-    stars = merge_stars(parts, network, options)
-    names = name_stars(stars, frame, network.geometry)
+    stars = merge_stars(parts, geometry, _options(volume, model))
+    names = name_stars(stars, read_known(volume).frame, geometry)
     _write_stars(volume.stars, stars, names)
     open_image(volume.image).create_labels(volume.labels, np.uint32)
     return {"nuclei": int(names.max(initial=0))}
 
 
 def draw_share(volume: Volume, number: int, parts: int) -> dict[str, Any]:
-    """Draw the labels of a share of the write units."""
-    from poolvox.organoid3d.network import load_network
-    from poolvox.organoid3d.segment import draw_stars
+    """Draw the labels of a share of the store."""
+    from poolvox.organoid3d.network import read_geometry
 
-    geometry = load_network(read_model(volume.model)).geometry
-    frame = _read_frame(volume)
+    image, model = open_image(volume.image), read_model(volume.model)
+    known, raw = read_known(volume), Source(image, volume.channel)
     stars, names = _read_stars(volume.stars)
-    target = open_image(volume.image).label_target(volume.labels)
-    lead = (0,) * (len(target.shape) - 3)
-    boxes = _boxes(target.shape[-3:], target.unit[-3:])
-    mine = boxes[number * len(boxes) // parts : (number + 1) * len(boxes) // parts]
-    for box in mine:
-        labels = draw_stars(stars, names, frame, geometry, box)
-        target.write_region(labels.reshape(*(1 for _ in lead), *labels.shape), (*lead, *box.start))
-    _write_text(volume.drawn(number), json.dumps({"units": len(mine)}))
-    return {"units": len(mine)}
+    lit, steps = Lit(raw, known.light), check_spacing(image.spacing)
+    painter = Painter(stars, names, known.frame, read_geometry(model), model, lit, steps)
+    target = image.label_target(volume.labels)
+    boxes = _boxes(target.shape, target.unit)
+    rows = []
+    for box in boxes[number * len(boxes) // parts : (number + 1) * len(boxes) // parts]:
+        labels = painter.paint(box)
+        target.write_region(labels, box.start)
+        rows.append(tally(labels, raw[box.slices()], box.start))
+    _write_arrays(volume.drawn(number), rows=np.concatenate([np.zeros((0, ROW)), *rows]))
+    return {"boxes": len(rows)}
 
 
-def finish(volume: Volume) -> dict[str, Any]:
-    """Build the pyramid and write the final metadata."""
+def finish(volume: Volume, parts: int) -> dict[str, Any]:
+    """Build the pyramid, write the final metadata, and put together what was drawn."""
     open_image(volume.image).label_target(volume.labels).finish()
-    count = int(_read_stars(volume.stars)[1].max(initial=0))
-    _write_text(volume.work / "finished.json", json.dumps({"nuclei": count}))
-    return {"nuclei": count}
+    stars, names = _read_stars(volume.stars)
+    rows = []
+    for number in range(parts):
+        with np.load(volume.drawn(number)) as arrays:
+            rows.append(arrays["rows"])
+    drawn = sum_up(np.concatenate(rows), stars, names)
+    _write_arrays(volume.finished, **asdict(drawn))
+    return {"nuclei": len(drawn.labels)}
+
+
+def read_drawn(volume: Volume) -> Drawn:
+    """What was drawn, of a volume that is finished."""
+    with np.load(volume.finished) as arrays:
+        return Drawn(**arrays)
+
+
+def read_known(volume: Volume) -> Known:
+    """What the frame of a volume says."""
+    facts = json.loads(volume.frame.read_text(encoding="utf-8"))
+    kept = facts["frame"]
+    frame = Frame(tuple(kept["shape"]), tuple(kept["scale"]), kept["low"], kept["high"])
+    return Known(frame, Light(**facts["light"]), tuple(facts["windows"]), facts)
 
 
 def _unit(
@@ -272,61 +335,33 @@ def _unit(
     number: int | None = None,
     count: int | None = None,
 ) -> Unit:
-    given = {"number": number, "shares" if step != "draw" else "parts": count}
+    given = {"number": number, "parts" if step in ("draw", "finish") else "shares": count}
     options = {name: value for name, value in given.items() if value is not None}
-    name = volume.image.name if number is None else f"{volume.image.name}-{number:05d}"
+    own = volume.name or volume.image.name
+    name = own if number is None else f"{own}-{number:05d}"
     return Unit(
         key=f"{step}/{name}",
-        step=step,
+        step=volume.step or step,
         call=partial(work, volume, **options),
         params=params | options,
         needs=tuple(needs),
         outputs=tuple(outputs),
         memory=memory,
-        where={"image": volume.image.name},
+        where=dict(volume.where) or {"image": own},
     )
 
 
-def _windows(
-    volume: Volume, frame: Frame, model: ModelFolder, margin: tuple[int, int, int]
-) -> list[Window]:
-    """Windows that may hold nuclei."""
-    from poolvox.organoid3d.learned import worth_a_look
-
-    if frame.low == frame.high:
-        return []
-    with np.load(volume.faint) as arrays:
-        faint = arrays["faint"]
-    windows = lay_out(frame.size, model, margin=margin, most=volume.window)
-    return [window for window in windows if worth_a_look(window, frame, faint)]
-
-
-def _level(image: Image, volume: Volume) -> int:
-    """Finest level of the pyramid that is small enough; the coarsest, if none is."""
-    for level in range(image.levels):
-        if np.prod(Source(image, volume.channel, level).shape) <= COARSE:
-            return level
-    return image.levels - 1
-
-
-def _largest(model: ModelFolder, shape: Sequence[int]) -> int:
-    from poolvox.organoid3d.blocks import window_bytes
-
-    return window_bytes(model, shape)
+def _options(volume: Volume, model: ModelFolder) -> StarOptions:
+    return StarOptions(model.prob, model.nms, volume.thinning)
 
 
 def _boxes(shape: Sequence[int], unit: Sequence[int]) -> list[Box]:
-    starts = itertools.product(*(range(0, n, u) for n, u in zip(shape, unit, strict=True)))
-    boxes = []
-    for z, y, x in starts:
-        ends = [min(a + u, n) for a, u, n in zip((z, y, x), unit, shape, strict=True)]
-        boxes.append(Box((z, y, x), (ends[0], ends[1], ends[2])))
-    return boxes
-
-
-def _read_frame(volume: Volume) -> Frame:
-    kept = json.loads(volume.frame.read_text(encoding="utf-8"))["frame"]
-    return Frame(tuple(kept["shape"]), tuple(kept["scale"]), kept["low"], kept["high"])
+    """Parts of whole write units, as many along z as are drawn at once."""
+    deep = max(AT_ONCE // int(np.prod(unit)), 1) * unit[0]
+    return [
+        Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+        for z, y, x in tiling(tuple(shape), (deep, *unit[1:]))
+    ]
 
 
 def _write_stars(path: Path, stars: Stars, names: NDArray[np.int64] | None = None) -> None:

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from poolvox.organoid3d.preprocess import (
     check_spacing,
-    correct_attenuation,
     intensity_range,
     measure_attenuation,
     prepare_stack,
 )
+from poolvox.organoid3d.survey import Lit, survey_stack
 from poolvox.shared.errors import InputError
 
 SPACING = (2.0, 0.5, 0.5)
@@ -106,12 +106,33 @@ def test_attenuation_is_not_trusted_without_support():
     assert "fall" in rising.reason
 
 
-def test_correction_evens_out_the_planes():
+@pytest.mark.parametrize("most", [10_000, 100])
+def test_correction_evens_out_the_planes(most):
     depths = np.arange(30) * 2.0
     stack = np.broadcast_to(100 + 400 * np.exp(-0.03 * depths)[:, None, None], (30, 4, 4))
-    fit = measure_attenuation(400 * np.exp(-0.03 * depths), depths)
-    even = correct_attenuation(stack.astype(np.float32), (2, 1, 1), fit, background=100)
-    assert even == pytest.approx(np.full(stack.shape, 500), rel=1e-3)
+    survey = survey_stack(stack.astype(np.float32), (2, 1, 1), most=most)
+    even = survey.corrected(0.03 * 2, background=100)
+    assert even.light.of(stack) == pytest.approx(np.full(stack.shape, 500), rel=1e-3)
+    # A view averages over planes before they are brightened.
+    assert even.view.stack == pytest.approx(np.full(even.view.stack.shape, 500), rel=2e-2)
+    assert survey.whole == (most > stack.size)
+
+
+@pytest.mark.parametrize("kind", ["plain", "broken", "dark"])
+def test_a_survey_by_slabs_is_that_of_the_whole(monkeypatch, kind):
+    image = balls(inverted=kind == "dark").astype(np.float32)
+    if kind == "broken":
+        image[3, :10, :10] = np.nan
+    whole = survey_stack(image, SPACING, most=20_000)
+    monkeypatch.setattr("poolvox.organoid3d.survey.SLAB", 3 * image[0].size)
+    parts = survey_stack(image, SPACING, most=20_000)
+    assert parts.view.factors == whole.view.factors == (1, 3, 2)
+    assert parts.notes == whole.notes
+    assert parts.light.top == whole.light.top
+    if kind != "broken":  # what is dark is told from a sample of the planes
+        assert (parts.view.stack == whole.view.stack).all()
+    lit = Lit(image, whole.light)
+    assert (lit[4:9, 3:5, :] == whole.light.of(image)[4:9, 3:5]).all()
 
 
 def test_percentiles_are_those_of_the_organoid():
