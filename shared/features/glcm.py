@@ -8,6 +8,8 @@ in the plane, nor compared over several z planes as if they were next to each ot
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +36,9 @@ MEASURES = (
     "Information2",
     "JointMaximum",
 )
+
+Counts: TypeAlias = NDArray[np.int32]
+Margins: TypeAlias = tuple[Ints, Ints, Ints]
 
 OUTSIDE = -1
 # Whole numbers whose n log2 n is kept in a table.
@@ -106,16 +111,31 @@ def _quantise(box: Floats, levels: int, width: float) -> NDArray[np.int16]:
 
 
 @kernel
-def _count(grey: NDArray[np.int16], step: Ints, counts: Ints) -> None:
+def _count(grey: NDArray[np.int16], step: Ints, bits: int, counts: Counts, cells: Counts) -> int:
+    """Count pairs of grey levels in whatever order; how many different ones there are.
+
+    The pair of `a` and the lower `b` is counted at `a << bits | b`. The places that were counted
+    at are listed in `cells`, so that nobody has to look through all of them: an object has far
+    fewer pairs than there are pairs of levels.
+    """
     depth, height, width = grey.shape
-    counts[:] = 0
     dz, dy, dx = step
+    found, columns = 0, width - abs(dx)
+    near, far = max(0, -dx), max(0, dx)
     for z in range(max(0, -dz), depth - max(0, dz)):
         for y in range(max(0, -dy), height - max(0, dy)):
-            for x in range(max(0, -dx), width - max(0, dx)):
-                a, b = grey[z, y, x], grey[z + dz, y + dy, x + dx]
-                if a >= 0 and b >= 0:
-                    counts[a, b] += 1
+            here = grey[z, y, near : near + columns]
+            there = grey[z + dz, y + dy, far : far + columns]
+            for x in range(columns):
+                a, b = np.int64(here[x]), np.int64(there[x])
+                if min(a, b) < 0:
+                    continue
+                at = max(a, b) << bits | min(a, b)
+                if counts[at] == 0:
+                    cells[found] = at
+                    found += 1
+                counts[at] += 1
+    return found
 
 
 def _n_log_n() -> Floats:
@@ -124,13 +144,12 @@ def _n_log_n() -> Floats:
 
 
 @kernel
-def _entropy(counts: Ints, logs: Floats) -> float:
+def _entropy(counts: Ints, total: float, logs: Floats) -> float:
     """Entropy in bits of whole numbers; logarithms of small ones are looked up."""
-    total, sum_ = 0, 0.0
+    sum_ = 0.0
     for n in counts:
-        if n > 0:
-            total += n
-            sum_ += logs[n] if n < len(logs) else n * np.log2(n)
+        # No question whether n is 0, which could not be foreseen: its n log n is 0.
+        sum_ += logs[n] if n < len(logs) else n * np.log2(n)
     entropy: float = np.log2(total) - sum_ / total
     return entropy
 
@@ -148,48 +167,86 @@ def _moments(counts: Ints) -> tuple[float, float]:
 
 
 @kernel
-def _describe(counts: Ints, logs: Floats, out: Floats) -> bool:
-    """Measures of the symmetric matrix `counts` + its transpose; False where there are no pairs."""
-    levels = len(counts)
-    single, plus = np.zeros(levels, np.int64), np.zeros(2 * levels - 1, np.int64)
-    minus = np.zeros(levels, np.int64)
-    half, square, top, product, sum_ = 0, 0, 0, 0, 0.0
-    for a in range(levels):
-        for b in range(a + 1):
-            n = counts[a, b] + counts[b, a]
-            if n == 0:
-                continue
-            # A pair of different levels stands on both sides of the diagonal.
-            both = 1 if a == b else 2
-            single[a] += n
-            single[b] += n if a != b else 0
-            plus[a + b] += both * n
-            minus[a - b] += both * n
-            half += both * n
-            square += both * n * n
-            sum_ += both * (logs[n] if n < len(logs) else n * np.log2(n))
-            product += both * n * a * b
-            top = max(top, n)
-    if half == 0:
-        return False
+def _describe(
+    counts: Counts, cells: Counts, bits: int, margins: Margins, logs: Floats, out: Floats
+) -> None:
+    """Measures of the symmetric matrix of the pairs in `cells`; `counts` is left all 0."""
+    single, plus, minus = margins
+    single[:], plus[:], minus[:] = 0, 0, 0
+    half, square, top, sum_ = np.int64(0), np.int64(0), np.int64(0), 0.0
+    mask = (1 << bits) - 1
+    for at in cells:
+        a, b = np.int64(at) >> bits, np.int64(at) & mask
+        n = np.int64(counts[at])
+        counts[at] = 0
+        # A pair of different levels stands on both sides of the diagonal, others twice on it.
+        n, both = (np.int64(2) * n, 1) if a == b else (n, 2)
+        single[a] += n
+        single[b] += n if a != b else 0
+        plus[a + b] += both * n
+        minus[a - b] += both * n
+        half += both * n
+        square += both * n * n
+        sum_ += both * (logs[n] if n < len(logs) else n * np.log2(n))
+        top = n if n > top else top
     total = float(half)
     mean, variance = _moments(single)
     spread, out[10] = _moments(minus)
-    entropy, alone = np.log2(total) - sum_ / total, _entropy(single, logs)
+    out[5], out[6] = _moments(plus)
+    entropy, alone = np.log2(total) - sum_ / total, _entropy(single, total, logs)
     out[0], out[1] = square / (total * total), out[10] + spread * spread
     # Levels all equal: variance is rounding, and nothing correlates.
-    out[2] = (product / total - mean * mean) / variance if variance > ROUNDING else np.nan
+    # The mean of a b, from those of (a + b)^2 and (a - b)^2.
+    product = (out[6] + out[5] * out[5] - out[1]) / 4
+    out[2] = (product - mean * mean) / variance if variance > ROUNDING else np.nan
     out[3], out[4] = variance, 0.0
-    for d in range(levels):
-        out[4] += minus[d] / total / (1 + d * d)
-    out[5], out[6] = _moments(plus)
+    for d in range(len(minus)):
+        out[4] += minus[d] / (1.0 + d * d)
+    out[4] /= total
     # Levels count from 1, as in the standard.
     out[5] += 2
-    out[7], out[8], out[9], out[11] = _entropy(plus, logs), entropy, spread, _entropy(minus, logs)
+    out[7], out[11] = _entropy(plus, total, logs), _entropy(minus, total, logs)
+    out[8], out[9] = entropy, spread
     out[12] = (entropy - 2 * alone) / alone if alone > ROUNDING else np.nan
     out[13] = np.sqrt(max(1 - np.exp(-2 * (2 * alone - entropy)), 0.0))
     out[14] = top / total
-    return True
+
+
+@kernel
+def _margins(levels: int) -> Margins:
+    """Room for the sums over levels, over their sums and over their differences."""
+    return (
+        np.empty(levels, np.int64),
+        np.empty(2 * levels - 1, np.int64),
+        np.empty(levels, np.int64),
+    )
+
+
+@kernel
+def _over_directions(
+    grey: NDArray[np.int16], steps: Ints, room: tuple[Counts, Counts], logs: Floats, out: Floats
+) -> None:
+    """Mean and range of every measure over the directions that have pairs, (2, measures)."""
+    counts, cells = room
+    levels, bits = grey.max() + 1, 0
+    while 1 << bits < levels:
+        bits += 1
+    margins, found = _margins(levels), np.empty(out.shape[1])
+    n, mean = np.zeros(len(found)), np.zeros(len(found))
+    low, high = np.full(len(found), np.inf), np.full(len(found), -np.inf)
+    for step in range(len(steps)):
+        pairs = _count(grey, steps[step], bits, counts, cells)
+        if pairs == 0:
+            continue
+        _describe(counts, cells[:pairs], bits, margins, logs, found)
+        for i in range(len(found)):
+            if not np.isnan(found[i]):
+                n[i] += 1
+                mean[i] += found[i]
+                low[i], high[i] = min(low[i], found[i]), max(high[i], found[i])
+    for i in range(len(found)):
+        if n[i] > 0:
+            out[0, i], out[1, i] = mean[i] / n[i], high[i] - low[i]
 
 
 @kernel
@@ -205,27 +262,13 @@ def _co_occurrence(
     start: int,
     stop: int,
 ) -> None:
-    counts = np.empty((levels, levels), np.int64)
-    found = np.empty(out.shape[3])
+    side = 1
+    while side < levels:
+        side *= 2
+    room = np.zeros(side * side, np.int32), np.empty(levels * (levels + 1) // 2, np.int32)
     for k in range(start, stop):
         grey = _quantise(box_values(layout, k, values, np.nan, 0), levels, width)
+        if grey.max() < 0:
+            continue
         for scale in range(len(ends) - 1):
-            n = np.zeros(len(found))
-            mean, low, high = (
-                np.zeros(len(found)),
-                np.full(len(found), np.inf),
-                np.zeros(len(found)),
-            )
-            high[:] = -np.inf
-            for step in range(ends[scale], ends[scale + 1]):
-                _count(grey, steps[step], counts)
-                if not _describe(counts, logs, found):
-                    continue
-                for i in range(len(found)):
-                    if not np.isnan(found[i]):
-                        n[i] += 1
-                        mean[i] += found[i]
-                        low[i], high[i] = min(low[i], found[i]), max(high[i], found[i])
-            for i in range(len(found)):
-                if n[i] > 0:
-                    out[k, scale, 0, i], out[k, scale, 1, i] = mean[i] / n[i], high[i] - low[i]
+            _over_directions(grey, steps[ends[scale] : ends[scale + 1]], room, logs, out[k, scale])

@@ -79,10 +79,13 @@ def measure_granularity(
 
 
 def _ball(radius: float, spacing: Floats, ndim: int) -> Ints:
-    """(L, 3) half-length along x, z and y of every line of a ball; short lines first."""
+    """(L, 3) half-length along x, and place in z and y, of the lines of a ball's first quarter.
+
+    The other lines are their mirror images; short lines come first.
+    """
     reach = np.floor(radius / spacing + ON_SPHERE).astype(np.int64)
     reach[0] = reach[0] if ndim == 3 else 0
-    z, y = np.meshgrid(*(np.arange(-r, r + 1) for r in reach[:2]), indexing="ij")
+    z, y = np.meshgrid(*(np.arange(r + 1) for r in reach[:2]), indexing="ij")
     left = radius**2 * (1 + ON_SPHERE) - (z * spacing[0]) ** 2 - (y * spacing[1]) ** 2
     half = np.floor(np.sqrt(np.maximum(left, 0)) / spacing[2] + ON_SPHERE).astype(np.int64)
     lines = np.stack([half, z, y], axis=-1)[left >= 0]
@@ -90,43 +93,55 @@ def _ball(radius: float, spacing: Floats, ndim: int) -> Ints:
 
 
 @kernel
-def _windows(box: Singles, reach: int) -> Singles:
-    """Least of 1, 2, 4, 8 ... values from every place on along x; `reach` of infinity around."""
-    depth, height, width = box.shape
-    levels, size = 1, 1
-    while 2 * size <= 2 * reach + 1:
-        levels, size = levels + 1, 2 * size
-    table = np.full((levels, depth, height, width + 2 * reach), np.float32(np.inf))
-    for z in range(depth):
-        for y in range(height):
-            table[0, z, y, reach : reach + width] = box[z, y]
-            size = 1
-            for level in range(1, levels):
-                short, long = table[level - 1, z, y], table[level, z, y]
-                for x in range(len(short) - size):
-                    long[x] = min(short[x], short[x + size])
-                size *= 2
-    return table
+def _widen(rows: Singles, wider: Singles) -> None:
+    """Least value of every place and its two neighbours along x."""
+    for y in range(len(rows)):
+        row, into = rows[y], wider[y]
+        last = len(row) - 1
+        for x in range(1, last):
+            into[x] = min(row[x], min(row[x - 1], row[x + 1]))
+        into[0], into[last] = min(row[0], row[min(1, last)]), min(row[last], row[max(last - 1, 0)])
 
 
 @kernel
-def _erode(table: Singles, lines: Ints, reach: int, eroded: Singles) -> None:
-    """Least value within the ball round every voxel; outside is infinite and takes no part."""
-    depth, height, width = eroded.shape
+def _lower(values: Singles, by: Singles) -> None:
+    for i in range(len(values)):
+        values[i] = min(values[i], by[i])
+
+
+@kernel
+def _erode(box: Singles, lines: Ints, eroded: Singles) -> None:
+    """Least value within the ball round every voxel; outside is infinite and takes no part.
+
+    `lines` as `_ball` gives them. A plane after the other is eroded by the ball's lines, each
+    plane of the ball by itself; that is then laid on the planes above and below. Windows along x
+    grow from one half-length to the next, and rows follow each other in memory, so that a line
+    moved in y is one long loop.
+    """
+    depth, height, width = box.shape
+    layers = min(lines[:, 1].max() + 1, depth)
     eroded[:] = np.inf
-    for half, dz, dy in lines:
-        # Two windows that overlap cover the line.
-        level, size = 0, 1
-        while 2 * size <= 2 * half + 1:
-            level, size = level + 1, 2 * size
-        for z in range(max(0, -dz), min(depth, depth - dz)):
-            for y in range(max(0, -dy), min(height, height - dy)):
-                row = eroded[z, y]
-                near = table[level, z + dz, y + dy]
-                left = near[reach - half : reach - half + width]
-                right = near[reach + half + 1 - size : reach + half + 1 - size + width]
-                for x in range(width):
-                    row[x] = min(row[x], min(left[x], right[x]))
+    window, wider = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    parts = np.empty((layers, height * width), np.float32)
+    for z in range(depth):
+        window[:] = box[z]
+        parts[:] = np.inf
+        reached = 0
+        for half, dz, dy in lines:
+            while reached < min(half, width):
+                _widen(window, wider)
+                window, wider = wider, window
+                reached += 1
+            if dz < depth and dy < height:
+                part, flat, jump = parts[dz], window.reshape(-1), dy * width
+                _lower(part[: len(part) - jump], flat[jump:])
+                if dy:
+                    _lower(part[jump:], flat[: len(flat) - jump])
+        for dz in range(layers):
+            if z >= dz:
+                _lower(eroded[z - dz].reshape(-1), parts[dz])
+            if dz and z + dz < depth:
+                _lower(eroded[z + dz].reshape(-1), parts[dz])
 
 
 @kernel
@@ -183,7 +198,6 @@ def _spectra(
     start: int,
     stop: int,
 ) -> None:
-    reach = lines[:, 0].max()
     for k in range(start, stop):
         box, total = _above_least(box_values(layout, k, values, np.nan, 1))
         if total == 0:
@@ -194,12 +208,11 @@ def _spectra(
         marker = np.empty_like(level)
         for at in range(len(seq)):
             level[at] = flat[seq[at]]
-        table, eroded = _windows(box, reach), np.empty_like(box)
-        before = total
+        before, eroded = total, np.empty_like(box)
         for radius in range(len(ends) - 1):
             here = 0.0
             if before > 0:
-                _erode(table, lines[ends[radius] : ends[radius + 1]], reach, eroded)
+                _erode(box, lines[ends[radius] : ends[radius + 1]], eroded)
                 least = eroded.reshape(-1)
                 for at in range(len(seq)):
                     marker[at] = least[seq[at]]

@@ -54,7 +54,11 @@ FORMULAS = {
     "Correlation": ("", "(sum i j p - m^2) / var; NaN when all levels are equal", "[-1, 1]"),
     "JointVariance": ("", "sum (i - m)^2 p", "[0, inf)"),
     "InverseDifferenceMoment": ("", "sum p / (1 + (i - j)^2)", "(0, 1]"),
-    "SumAverage": ("", "mean of i + j, levels counting from 1", "[2, inf)"),
+    "SumAverage": (
+        "",
+        "mean of i + j, levels counting from 1 at the object's least value",
+        "[2, inf)",
+    ),
     "SumVariance": (
         "",
         ("variance of i + j (Haralick's own formula subtracts the entropy by mistake)"),
@@ -63,7 +67,11 @@ FORMULAS = {
     "SumEntropy": ("bit", "entropy of i + j", "[0, inf)"),
     "Entropy": ("bit", "-sum p log2 p", "[0, inf)"),
     "DifferenceAverage": ("", "mean of |i - j|", "[0, inf)"),
-    "DifferenceVariance": ("", "variance of |i - j|", "[0, inf)"),
+    "DifferenceVariance": (
+        "",
+        "variance of |i - j| (CellProfiler and mahotas: variance of its probabilities)",
+        "[0, inf)",
+    ),
     "DifferenceEntropy": ("bit", "entropy of |i - j|", "[0, inf)"),
     "Information1": (
         "",

@@ -124,6 +124,30 @@ def test_colocalisation_equals_cp_measure(scene, request):
             assert known.mean() > 0.8
 
 
+@pytest.mark.parametrize("scene", ["scene2d", "scene3d"])
+def test_texture_equals_cp_measure(scene, request):
+    """Mean and range over directions, on the same grey levels, at a step of one voxel."""
+    labels, images, _ = request.getfixturevalue(scene)
+    image = images["a"]
+    bytes_ = (1 + 200 * (image - image.min()) / np.ptp(image)).astype(np.uint8)
+    options = [TextureOptions(distances_um=(1.0,), levels=256, bin_width=1.0)]
+    ours = measure(labels, {"a": bytes_}, spacing=1.0, groups=["texture"], options=options)
+    theirs = peers(labels, bytes_, "texture", scale=1)
+    same = {
+        "AngularSecondMoment", "Contrast", "Correlation", "InverseDifferenceMoment",
+        "SumVariance", "SumEntropy", "Entropy", "DifferenceEntropy",
+    }  # fmt: skip
+    renamed = {"Variance": "JointVariance", "InfoMeas1": "Information1"}
+    renamed |= {"InfoMeas2": "Information2"} | {name: name for name in same}
+    for other, mine in renamed.items():
+        each = np.array(
+            [theirs[f"{other}_1_{d:02d}_256"] for d in range(4 if image.ndim == 2 else 13)]
+        )
+        stem = f"Nuclei_Texture_{mine}"
+        np.testing.assert_allclose(ours[f"{stem}_a_1um"], each.mean(axis=0), rtol=1e-9)
+        np.testing.assert_allclose(ours[f"{stem}Range_a_1um"], np.ptp(each, axis=0), rtol=1e-8)
+
+
 def test_zernike_equals_cp_measure(scene2d):
     labels, images, spacing = scene2d
     ours = measure(labels, spacing=spacing, groups=["zernike"]).filter(like="Magnitude")
