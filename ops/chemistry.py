@@ -57,6 +57,12 @@ class Chemistry:
         table = tuple(tuple(row[i] for i in order) for row in self.table)
         return Chemistry(tuple(self.channels[i] for i in order), table)
 
+    def named_by_bases(self) -> Chemistry:
+        """The chemistry with each channel named by the bases that light it up."""
+        columns = zip(*self.table, strict=True)
+        names = ("".join(base for base, lit in zip(BASES, column) if lit) for column in columns)
+        return Chemistry(tuple(names), self.table)
+
     def orders(self) -> list[Chemistry]:
         """This chemistry under every order of its channels, itself first; equal tables once."""
         seen: dict[tuple[tuple[float, ...], ...], Chemistry] = {}

@@ -19,8 +19,6 @@ __all__ = ["DecodeConfig", "OpsConfig", "RawImages", "SegmentConfig", "order_is_
 Share = Annotated[float, Field(gt=0, lt=1)]
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-# What base channels are called until their order is found.
-LETTERS = {4: ("A", "C", "G", "T")}
 # Names by which nuclear stains go, in the order in which they are looked for.
 NUCLEAR = ("dapi", "hoechst", "nuclei", "nuclear", "draq5", "h33342")
 
@@ -134,8 +132,9 @@ def base_channels(
     if order_is_open(config, channels):
         places = tuple(k for k, name in enumerate(channels) if name == "auto")
         places = places or tuple(k for k in range(len(channels)) if k != nuclear)
-        names = LETTERS.get(len(places), tuple(f"channel {k + 1}" for k in range(len(places))))
-        return places, resolve_chemistry(spec, names)
+        assert isinstance(spec, str)
+        nameless = resolve_chemistry(spec, [f"channel {k + 1}" for k in range(len(places))])
+        return places, nameless.named_by_bases()
     if not places:
         places = tuple(k for k in range(len(channels)) if k != nuclear)
     return places, resolve_chemistry(spec, [channels[k] for k in places])

@@ -42,6 +42,8 @@ def estimate_signal(
     rng = np.random.default_rng([config.decode.seed, 2])
     if place == "plate":
         signal = _of_plate(_sample(folder, chosen, config), chosen, config, optics, rng)
+    elif not folder.signal("plate").exists():
+        raise InputError("there are no corrections of the plate: see why signal/plate failed")
     else:
         signal = load_signal(folder.signal("plate"))
         # The only well of a plate has shown what it can already.

@@ -25,6 +25,8 @@ LEAST_RATIO = 0.02
 PRIOR_CYCLES = 0.5
 # A base whose log-likelihood is this far below the best does not matter.
 NEGLIGIBLE = 25.0
+# Degrees of freedom of the residuals.
+TAIL = 6.0
 # Less light of a neighbouring base than this is not worth taking away.
 LEAST_LEAK = 1e-4
 
@@ -60,22 +62,23 @@ def _amplitudes(xm, mm, scale, log_scale, inverse, a, log_a):  # type: ignore[no
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _products(light, i, t, noise2, states, relative2, xm, mm):  # type: ignore[no-untyped-def]
+def _products(light, i, t, noise2, states, lit, leaked, relative2, xm, mm):  # type: ignore[no-untyped-def]
     """Fill light times state, and state squared, of the bases, over the variance of the noise.
 
-    Returns the log-likelihood of darkness.
+    The state of a base is its own light and what has leaked in. Returns the log-likelihood of
+    darkness.
     """
     channels = light.shape[2]
     xm[:], mm[:] = 0.0, 0.0
     for c in range(channels):
         inverse = 1.0 / noise2[t, c]
         for b in range(4):
-            weight = states[t, b, c] * inverse
-            xm[b] += light[i, t, c] * weight
-            mm[b] += states[t, b, c] * weight
+            state = states[t, b, c] + leaked[t, c]
+            xm[b] += light[i, t, c] * state * inverse
+            mm[b] += state * state * inverse
     bright = 0.0
     for b in range(4):
-        if mm[b] > 0 and xm[b] > bright * mm[b]:
+        if lit[b] and mm[b] > 0 and xm[b] > bright * mm[b]:
             bright = xm[b] / mm[b]
     floor = relative2 * bright * bright
     xx, volume = 0.0, 1.0
@@ -86,38 +89,43 @@ def _products(light, i, t, noise2, states, relative2, xm, mm):  # type: ignore[n
         xx += light[i, t, c] * light[i, t, c] * inverse
         volume *= v
         for b in range(4):
-            weight = states[t, b, c] * inverse
-            xm[b] += light[i, t, c] * weight
-            mm[b] += states[t, b, c] * weight
-    return -0.5 * (xx + np.log(volume))
+            state = states[t, b, c] + leaked[t, c]
+            xm[b] += light[i, t, c] * state * inverse
+            mm[b] += state * state * inverse
+    return xx, np.log(volume)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _cycle(light, i, t, model, brightness, out, work):  # type: ignore[no-untyped-def]
+def _cycle(light, i, t, model, leaked, brightness, out, work):  # type: ignore[no-untyped-def]
     """Fill log-likelihood and amplitude of the four bases in one cycle of one read."""
-    noise2, states, _, relative2, inverse, _ = model
+    noise2, states, lit, relative2, inverse, _ = model
     scale, log_scale = brightness
     loglik, log_amp = out
     xm, mm, log_a, amp = work
-    dark = _products(light, i, t, noise2, states, relative2, xm, mm)
+    square, volume = _products(light, i, t, noise2, states, lit, leaked, relative2, xm, mm)
     _amplitudes(xm, mm, scale, log_scale, inverse, amp, log_a)
     top = -np.inf
     for b in range(4):
-        fit = dark
+        left, fit = square, -0.5 * volume
         if mm[b] > 0:
             up, fall = amp[b] * xm[b], amp[b] * amp[b] * mm[b]
             off = log_a[b] - log_scale
             bend = max(2 * fall - up, 0.0) / inverse + 1.0
-            fit += up - 0.5 * (fall + off * off * inverse + np.log(bend))
+            left += fall - 2 * up
+            fit -= 0.5 * (off * off * inverse + np.log(bend))
         else:
-            amp[b], log_a[b] = 0.0, log_scale
-        loglik[i, t, b], log_amp[i, t, b] = fit, log_a[b]
+            amp[b] = scale
+        # Light of neighbours makes residuals far from normal (Student's t).
+        fit -= 0.5 * (TAIL + light.shape[2]) * np.log(1 + max(left, 0.0) / TAIL)
+        loglik[i, t, b] = fit
+        # What leaks in tells too little of the amplitude of a dark base.
+        log_amp[i, t, b] = log_a[b] if lit[b] else log_scale
         top = max(top, fit)
     return top
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _read(light, i, model, log_scale, out, share, amp, work):  # type: ignore[no-untyped-def]
+def _read(light, i, model, leaked, log_scale, out, share, amp, work):  # type: ignore[no-untyped-def]
     """One pass over the cycles of a read; return its brightness as the bases now tell it.
 
     `share` (cycle, 4) and `amp` (cycle,) are filled with the posterior and mean amplitude.
@@ -134,7 +142,7 @@ def _read(light, i, model, log_scale, out, share, amp, work):  # type: ignore[no
             loglik[i, t, :], log_amp[i, t, :] = 0.0, log_scale
             share[t, :], amp[t] = 0.25, scale
             continue
-        top = _cycle(light, i, t, model, (scale, log_scale), out, work)
+        top = _cycle(light, i, t, model, leaked, (scale, log_scale), out, work)
         norm = 0.0
         for b in range(4):
             below = loglik[i, t, b] - top
@@ -143,26 +151,25 @@ def _read(light, i, model, log_scale, out, share, amp, work):  # type: ignore[no
         amp[t] = 0.0
         for b in range(4):
             share[t, b] /= norm
+            amp[t] += share[t, b] * work[3][b]
             if lit[b]:
                 total += share[t, b] * log_amp[i, t, b]
                 weight += share[t, b]
-                amp[t] += share[t, b] * work[3][b]
-            else:
-                amp[t] += share[t, b] * scale
     return total / weight
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _unleak(light, i, states, leak, share, amp):  # type: ignore[no-untyped-def]
-    """Take away the light that strands ahead and behind show, by the bases next to each cycle."""
-    for t in range(light.shape[1]):
-        for j in range(light.shape[1]):
+def _leak_light(states, leak, share, leaked):  # type: ignore[no-untyped-def]
+    """Fill the light (cycle, channel) that strands ahead and behind show at an amplitude of 1."""
+    leaked[:] = 0.0
+    for t in range(len(states)):
+        for j in range(len(states)):
             if j == t or leak[t, j] < LEAST_LEAK:
                 continue
             for b in range(4):
-                part = share[j, b] * amp[t] * leak[t, j]
-                for c in range(light.shape[2]):
-                    light[i, t, c] -= part * states[t, b, c]
+                part = share[j, b] * leak[t, j]
+                for c in range(leaked.shape[1]):
+                    leaked[t, c] += part * states[t, b, c]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -189,9 +196,9 @@ def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak
     loglik = np.empty((n, cycles, 4), np.float32)
     log_amp = np.empty((n, cycles, 4), np.float32)
     scales = np.empty(n, np.float32)
-    clean = x.copy()
+    clean = np.empty_like(x)
     noise2 = np.empty((cycles, channels))
-    share, amp = np.empty((cycles, 4)), np.empty(cycles)
+    share, amp, leaked = np.empty((cycles, 4)), np.empty(cycles), np.zeros((cycles, channels))
     work = (np.empty(4), np.empty(4), np.empty(4), np.empty(4))
     leaking = False
     for t in range(cycles):
@@ -205,9 +212,13 @@ def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak
             for c in range(channels):
                 noise2[t, c] = max(noise[row, c] * factor[t, c], 1e-6) ** 2
         log_scale = start[i] if len(start) else mean
+        leaked[:] = 0.0
         if leaking or not len(start):
-            log_scale = _read(clean, i, model, log_scale, out, share, amp, work)
+            log_scale = _read(x, i, model, leaked, log_scale, out, share, amp, work)
         if leaking:
-            _unleak(clean, i, states, leak, share, amp)
-        scales[i] = _read(clean, i, model, log_scale, out, share, amp, work)
+            _leak_light(states, leak, share, leaked)
+        scales[i] = _read(x, i, model, leaked, log_scale, out, share, amp, work)
+        for t in range(cycles):
+            for c in range(channels):
+                clean[i, t, c] = x[i, t, c] - amp[t] * leaked[t, c]
     return loglik, log_amp, scales, clean

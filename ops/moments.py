@@ -71,11 +71,13 @@ def mean_light(
         x, share, log_amp, log_scale, now.states, now.relative**2, fixed
     )
     states = top / np.maximum(below, 1e-9)[..., None]
-    # Brightness of a base in a cycle, over that of its read.
-    brighter = np.exp(offset / (count + SHRINK_READS))
+    lit = chemistry.code.any(axis=1)
+    # Brightness of a base in a cycle, over that of its read; the mean is the brightness of reads.
+    level = offset[:, lit].sum() / max(count[:, lit].sum(), 1e-9)
+    brighter = np.exp((offset - level * count) / (count + SHRINK_READS))
     # Light below zero is background taken off too far, not chemistry.
     states = np.maximum(states * brighter[..., None], 0.0)
-    states[:, ~chemistry.code.any(axis=1)] = 0.0
+    states[:, ~lit] = 0.0
     return _shrink_states(states, count, chemistry.code, strength)
 
 

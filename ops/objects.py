@@ -122,6 +122,8 @@ def collect_objects(
 
     One row per cell, in the order of the table of cells. Tiles that were not measured have no rows.
     """
+    if not folder.table("cells").exists():
+        raise InputError("there is no table of cells: see why calls/plate failed")
     calls = read_table(folder.table("cells"))
     calls["Metadata_Control"] = find_controls(calls, library, cycles)
     parts = {str(tile): folder.called(str(tile), "objects") for tile in tiles}

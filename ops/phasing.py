@@ -18,6 +18,8 @@ __all__ = ["fit_phasing", "leak_matrix", "share_matrix"]
 SURE = 0.9
 # Reads from which two groups are compared.
 LEAST_PAIRS = 10
+# Share of the light of a base that has to be taken for its own, over that of others.
+LEAST_CONTRAST = 0.1
 # Estimates with fewer reads than this are drawn towards the model.
 SHRINK_READS = 400.0
 # Above this a read is no longer a read.
@@ -89,13 +91,13 @@ def fit_phasing(
     lit = np.asarray(states.max(axis=2) > 0, bool)
     for t in range(cycles):
         amp = np.exp(np.take_along_axis(log_amp[:, t], called[:, t, None], axis=1))
-        light = (x[:, t] @ np.linalg.pinv(states[t])) / amp
+        inverse = np.linalg.pinv(states[t])
+        light, answer = (x[:, t] @ inverse) / amp, states[t] @ inverse
         for other, result in ((t - 1, lag), (t + 1, lead)):
             if 0 <= other < cycles:
                 both = sure[:, t] & sure[:, other]
-                result[:, t] = _gap(
-                    light[both], called[both, t], called[both, other], lit[t], LEAST_PAIRS
-                )
+                own, near = called[both, t], called[both, other]
+                result[:, t] = _gap(light[both], answer, own, near, lit[t], LEAST_PAIRS)
     phasing, prephasing = _solve(lag, lead)
     model = leak_matrix(cycles, phasing, prephasing, np.zeros((2, cycles)))
     expected = np.zeros((2, cycles))
@@ -105,16 +107,18 @@ def fit_phasing(
 
 
 @njit(cache=True, nogil=True)
-def _gap(light, own, near, lit, least):  # type: ignore[no-untyped-def]
+def _gap(light, answer, own, near, lit, least):  # type: ignore[no-untyped-def]
     """Light that a cycle has of the base of another, over that of its own base; its weight.
 
     For each pair (own base, third base) the light of the third base is compared between reads
-    that have it in the other cycle and reads that do not, so that crosstalk drops out.
+    that have it in the other cycle and reads that do not, so that crosstalk drops out. With fewer
+    channels than bases with light, each base answers to the light of others as well.
 
     Parameters
     ----------
-    light : (read, 4) of each base over that of the own; `own`, `near` : (read,) bases of the two
-        cycles; `lit` : (4,) bases with light; `least` : reads on each side from which a pair counts
+    light : (read, 4) of each base over that of the own; `answer` : (4, 4) what light of 1 of a base
+        (row) is taken for; `own`, `near` : (read,) bases of the two cycles; `lit` : (4,) bases with
+        light; `least` : reads on each side from which a pair counts
     """
     total, weight = 0.0, 0
     yes, no = np.empty(len(own)), np.empty(len(own))
@@ -122,7 +126,7 @@ def _gap(light, own, near, lit, least):  # type: ignore[no-untyped-def]
         for third in range(4):
             if third == b or not lit[third]:
                 continue
-            having, lacking = 0, 0
+            having, lacking, others = 0, 0, 0.0
             for i in range(len(own)):
                 if own[i] != b:
                     continue
@@ -131,11 +135,16 @@ def _gap(light, own, near, lit, least):  # type: ignore[no-untyped-def]
                     having += 1
                 else:
                     no[lacking] = light[i, third]
+                    others += answer[near[i], third]
                     lacking += 1
             count = min(having, lacking)
-            if count >= least:
-                total += count * (np.median(yes[:having]) - np.median(no[:lacking]))
-                weight += count
+            if count < least:
+                continue
+            contrast = answer[third, third] - others / lacking
+            if contrast > LEAST_CONTRAST:
+                # Pairs that tell the bases apart badly are the less certain.
+                weight += count * contrast**2
+                total += count * contrast * (np.median(yes[:having]) - np.median(no[:lacking]))
     return (total / weight if weight else 0.0), float(weight)
 
 

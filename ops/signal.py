@@ -247,7 +247,9 @@ def _fill_gain(gain: Floats, level: Floats) -> Floats:
     new = np.log(gain * level / np.nanmedian(level))
     silent = ~np.isfinite(new).any(axis=0)
     new[:, silent] = np.log(gain[:, silent] * SILENT_FACTOR)
-    cycle = np.nan_to_num(np.nanmedian(new - np.nanmedian(new, axis=0), axis=1))
+    # A cycle in which no channel was seen is as bright as the others.
+    cycle, seen = np.zeros(len(new)), np.isfinite(new).any(axis=1)
+    cycle[seen] = np.nanmedian((new - np.nanmedian(new, axis=0))[seen], axis=1)
     model = cycle[:, None] + np.nanmedian(new - cycle[:, None], axis=0)
     filled: Floats = np.exp(np.where(np.isfinite(new), new, model))
     return filled

@@ -8,6 +8,7 @@ from poolvox.ops.simulate.params import (
     Layout,
     Phenotype,
     ScreenParams,
+    in_colours,
     preset,
 )
 from poolvox.ops.simulate.phenotype import simulate_phenotype
@@ -23,6 +24,7 @@ __all__ = [
     "Phenotype",
     "ScreenParams",
     "Truth",
+    "in_colours",
     "preset",
     "simulate_phenotype",
     "simulate_screen",

@@ -14,6 +14,7 @@ __all__ = [
     "Layout",
     "Phenotype",
     "ScreenParams",
+    "in_colours",
     "preset",
 ]
 
@@ -229,6 +230,28 @@ def preset(name: Literal["default", "clean", "easy", "medium", "hard"]) -> Scree
         camera=Camera(snr=snr),
         guides=Guides(genes=240, guides_per_gene=4, controls=40),
     )
+
+
+def in_colours(chemistry: Chemistry, colours: Literal[2, 3, 4]) -> Chemistry:
+    """The same reads with the dyes of a kit of two, three or four colours.
+
+    With three, G is dark; with two, A has both dyes, C the first, T the second, and G none.
+
+    Examples
+    --------
+    >>> in_colours(Chemistry(), 2).channels
+    ('red', 'green')
+    """
+    if colours == 4:
+        dyes = Chemistry()
+        return replace(chemistry, channels=dyes.channels, code=dyes.code, gains=dyes.gains)
+    if colours == 3:
+        code: tuple[tuple[float, ...], ...] = ((0, 1, 0), (0, 0, 1), (0, 0, 0), (1, 0, 0))
+        return replace(chemistry, channels=("T", "A", "C"), code=code, gains=(0.8, 2.9, 4.4))
+    code = ((1, 1), (1, 0), (0, 0), (0, 1))
+    mixing = ((1.0, 0.2), (0.1, 1.0))
+    names = ("red", "green")
+    return replace(chemistry, channels=names, code=code, mixing=mixing, gains=(1.0, 1.6))
 
 
 def _clean() -> ScreenParams:

@@ -10,6 +10,7 @@ import tifffile
 import yaml
 from numpy.typing import NDArray
 
+from poolvox.ops.chemistry import resolve_chemistry
 from poolvox.ops.simulate.params import BASES, ScreenParams
 from poolvox.ops.simulate.phenotype import (
     choose_hits,
@@ -19,9 +20,12 @@ from poolvox.ops.simulate.phenotype import (
 )
 from poolvox.ops.simulate.reads import decay_profile, make_library, mixing_matrix, phasing_matrix
 from poolvox.ops.simulate.tile import Truth, simulate_tile
+from poolvox.shared.errors import ConfigError
 
 __all__ = ["simulate_screen"]
 
+# Chemistries that a configuration names instead of listing their table.
+NAMED = ("four-colour", *(f"three-colour(dark: {base})" for base in BASES), "two-colour")
 SBS_FILES = "raw/c{cycle}/W-{well}_T-{tile}_C-{cycle}.tif"
 PHENOTYPE_FILES = "raw/pheno/W-{well}_T-{tile}.tif"
 
@@ -203,11 +207,13 @@ def _barcode_block(params: ScreenParams) -> dict[str, object]:
 def _chemistry_block(params: ScreenParams) -> object:
     """The name of a chemistry where it has one, else its table."""
     chemistry = params.chemistry
-    if (
-        chemistry.code == type(chemistry)().code
-        and chemistry.channels == type(chemistry)().channels
-    ):
-        return "four-colour"
+    lit = [tuple(float(dye > 0) for dye in row) for row in chemistry.code]
+    for name in NAMED:
+        try:
+            if resolve_chemistry(name, chemistry.channels).table == tuple(lit):
+                return name
+        except ConfigError:
+            continue
     return {
         base: [channel for channel, dye in zip(chemistry.channels, row) if dye]
         for base, row in zip(BASES, chemistry.code)
