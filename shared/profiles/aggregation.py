@@ -14,7 +14,7 @@ from poolvox.shared.profiles import compiled
 from poolvox.shared.profiles.columns import Matrix, feature_columns, feature_matrix
 from poolvox.shared.profiles.groups import Groups, group_rows
 from poolvox.shared.profiles.record import Record
-from poolvox.shared.profiles.weighting import as_weights, modz_weights, weighted_centres
+from poolvox.shared.profiles.weighting import as_weights, modz_weights
 
 __all__ = ["AGGREGATES", "aggregate", "bootstrap", "centres_of", "shared_keys"]
 
@@ -66,7 +66,8 @@ def aggregate(
     names = feature_columns(frame) if features is None else list(features)
     groups = group_rows(frame, by)
     weight = None if weights is None else _weights(frame, weights)
-    found = centres_of(feature_matrix(frame, names), groups, method, weight)
+    ordered = None if weight is None else weight[groups.order]
+    found = centres_of(feature_matrix(frame, names), groups, method, ordered)
     profiles = profile_table(groups, names, found, weight)
     profiles = _carry(profiles, frame, groups, keep)
     empty = np.flatnonzero(~np.isfinite(found).any(axis=1)) if names else ()
@@ -84,7 +85,7 @@ def centres_of(
     Parameters
     ----------
     values : (N, F) column-major matrix
-    weights : (N,) at least 0; for `median` and `mean` only
+    weights : (M,) at least 0, in the order of the groups; for `median` and `mean` only
 
     Returns
     -------
@@ -96,11 +97,11 @@ def centres_of(
     if weights is not None and method not in ("median", "mean"):
         raise InputError(f"{method!r} knows no weights: aggregate by median or mean, or without")
     if weights is not None:
-        found = weighted_centres(values, weights, groups.order, groups.bounds, method == "median")
+        found = compiled.weighted_centres(values, weights, *groups.layout, method == "median")
     elif method == MODZ:
         found = _modz(values, groups)
     else:
-        found = compiled.group_centres(values, groups.order, groups.bounds, AGGREGATES[method])
+        found = compiled.group_centres(values, *groups.layout, AGGREGATES[method])
     return np.asfortranarray(found.astype(values.dtype))
 
 
@@ -196,9 +197,8 @@ def _centres_of_samples(values: Matrix, drawn: NDArray[np.int64], method: str) -
     bounds = np.arange(repeats + 1, dtype=np.int64) * size
     order = drawn.reshape(-1)
     codes = np.repeat(np.arange(repeats), size)
-    return centres_of(
-        values, Groups(pd.DataFrame(index=range(repeats)), codes, order, bounds), method
-    )
+    samples = Groups(pd.DataFrame(index=range(repeats)), codes, order, bounds, repeated=True)
+    return centres_of(values, samples, method)
 
 
 def _carry(

@@ -1,9 +1,9 @@
 """Compiled loops over columns: exact medians, quantiles, means and spreads within groups of rows.
 
-Matrices are column-major, (rows, features), so that a column is read in one go. Rows of a group
-are given by `order` and `bounds`: those of group g are `order[bounds[g]:bounds[g + 1]]`. Values
-that are not finite are left out. A kernel treats one column after the other and reads nothing
-else, so a result depends neither on how columns are shared out nor on the number of threads.
+Matrices are column-major, (rows, features), so that a column is read in one go. Where the rows of
+groups are is told by the three parts of a `Layout`: `places`, `bounds`, `scattered`. Values that
+are not finite are left out. A kernel treats one column after the other and reads nothing else, so
+a result depends neither on how columns are shared out nor on the number of threads.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolvox.shared.kernels import kernel
+from poolvox.shared.profiles.medians import SAMPLE, quantile, settle, weighted_median
 
 __all__ = [
     "MAD",
@@ -23,15 +24,18 @@ __all__ = [
     "ROBUST",
     "STANDARD",
     "apply_scales",
+    "count_infinite",
     "count_runs",
     "describe_columns",
     "fit_scales",
     "group_centres",
+    "weighted_centres",
 ]
 
 Matrix = NDArray[np.floating[Any]]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Places = NDArray[np.int32]
 
 STANDARD: Final = 0
 QUARTILES: Final = 1
@@ -48,102 +52,39 @@ ROUNDING: Final = 8.0
 # Beyond so many median absolute deviations a value has no weight in the robust centre.
 BIWEIGHT: Final = 6.0
 
-# Shorter arrays are partitioned outright; longer ones are first cut down by a sample.
-_LONG: Final = 20_000
-_SAMPLE: Final = 1_024
-# How far, in places of the sorted sample, the wanted value may lie from where it is expected.
-_MARGIN: Final = 64
+
+@kernel
+def _longest(bounds: Ints) -> int:
+    longest = 0
+    for g in range(len(bounds) - 1):
+        longest = max(longest, bounds[g + 1] - bounds[g])
+    return longest
 
 
 @kernel
-def _partition(values: Matrix, n: int, k: int) -> float:
-    """Put the k-th smallest of the first `n` values in its place and return it."""
-    low, high = 0, n - 1
-    while low < high:
-        middle = (low + high) >> 1
-        if values[middle] < values[low]:
-            values[low], values[middle] = values[middle], values[low]
-        if values[high] < values[low]:
-            values[low], values[high] = values[high], values[low]
-        if values[high] < values[middle]:
-            values[middle], values[high] = values[high], values[middle]
-        pivot, i, j = values[middle], low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
-            break
-    return float(values[k])
+def _room(index: Places, bounds: Ints, scattered: bool) -> int:
+    """How many values `_load` and `_group` need a buffer for."""
+    return int(bounds[-1]) + 1 if scattered else _longest(bounds) + 1
 
 
 @kernel
-def _two_in_order(values: Matrix, n: int, k: int) -> tuple[float, float]:
-    """Return the k-th and (k + 1)-th smallest; the last stands in for what comes after it."""
-    first = _partition(values, n, k)
-    if k + 1 >= n:
-        return first, first
-    second = float(values[k + 1])
-    for i in range(k + 2, n):
-        second = min(second, float(values[i]))
-    return first, second
+def _load(column: Matrix, index: Places, scattered: bool, buffer: Matrix) -> None:
+    """Put a column that is scattered into the order of the groups, reading it from end to end."""
+    if scattered:
+        for i in range(len(index)):
+            buffer[index[i]] = column[i]
 
 
 @kernel
-def _ranked(values: Matrix, n: int, k: int, scratch: Matrix) -> tuple[float, float]:
-    """Find the k-th and (k + 1)-th smallest of the first `n`; `values` may be reordered.
-
-    Of long arrays only what lies between two values of a sample is partitioned (Floyd and Rivest,
-    doi:10.1145/360680.360691); if the sample was misleading, everything is.
-    """
-    if n < _LONG:
-        return _two_in_order(values, n, k)
-    step = n // _SAMPLE
-    sample = np.empty(_SAMPLE, values.dtype)
-    for i in range(_SAMPLE):
-        sample[i] = values[i * step]
-    sample.sort()
-    place = int(k * (_SAMPLE / n))
-    low = sample[max(place - _MARGIN, 0)]
-    high = sample[min(place + _MARGIN, _SAMPLE - 1)]
-    below, inside = 0, 0
-    for i in range(n):
-        value = values[i]
-        below += value < low
-        scratch[inside] = value
-        inside += (value >= low) & (value <= high)
-    if below <= k and k + 1 < below + inside:
-        return _two_in_order(scratch, inside, k - below)
-    return _two_in_order(values, n, k)
-
-
-@kernel
-def _quantile(values: Matrix, n: int, share: float, scratch: Matrix) -> float:
-    """Quantile with linear interpolation between neighbours."""
-    place = share * (n - 1)
-    k = int(place)
-    first, second = _ranked(values, n, k, scratch)
-    return first + (second - first) * (place - k)
-
-
-@kernel
-def _gather(column: Matrix, order: Ints, start: int, stop: int, buffer: Matrix) -> int:
-    """Copy the finite values of the rows into `buffer`; return how many there are."""
-    n = 0
+def _group(
+    column: Matrix, index: Places, start: int, stop: int, scattered: bool, buffer: Matrix
+) -> Matrix:
+    """Values of one group, which may be changed."""
+    if scattered:
+        return buffer[start:stop]
     for i in range(start, stop):
-        value = column[order[i]]
-        buffer[n] = value
-        n += np.isfinite(value)
-    return n
+        buffer[i - start] = column[index[i]]
+    return buffer[: stop - start]
 
 
 @kernel
@@ -154,27 +95,56 @@ def _deviations(values: Matrix, n: int, centre: float) -> None:
 
 @kernel
 def _mean(values: Matrix, n: int) -> float:
-    total = 0.0
-    for i in range(n):
-        total += values[i]
-    return total / n
+    """Sum in four parts, which do not wait for each other."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = n - n % 4
+    for i in range(0, whole, 4):
+        a += values[i]
+        b += values[i + 1]
+        c += values[i + 2]
+        d += values[i + 3]
+    for i in range(whole, n):
+        a += values[i]
+    return (a + b + c + d) / n
 
 
 @kernel
-def _standard_deviation(values: Matrix, n: int, mean: float) -> float:
-    total = 0.0
-    for i in range(n):
-        total += (values[i] - mean) ** 2
-    return float(np.sqrt(total / n))
+def _variance(values: Matrix, n: int, mean: float) -> float:
+    """Of the population."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = n - n % 4
+    for i in range(0, whole, 4):
+        a += (values[i] - mean) ** 2
+        b += (values[i + 1] - mean) ** 2
+        c += (values[i + 2] - mean) ** 2
+        d += (values[i + 3] - mean) ** 2
+    for i in range(whole, n):
+        a += (values[i] - mean) ** 2
+    return (a + b + c + d) / n
 
 
 @kernel
-def _biweight(values: Matrix, n: int, scratch: Matrix, other: Matrix) -> float:
+def _largest(values: Matrix, n: int) -> float:
+    """Of the absolute values."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = n - n % 4
+    for i in range(0, whole, 4):
+        a = max(a, abs(values[i]))
+        b = max(b, abs(values[i + 1]))
+        c = max(c, abs(values[i + 2]))
+        d = max(d, abs(values[i + 3]))
+    for i in range(whole, n):
+        a = max(a, abs(values[i]))
+    return max(max(a, b), max(c, d))
+
+
+@kernel
+def _biweight(values: Matrix, n: int, scratch: Matrix, sample: Matrix, other: Matrix) -> float:
     """One step of Tukey's biweight from the median (doi:10.1086/115487)."""
     other[:n] = values[:n]
-    median = _quantile(other, n, 0.5, scratch)
+    median = quantile(other, n, 0.5, scratch, sample)
     _deviations(other, n, median)
-    reach = BIWEIGHT * _quantile(other, n, 0.5, scratch)
+    reach = BIWEIGHT * quantile(other, n, 0.5, scratch, sample)
     if not reach > 0:
         return median
     total, weights = 0.0, 0.0
@@ -189,14 +159,14 @@ def _biweight(values: Matrix, n: int, scratch: Matrix, other: Matrix) -> float:
 
 @kernel
 def fit_scales(
-    values: Matrix, order: Ints, bounds: Ints, method: int
+    values: Matrix, index: Places, bounds: Ints, scattered: bool, method: int
 ) -> tuple[Floats, Floats, Ints]:
     """Centre, spread and number of finite values of every column in every group.
 
     Parameters
     ----------
     values : (N, F) column-major matrix
-    order, bounds : rows of the groups, (M,) and (G + 1,)
+    index, bounds, scattered : where the rows of the groups are; see `Layout`
     method : STANDARD (mean, standard deviation of the population), QUARTILES (median,
         interquartile range) or MAD (median, 1.4826 times the median absolute deviation)
 
@@ -209,27 +179,29 @@ def fit_scales(
     centre = np.full((groups, features), np.nan)
     spread = np.full((groups, features), np.nan)
     count = np.zeros((groups, features), np.int64)
-    longest = np.max(bounds[1:] - bounds[:-1]) if groups else 0
-    buffer, scratch = np.empty(longest + 1, values.dtype), np.empty(longest + 1, values.dtype)
+    buffer = np.empty(_room(index, bounds, scattered), values.dtype)
+    scratch, sample = np.empty(_longest(bounds) + 1, values.dtype), np.empty(SAMPLE, values.dtype)
     rounding = ROUNDING * np.finfo(values.dtype).eps
     for f in range(features):
         column = values[:, f]
+        _load(column, index, scattered, buffer)
         for g in range(groups):
-            n = _gather(column, order, bounds[g], bounds[g + 1], buffer)
+            own = _group(column, index, bounds[g], bounds[g + 1], scattered, buffer)
+            n = settle(own)
             count[g, f] = n
             if n == 0:
                 continue
             if method == STANDARD:
-                middle = _mean(buffer, n)
-                width = _standard_deviation(buffer, n, middle)
+                middle = _mean(own, n)
+                width = np.sqrt(_variance(own, n, middle))
             elif method == QUARTILES:
-                middle = _quantile(buffer, n, 0.5, scratch)
-                upper = _quantile(buffer, n, 0.75, scratch)
-                width = upper - _quantile(buffer, n, 0.25, scratch)
+                middle = quantile(own, n, 0.5, scratch, sample)
+                upper = quantile(own, n, 0.75, scratch, sample)
+                width = upper - quantile(own, n, 0.25, scratch, sample)
             else:
-                middle = _quantile(buffer, n, 0.5, scratch)
-                _deviations(buffer, n, middle)
-                width = MAD_TO_SD * _quantile(buffer, n, 0.5, scratch)
+                middle = quantile(own, n, 0.5, scratch, sample)
+                _deviations(own, n, middle)
+                width = MAD_TO_SD * quantile(own, n, 0.5, scratch, sample)
             centre[g, f] = middle
             spread[g, f] = width if width > rounding * abs(middle) else 0.0
     return centre, spread, count
@@ -245,37 +217,128 @@ def apply_scales(values: Matrix, codes: Ints, centre: Floats, spread: Floats, ou
     codes : (N,) group of each row, negative where it has none
     centre, spread : (G, F) arrays
     """
+    # Rows of one group usually follow each other: a run of them is one plain loop.
+    starts = _runs(codes)
     for f in range(values.shape[1]):
-        for i in range(values.shape[0]):
-            g = codes[i]
+        for r in range(len(starts) - 1):
+            start, stop, g = starts[r], starts[r + 1], codes[starts[r]]
+            middle = centre[g, f] if g >= 0 else np.nan
             width = spread[g, f] if g >= 0 else np.nan
-            value = values[i, f]
-            if np.isfinite(value) and width > 0:
-                out[i, f] = (value - centre[g, f]) / width
-            else:
-                out[i, f] = np.nan
+            own = out[start:stop, f]
+            own[:] = values[start:stop, f]
+            _scale(own, middle, width if width > 0 else np.nan)
 
 
 @kernel
-def group_centres(values: Matrix, order: Ints, bounds: Ints, method: int) -> Floats:
+def _runs(codes: Ints) -> Ints:
+    """Where runs of equal codes begin, and the end of the last."""
+    starts, count = np.empty(len(codes) + 1, np.int64), 0
+    for i in range(len(codes)):
+        starts[count] = i
+        count += i == 0 or codes[i] != codes[i - 1]
+    starts[count] = len(codes)
+    return starts[: count + 1]
+
+
+@kernel
+def _scale(values: Matrix, middle: float, width: float) -> None:
+    """In place and without a branch, so that several values are treated at once."""
+    for i in range(len(values)):
+        value = values[i]
+        scaled = (value - middle) / width
+        values[i] = scaled if abs(value) < np.inf else np.nan
+
+
+@kernel
+def group_centres(
+    values: Matrix, index: Places, bounds: Ints, scattered: bool, method: int
+) -> Floats:
     """MEAN, MEDIAN or ROBUST centre (Tukey's biweight) of every column in every group, (G, F)."""
     groups, features = len(bounds) - 1, values.shape[1]
     found = np.full((groups, features), np.nan)
-    longest = np.max(bounds[1:] - bounds[:-1]) if groups else 0
-    buffer, scratch = np.empty(longest + 1, values.dtype), np.empty(longest + 1, values.dtype)
-    other = np.empty(longest + 1, values.dtype)
+    longest = _longest(bounds) + 1
+    buffer = np.empty(_room(index, bounds, scattered), values.dtype)
+    scratch, sample = np.empty(longest, values.dtype), np.empty(SAMPLE, values.dtype)
+    other = np.empty(longest, values.dtype)
     for f in range(features):
         column = values[:, f]
+        _load(column, index, scattered, buffer)
         for g in range(groups):
-            n = _gather(column, order, bounds[g], bounds[g + 1], buffer)
+            own = _group(column, index, bounds[g], bounds[g + 1], scattered, buffer)
+            n = settle(own)
             if n == 0:
                 continue
             if method == MEAN:
-                found[g, f] = _mean(buffer, n)
+                found[g, f] = _mean(own, n)
             elif method == MEDIAN:
-                found[g, f] = _quantile(buffer, n, 0.5, scratch)
+                found[g, f] = quantile(own, n, 0.5, scratch, sample)
             else:
-                found[g, f] = _biweight(buffer, n, scratch, other)
+                found[g, f] = _biweight(own, n, scratch, sample, other)
+    return found
+
+
+@kernel
+def weighted_centres(
+    values: Matrix, weights: Floats, index: Places, bounds: Ints, scattered: bool, median: bool
+) -> Floats:
+    """Weighted mean or median of every column in every group.
+
+    The weighted median is the value at which half of the weight is reached; where it is reached
+    exactly between two values, their middle. Equal weights give the plain median.
+
+    Parameters
+    ----------
+    weights : (M,) at least 0, in the order of the groups
+
+    Returns
+    -------
+    (G, F) array, NaN where there is no weight
+    """
+    groups, features = len(bounds) - 1, values.shape[1]
+    found = np.full((groups, features), np.nan)
+    longest = _longest(bounds) + 1
+    buffer = np.empty(_room(index, bounds, scattered), values.dtype)
+    scratch, room, kept = np.empty(longest, values.dtype), np.empty(longest), np.empty(longest)
+    for f in range(features):
+        column = values[:, f]
+        _load(column, index, scattered, buffer)
+        for g in range(groups):
+            own = _group(column, index, bounds[g], bounds[g + 1], scattered, buffer)
+            n, total = _settle_pairs(own, weights[bounds[g] : bounds[g + 1]], kept)
+            if n == 0:
+                continue
+            if median:
+                found[g, f] = weighted_median(own, kept, n, total, scratch, room)
+            else:
+                mean = 0.0
+                for i in range(n):
+                    mean += own[i] * kept[i]
+                found[g, f] = mean / total
+    return found
+
+
+@kernel
+def _settle_pairs(values: Matrix, weights: Floats, kept: Floats) -> tuple[int, float]:
+    """Bring values that count to the front, copy their weights; return number and sum."""
+    n, total = 0, 0.0
+    for i in range(len(values)):
+        value, weight = values[i], weights[i]
+        counts = np.isfinite(value) & (weight > 0)
+        values[n], kept[n] = value, weight
+        n += counts
+        total += weight if counts else 0.0
+    return n, total
+
+
+@kernel
+def count_infinite(values: Matrix) -> Ints:
+    """How many values of every column are infinite, (F,)."""
+    found = np.zeros(values.shape[1], np.int64)
+    for f in range(values.shape[1]):
+        column, count = values[:, f], 0
+        for i in range(len(column)):
+            count += abs(column[i]) == np.inf
+        found[f] = count
     return found
 
 
@@ -308,15 +371,16 @@ def describe_columns(values: Matrix, rows: Ints) -> tuple[Ints, Floats, Floats, 
     count = np.zeros(features, np.int64)
     mean, variance = np.full(features, np.nan), np.full(features, np.nan)
     largest = np.full(features, np.nan)
-    buffer = np.empty(len(rows) + 1, values.dtype)
+    buffer = np.empty(len(rows), values.dtype)
     for f in range(features):
-        n = _gather(values[:, f], rows, 0, len(rows), buffer)
+        column = values[:, f]
+        for i in range(len(rows)):
+            buffer[i] = column[rows[i]]
+        n = settle(buffer)
         count[f] = n
         if n == 0:
             continue
-        middle, squares, most = _mean(buffer, n), 0.0, 0.0
-        for i in range(n):
-            squares += (buffer[i] - middle) ** 2
-            most = max(most, abs(buffer[i]))
-        mean[f], variance[f], largest[f] = middle, squares / n, most
+        mean[f] = _mean(buffer, n)
+        variance[f] = _variance(buffer, n, mean[f])
+        largest[f] = _largest(buffer, n)
     return count, mean, variance, largest

@@ -33,9 +33,7 @@ def fit_combat(values: Matrix, names: Sequence[str], batches: Groups) -> Scales:
     values : (N, F) column-major matrix
     batches : the rows to learn on, by batch
     """
-    mean, spread, count = compiled.fit_scales(
-        values, batches.order, batches.bounds, compiled.STANDARD
-    )
+    mean, spread, count = compiled.fit_scales(values, *batches.layout, compiled.STANDARD)
     small = [batches.labels[g] for g in np.flatnonzero(count.max(axis=1, initial=0) < 2)]
     if small:
         raise InputError(f"batches {small[:5]} have fewer than two rows to learn from")

@@ -175,7 +175,7 @@ class Measured:
         keys = self.frame
         if fields is not None:
             values = compiled.group_centres(
-                np.asfortranarray(values[:, None]), fields.order, fields.bounds, compiled.MEAN
+                np.asfortranarray(values[:, None]), *fields.layout, compiled.MEAN
             )[:, 0]
             keys = self.frame.iloc[fields.order[fields.bounds[:-1]]]
         found = _within(values, group_rows(keys, self.by), condition)
@@ -184,7 +184,7 @@ class Measured:
 
 def _within(values: NDArray[np.float64], groups: Groups, condition: Condition) -> NDArray[np.bool_]:
     column = np.asfortranarray(values[:, None])
-    centre, spread, count = compiled.fit_scales(column, groups.order, groups.bounds, compiled.MAD)
+    centre, spread, count = compiled.fit_scales(column, *groups.layout, compiled.MAD)
     spread[count < FEWEST] = np.nan
     z = np.empty_like(column, order="F")
     compiled.apply_scales(column, groups.codes, centre, spread, z)

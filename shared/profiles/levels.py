@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from poolvox.shared.profiles.aggregation import COUNT, aggregate
 from poolvox.shared.profiles.config import NONE, ProfilesConfig
-from poolvox.shared.profiles.datasets import ObjectTables
-from poolvox.shared.profiles.groups import Groups, group_rows
+from poolvox.shared.profiles.groups import group_rows
 from poolvox.shared.profiles.record import Record
-from poolvox.shared.profiles.streaming import Advance, Level, Work, aggregate_tables
+from poolvox.shared.profiles.streaming import Level
 from poolvox.shared.profiles.weighting import as_weights
 
-__all__ = ["Roles", "make_levels", "named_rows"]
+__all__ = ["Roles", "make_levels", "named_rows", "object_levels"]
 
 STEP: Final = "aggregate"
 PLATE: Final = ("Metadata_Plate", "Metadata_Well")
@@ -63,33 +62,31 @@ class Roles:
 
 def named_rows(keys: pd.DataFrame, column: str) -> NDArray[np.bool_]:
     """Rows that have a name in that column: neither missing nor empty, (N,)."""
-    values = keys[column].astype(object)
-    return np.asarray(values.notna().to_numpy() & (values != "").to_numpy(), bool)
+    codes, names = pd.factorize(keys[column])
+    # Missing has code -1, which is the last.
+    named = [not pd.isna(name) and name != "" for name in names]
+    return np.array([*named, False])[codes]
 
 
 def make_levels(
-    tables: ObjectTables, roles: Roles, work: Work, *, advance: Advance = lambda _: None
+    levels: dict[str, pd.DataFrame], roles: Roles, consensus: str
 ) -> dict[str, pd.DataFrame]:
-    """Aggregate normalised objects to every level that the keys allow.
+    """Make every level that the keys allow of those that objects were aggregated to.
 
     Objects go to guides and guides to genes; objects go to organoids, where there are several in
     one, and organoids to wells; without guides, wells go to genes (or treatments).
 
     Parameters
     ----------
-    tables : normalised objects
+    levels : profiles of the levels of `object_levels`
+    consensus : how profiles are combined
 
     Returns
     -------
     profiles by level: `guides`, `genes`, `organoids`, `wells`, as far as there are keys for them
     """
     gene = [] if roles.gene is None else [roles.gene]
-    options = work.config.aggregate
-    consensus = options.consensus
-    wanted = _levels_of_objects(work.keys, roles, work.passed, work.record)
-    levels = aggregate_tables(
-        tables, wanted, method=options.method, memory=work.memory, advance=advance
-    )
+    levels = dict(levels)
     if "organoids" in levels:
         treated = gene if roles.guide is None else []
         levels["wells"] = _combined(levels["organoids"], [*roles.well, *treated], consensus)
@@ -100,13 +97,13 @@ def make_levels(
     return {name: frame for name, frame in levels.items() if len(frame)}
 
 
-def _levels_of_objects(
+def object_levels(
     keys: pd.DataFrame, roles: Roles, passed: NDArray[np.bool_], record: Record | None
 ) -> dict[str, Level]:
     """Groups that objects themselves are aggregated to; the other levels are made of these."""
 
     def level(by: Sequence[str], rows: NDArray[np.bool_], weights: str | None = None) -> Level:
-        groups = _filled(group_rows(keys, by).only(rows))
+        groups = group_rows(keys, by).only(rows).filled()
         weight = None if weights is None else as_weights(keys[weights]) * rows
         return Level(groups, weight)
 
@@ -132,17 +129,6 @@ def _combined(profiles: pd.DataFrame, by: Sequence[str], method: str) -> pd.Data
     found.insert(len(by), "Metadata_Profiles", found[COUNT].to_numpy())
     found[COUNT] = np.bincount(groups.codes, profiles[COUNT], minlength=len(groups)).astype(int)
     return found
-
-
-def _filled(groups: Groups) -> Groups:
-    """Leave out groups without rows."""
-    full = np.flatnonzero(groups.sizes)
-    renumbered = np.full(len(groups), -1, np.int64)
-    renumbered[full] = np.arange(len(full))
-    bounds = np.concatenate([[0], np.cumsum(groups.sizes[full])]).astype(np.int64)
-    # Rows of groups that are gone have weight 0 and stand in no order: any code will do.
-    codes = np.maximum(renumbered[groups.codes], 0)
-    return Groups(groups.keys.iloc[full].reset_index(drop=True), codes, groups.order, bounds)
 
 
 def _note_unnamed(record: Record | None, column: str, count: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from poolvox.shared.profiles.datasets import ObjectTables, find_tables
 from poolvox.shared.profiles.export import export_table
 from poolvox.shared.profiles.findings import find_all
 from poolvox.shared.profiles.groups import group_rows
-from poolvox.shared.profiles.levels import Roles, make_levels, named_rows
+from poolvox.shared.profiles.levels import Roles, make_levels, named_rows, object_levels
 from poolvox.shared.profiles.mixing import batch_mixing
 from poolvox.shared.profiles.preparation import (
     annotate_keys,
@@ -76,6 +76,7 @@ def make_profiles(
     config: ProfilesConfig | None = None,
     out: Path | str = "profiles",
     *,
+    threads: int = 1,
     progress: Progress | None = None,
 ) -> Profiles:
     """Run all steps on tables of objects, and write what comes of them.
@@ -85,6 +86,7 @@ def make_profiles(
     tables : Parquet files with the same columns, or a folder of them
     config : options of the steps
     out : folder for the tables; those of an earlier run are replaced
+    threads : that read, work and write side by side; they change no result
 
     Examples
     --------
@@ -92,7 +94,7 @@ def make_profiles(
     """
     chosen = config or ProfilesConfig()
     run = _Run(
-        ObjectTables(find_tables(tables), image=chosen.image),
+        ObjectTables(find_tables(tables), image=chosen.image, threads=threads),
         chosen,
         Path(out),
         progress or (lambda step, share: None),
@@ -157,8 +159,11 @@ class _Run:
             if config.local is not None:
                 config = config.model_copy(update={"normalize": "none"})
         advance = self._advance("normalise", 0.05, 0.35)
-        fitted = fit_tables(source, features, self._work(config), advance=advance)
         corrected = config.correct.method != "none"
+        # What is corrected is aggregated afterwards; all else while its columns are there.
+        wanted = {} if corrected else self._object_levels()
+        fitted = fit_tables(source, features, self._work(config), levels=wanted, advance=advance)
+        self.levels = fitted.levels
         self.objects = write_objects(
             source,
             self.keys,
@@ -181,14 +186,19 @@ class _Run:
 
     def aggregate(self) -> None:
         """Make profiles of every level and write them."""
-        advance = self._advance("aggregate", 0.7, 0.8)
-        self.levels = make_levels(
-            self.objects, self.roles, self._work(self.config), advance=advance
-        )
+        options = self.config.aggregate
+        if self.config.correct.method != "none":
+            self.levels = aggregate_tables(
+                self.objects,
+                self._object_levels(),
+                method=options.method,
+                memory=self._batch,
+                advance=self._advance("aggregate", 0.7, 0.8),
+            )
+        self.levels = make_levels(self.levels, self.roles, options.consensus)
         for name, frame in self.levels.items():
             self._write(name, frame)
             self.facts[name] = len(frame)
-        options = self.config.aggregate
         if options.bootstrap and self.roles.gene is not None and "genes" in self.levels:
             source = self.levels["guides" if self.roles.guide is not None else "wells"]
             interval = bootstrap(
@@ -242,7 +252,11 @@ class _Run:
         return int(parse_memory(self.config.memory) * BATCH_SHARE)
 
     def _work(self, config: ProfilesConfig) -> Work:
-        return Work(self.keys, config, self.passed, self._batch, self.record)
+        threads = self.source.threads
+        return Work(self.keys, config, self.passed, self._batch, self.record, threads)
+
+    def _object_levels(self) -> dict[str, Level]:
+        return object_levels(self.keys, self.roles, self.passed, self.record)
 
     def _features(self) -> list[str]:
         wanted = self.config.features
@@ -281,9 +295,7 @@ class _Run:
         units = [name for name in (self.roles.gene, self.roles.guide) if name is not None]
         by = [*batch, *(units or self.roles.well)]
         rows = self.passed if unit is None else self.passed & named_rows(self.keys, unit)
-        groups = group_rows(self.keys[rows], by)
-        chosen = np.flatnonzero(rows).astype(np.int64)
-        whole = replace(groups, order=chosen[groups.order])
+        whole = group_rows(self.keys, by).only(rows).filled()
         profiles = {
             name: aggregate_tables(
                 table, {name: Level(whole)}, method="median", memory=self._batch

@@ -19,7 +19,7 @@ from poolvox.shared.profiles.columns import (
     match,
     with_features,
 )
-from poolvox.shared.profiles.groups import Groups, group_rows
+from poolvox.shared.profiles.groups import Groups, Layout, group_rows
 from poolvox.shared.profiles.record import Record
 
 __all__ = ["METHODS", "Scales", "inverse_normal", "normalize", "normalize_local"]
@@ -63,7 +63,7 @@ class Scales:
         groups : of the reference rows; see `Groups.only`
         """
         code = _method(method)
-        found = compiled.fit_scales(values, groups.order, groups.bounds, code)
+        found = compiled.fit_scales(values, *groups.layout, code)
         return cls(tuple(features), tuple(groups.labels), *found)
 
     def apply(self, values: Matrix, codes: NDArray[np.int64], out: Matrix | None = None) -> Matrix:
@@ -150,7 +150,7 @@ def normalize(
     """
     names = feature_columns(frame) if features is None else list(features)
     values = feature_matrix(frame, names)
-    note_infinite(values, names, record)
+    note_infinite(compiled.count_infinite(values), names, record)
     groups = group_rows(frame, by)
     reference = reference_groups(groups, match(frame, samples), samples)
     if rank:
@@ -207,8 +207,8 @@ def normalize_local(
             if record is not None:
                 record.note(STEP, "changed", label, "too few neighbours, so missing", len(given))
             continue
-        order, bounds = _nearest(places, asked, given, neighbours)
-        centre, spread, _ = compiled.fit_scales(values, order, bounds, code)
+        near = _nearest(places, asked, given, neighbours)
+        centre, spread, _ = compiled.fit_scales(values, *near, code)
         own = np.asfortranarray(values[asked])
         compiled.apply_scales(own, np.arange(len(asked)), centre, spread, own)
         out[asked] = own
@@ -235,14 +235,13 @@ def inverse_normal(values: Matrix, groups: Groups, *, out: Matrix | None = None)
     return result
 
 
-def note_infinite(values: Matrix, names: Sequence[str], record: Record | None) -> None:
-    """Record where infinite values will be treated as missing."""
+def note_infinite(infinite: NDArray[np.int64], names: Sequence[str], record: Record | None) -> None:
+    """Record where infinite values are treated as missing, by their number in each column."""
     if record is None:
         return
-    for place, name in enumerate(names):
-        infinite = int(np.isinf(values[:, place]).sum())
-        if infinite:
-            record.note(STEP, "changed", name, "infinite values are missing", infinite)
+    for place in np.flatnonzero(infinite).tolist():
+        reason = "infinite values are missing"
+        record.note(STEP, "changed", names[place], reason, int(infinite[place]))
 
 
 def reference_groups(groups: Groups, chosen: NDArray[np.bool_], samples: Any) -> Groups:
@@ -274,8 +273,8 @@ def _nearest(
     asked: NDArray[np.int64],
     given: NDArray[np.int64],
     neighbours: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the nearest given objects of each asked one, as groups of a kernel."""
+) -> Layout:
+    """Rows of the nearest given objects of each asked one."""
     from scipy.spatial import cKDTree
 
     count = min(neighbours + 1, len(given))
@@ -287,7 +286,7 @@ def _nearest(
     if count > 1:
         rows = rows[~own].reshape(len(asked), count - 1)
     bounds = np.arange(len(asked) + 1, dtype=np.int64) * rows.shape[1]
-    return rows.reshape(-1).astype(np.int64), bounds
+    return Layout(rows.reshape(-1).astype(np.int32), bounds, False)
 
 
 def _without_empty(

@@ -125,7 +125,8 @@ def test_medians_of_long_columns_are_exact(shape, count):
         values[:: count // 1024] = 1e9
     order = np.arange(count, dtype=np.int64)
     matrix = np.asfortranarray(values[:, None])
-    centre, spread, _ = fit_scales(matrix, order, np.array([0, count]), MAD)
+    bounds = np.array([0, count])
+    centre, spread, _ = fit_scales(matrix, order.astype(np.int32), bounds, True, MAD)
     median = np.median(values)
     assert centre[0, 0] == median
     assert spread[0, 0] == pytest.approx(1.4826 * np.median(np.abs(values - median)), rel=1e-12)

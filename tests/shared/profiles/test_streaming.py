@@ -47,8 +47,9 @@ def cut(objects, folder, *, files, group):
     return folder
 
 
-def made(source, out, config, **options):
-    paths = make_profiles(source, ProfilesConfig(**config, **LEAN, **options), out).paths
+def made(source, out, config, threads=1):
+    config = ProfilesConfig(**config, **LEAN)
+    paths = make_profiles(source, config, out, threads=threads).paths
     return {name: read_table(path) for name, path in paths.items()}
 
 
@@ -90,7 +91,8 @@ def test_partitions_change_nothing(objects, tmp_path, monkeypatch, correct):
     # 1 MB leaves room for one or two columns at a time.
     small = config | {"memory": "1MB"}
     monkeypatch.setattr(datasets_module, "_DECODED", 77)
-    many = made(cut(objects, tmp_path / "b", files=7, group=53), tmp_path / "many", small)
+    source = cut(objects, tmp_path / "b", files=7, group=53)
+    many = made(source, tmp_path / "many", small, threads=2)
     assert set(one) == set(many)
     for name, table in one.items():
         pd.testing.assert_frame_equal(table, many[name], check_exact=True)
