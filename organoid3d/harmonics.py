@@ -19,6 +19,7 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.features import Feature, Objects, find_objects, register
 from poolvox.shared.features.kernels import Floats, Layout, kernel
 from poolvox.shared.features.objects import Spacing
+from poolvox.shared.features.options import check_number
 
 __all__ = [
     "HarmonicsOptions",
@@ -31,6 +32,8 @@ __all__ = [
 
 # A ray is followed in steps of this part of the finest voxel.
 STEP = 0.25
+# Finer bumps than of this degree are the voxels themselves.
+MOST_DEGREES = 32
 BROECHELER = "doi:10.1145/882262.882291"
 
 
@@ -50,6 +53,8 @@ class HarmonicsOptions:
     coefficients: bool = False
 
     def __post_init__(self) -> None:
+        """Refuse degrees that the rays cannot tell."""
+        check_number("harmonics.degree", self.degree, least=2, most=MOST_DEGREES)
         if self.rays < 2 * (self.degree + 1) ** 2:
             raise InputError(
                 f"{self.rays} rays cannot tell harmonics of degree {self.degree}: "

@@ -30,16 +30,16 @@ from poolvox.organoid3d.graph.describe import GRAPH_FEATURES, NODE_FEATURES
 from poolvox.organoid3d.position import POSITION_FEATURES, measure_positions
 from poolvox.organoid3d.shape import ORGANOID_FEATURES, measure_contents, summarise_objects
 from poolvox.organoid3d.tissue import Body, Tissue
-from poolvox.shared.errors import ConfigError
 from poolvox.shared.features import (
     Feature,
+    Group,
     Objects,
     choose_groups,
     feature_dictionary,
     find_objects,
-    group_names,
     measure_objects,
 )
+from poolvox.shared.features.choice import name_of
 from poolvox.shared.features.texture import TextureOptions
 
 __all__ = [
@@ -68,7 +68,8 @@ class MeasureSettings:
 
     Attributes
     ----------
-    groups : names of groups, of the engine or `graph` and `position`
+    groups : names of groups, of the engine or `graph` and `position`; those of the engine with
+        options or not, see `poolvox.shared.features.choose_groups`
     edges : how neighbours are found, see `find_edges`
     reach : micrometres that nuclei grow before contacts are looked for
     options : options of groups, such as `TextureOptions()`
@@ -85,21 +86,18 @@ class MeasureSettings:
         Three distances would be two thirds of all columns, of nuclei and of their summaries.
         """
         given = any(isinstance(option, TextureOptions) for option in self.options)
-        if given or "texture" not in self.groups:
+        if given or "texture" not in map(name_of, self.groups):
             return self.options
         return (*self.options, TISSUE_TEXTURE)
 
     def split(self) -> tuple[list[str], set[str]]:
-        """Groups of the engine, and those that need the tissue; unknown ones are refused."""
-        known = {*group_names(3), *TISSUE_GROUPS}
-        unknown = [name for name in self.groups if name not in known]
-        if unknown:
-            raise ConfigError(
-                f"there is no group of features {unknown[0]!r}: choose from "
-                f"{', '.join(sorted(known))}"
-            )
-        engine = [name for name in self.groups if name not in TISSUE_GROUPS]
+        """Groups of the engine, and those that need the tissue."""
+        engine = [choice for choice in self.groups if choice not in TISSUE_GROUPS]
         return engine, set(self.groups) & set(TISSUE_GROUPS)
+
+    def engine_groups(self) -> list[Group]:
+        """Groups of the engine with their options; unknown ones are refused."""
+        return choose_groups(self.split()[0], 3, self.engine_options())
 
 
 def measure_nuclei(
@@ -135,9 +133,9 @@ def measure_nuclei(
     72.0
     """
     settings = settings or MeasureSettings()
-    engine, special = settings.split()
+    special = settings.split()[1]
     objects = find_objects(labels, spacing=spacing)
-    groups = choose_groups(engine, 3, settings.engine_options())
+    groups = settings.engine_groups()
     table = measure_objects(objects, images or {}, groups, compartment=compartment)
     index = pd.Index(table["Metadata_Label"], name="label")
     parts = [table.set_index(index)]
@@ -257,8 +255,8 @@ def tabulate_edges(
 def describe_features(settings: MeasureSettings | None = None) -> pd.DataFrame:
     """The feature dictionary of all tables: name, unit, formula, reference and range."""
     settings = settings or MeasureSettings()
-    engine, special = settings.split()
-    parts = [feature_dictionary(choose_groups(engine, 3, settings.engine_options()), 3)]
+    special = settings.split()[1]
+    parts = [feature_dictionary(settings.engine_groups(), 3)]
     own: list[tuple[str, Iterable[Feature]]] = [("Organoids", ORGANOID_FEATURES)]
     if "graph" in special:
         own += [("Graph", NODE_FEATURES), ("Organoids_Graph", GRAPH_FEATURES)]

@@ -68,7 +68,11 @@ def features(
         Path, typer.Option("-o", "--output", help="The table to write, .parquet or .csv.")
     ],
     groups: Annotated[
-        str | None, typer.Option(help="Groups such as shape,intensity; the common ones if left.")
+        str | None,
+        typer.Option(
+            help="Groups such as `shape, texture: {levels: 64}, file.py:mine`, or a YAML file "
+            "with `features:`; the common ones if left."
+        ),
     ] = None,
     channels: Annotated[
         str | None, typer.Option(help="Channels to measure, or names for all of the file's.")
@@ -84,10 +88,11 @@ def features(
     Beside the table lies a dictionary that says what each column means.
     """
     from poolvox.shared.engine import Event, show_progress
+    from poolvox.shared.features.choice import read_choices
     from poolvox.shared.features.files import FileOptions, measure_files
 
     options = FileOptions(
-        groups=_names(groups),
+        groups=read_choices(groups),
         channels=_names(channels),
         spacing=_numbers(spacing),
         compartment=compartment,

@@ -9,6 +9,7 @@ import numpy as np
 from poolvox.shared.features.channels import Signal
 from poolvox.shared.features.kernels import Floats, Ints, Layout, kernel
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.options import check_number
 from poolvox.shared.features.ordering import argsort_floats
 from poolvox.shared.features.registry import Feature, register
 
@@ -23,6 +24,10 @@ class ColocalisationOptions:
     """Options of the group `colocalisation`: thresholds as a share of the object's maximum."""
 
     threshold: float = 0.15
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be measured with."""
+        check_number("colocalisation.threshold", self.threshold, most=1)
 
 
 def describe_colocalisation(ndim: int, options: ColocalisationOptions) -> tuple[Feature, ...]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from poolvox.shared.features.isosurface import TRIANGLES, triangulate
 from poolvox.shared.features.kernels import Bytes, Floats, Ints, Layout, Singles, box_mask, kernel
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.options import check_number
 from poolvox.shared.features.registry import Feature, register
 from poolvox.shared.features.smoothing import convolve, gaussian_kernels
 from poolvox.shared.imaging.distance import square_distance
@@ -36,6 +37,10 @@ class CurvatureOptions:
     """Options of the group `curvature`: width of the smoothing in micrometres."""
 
     sigma_um: float = 0.75
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be measured with."""
+        check_number("curvature.sigma_um", self.sigma_um, above=True)
 
 
 def describe_curvature(ndim: int, options: CurvatureOptions) -> tuple[Feature, ...]:

@@ -13,13 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
+from poolvox.shared.features.choice import choose_groups
 from poolvox.shared.features.objects import Spacing, find_objects, spacing_of
-from poolvox.shared.features.table import (
-    Progress,
-    choose_groups,
-    measure_objects,
-    write_feature_dictionary,
-)
+from poolvox.shared.features.table import Progress, measure_objects, write_feature_dictionary
 from poolvox.shared.ingest.readers import Header, Scene, describe, read_planes
 from poolvox.shared.store import open_image, write_table
 
@@ -35,7 +31,7 @@ class FileOptions:
 
     Attributes
     ----------
-    groups : names of groups; the common ones if not given
+    groups : names of groups, with options or not, see `choose_groups`; the common ones if None
     options : options objects of groups
     channels : which channels, where the image names them, else names for all of its channels
     spacing : micrometres per voxel, before that of the files

@@ -25,6 +25,7 @@ from poolvox.shared.features.kernels import (
     kernel,
 )
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.options import check_ladder
 from poolvox.shared.features.registry import Feature, register
 
 __all__ = ["GranularityOptions", "measure_granularity"]
@@ -38,6 +39,10 @@ class GranularityOptions:
     """Options of the group `granularity`: radii of the balls in micrometres, growing."""
 
     radii_um: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be measured with."""
+        check_ladder("granularity.radii_um", self.radii_um)
 
 
 def describe_granularity(ndim: int, options: GranularityOptions) -> tuple[Feature, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from poolvox.shared.features.channels import Signal
 from poolvox.shared.features.kernels import Floats, Ints, Layout, kernel
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.options import check_number
 from poolvox.shared.features.ordering import argsort_floats, median_of
 from poolvox.shared.features.registry import Feature, register
 
@@ -19,6 +20,7 @@ __all__ = ["IntensityOptions", "measure_intensity"]
 QUANTILES = (1, 5, 25, 75, 95, 99)
 # Spread below this share of the largest value is rounding: the object counts as constant.
 ROUNDING = 1e-12
+MOST_BINS = 1 << 16
 # Objects of so many voxels have their values counted, if these are whole numbers ...
 LARGE = 1 << 17
 # ... in a range that is no larger than this.
@@ -37,6 +39,11 @@ class IntensityOptions:
 
     bins: int = 32
     background_um: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be measured with."""
+        check_number("intensity.bins", self.bins, least=1, most=MOST_BINS)
+        check_number("intensity.background_um", self.background_um)
 
 
 def describe_intensity(ndim: int, options: IntensityOptions) -> tuple[Feature, ...]:

@@ -12,6 +12,7 @@ from scipy.spatial import KDTree
 
 from poolvox.shared.features.kernels import Floats, Ints, Layout, kernel
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.options import check_number
 from poolvox.shared.features.registry import Feature, register
 
 __all__ = ["NeighboursOptions", "measure_neighbours"]
@@ -25,6 +26,10 @@ class NeighboursOptions:
     """Options of the group `neighbours`: largest gap of objects that touch; 0 for a shared face."""
 
     gap_um: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be measured with."""
+        check_number("neighbours.gap_um", self.gap_um)
 
 
 def describe_neighbours(ndim: int, options: NeighboursOptions) -> tuple[Feature, ...]:

@@ -9,11 +9,14 @@ import numpy as np
 from poolvox.shared.features.channels import Signal
 from poolvox.shared.features.kernels import Floats, Layout, kernel
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.options import check_number
 from poolvox.shared.features.registry import Feature, register
 
 __all__ = ["RadialOptions", "measure_radial"]
 
 SECTORS = 8
+# More shells than this are thinner than the voxels of any object.
+MOST_SHELLS = 100
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,10 @@ class RadialOptions:
     """Options of the group `radial`: number of shells between centre and border."""
 
     shells: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be measured with."""
+        check_number("radial.shells", self.shells, least=1, most=MOST_SHELLS)
 
 
 def describe_radial(ndim: int, options: RadialOptions) -> tuple[Feature, ...]:

@@ -2,19 +2,22 @@
 
 A group is a function that measures all objects at once, registered together with the
 description of every feature it returns. The engine names the columns and the dictionary from
-the same description, so the two cannot part. Users register groups of their own the same way.
+the same description, so the two cannot part. Users register groups of their own the same way,
+in a module that `poolvox.shared.features.extensions` finds by the name of the group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import ConfigError
+from poolvox.shared.features.extensions import import_group, installed_groups, split_path
 
 __all__ = [
     "Feature",
@@ -114,10 +117,22 @@ def register(
 
     def keep(function: Measure) -> Measure:
         group = Group(name, function, describe, needs, dims, options, common)
-        _GROUPS[group.key] = group
+        _keep(group)
         return function
 
     return keep
+
+
+def _keep(group: Group) -> None:
+    """Enter a group, in place of an older one of the user's, but of none of this package."""
+    before = _GROUPS.get(group.key)
+    if before is not None and before.measure.__module__ != group.measure.__module__:
+        own = before.measure.__module__.startswith("poolvox.")
+        if own:
+            raise ConfigError(
+                f"there is a group of features {group.name!r} in poolvox: give yours another name"
+            )
+    _GROUPS[group.key] = group
 
 
 def group_names(ndim: int | None = None, *, common: bool = False) -> list[str]:
@@ -127,14 +142,14 @@ def group_names(ndim: int | None = None, *, common: bool = False) -> list[str]:
 
 
 def get_group(name: str, options: Any = None) -> Group:
-    """The group of that name, with `options` in place of its defaults if given."""
-    from difflib import get_close_matches
+    """The group of that name, with `options` in place of its defaults if given.
 
-    if name.lower() not in _GROUPS:
-        near = get_close_matches(name.lower(), _GROUPS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_GROUPS)}"
-        raise ConfigError(f"there is no feature group {name!r}: {hint}")
-    group = _GROUPS[name.lower()]
+    Parameters
+    ----------
+    name : of a group that is registered, or that can be found and imported: `module:group`,
+        `file.py:group`, or an entry point of the group `poolvox.features`
+    """
+    group = _find(name)
     if options is None:
         return group
     if not isinstance(options, type(group.options)):
@@ -143,6 +158,20 @@ def get_group(name: str, options: Any = None) -> Group:
             f"group {name!r} got {type(options).__name__} as options: it takes {wanted}"
         )
     return replace(group, options=options)
+
+
+def _find(name: str) -> Group:
+    place, own = split_path(name)
+    if place or own.lower() not in _GROUPS:
+        own = import_group(name)
+    if own.lower() in _GROUPS:
+        return _GROUPS[own.lower()]
+    if place:
+        raise ConfigError(f"{place} registers no group of features {own!r}")
+    known = sorted({*_GROUPS, *installed_groups()})
+    near = get_close_matches(own.lower(), known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    raise ConfigError(f"there is no group of features {own!r}: {hint}")
 
 
 def feature_dictionary(groups: Iterable[Group], ndim: int) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import numpy as np
 from poolvox.shared.features.channels import Signal
 from poolvox.shared.features.kernels import Floats, Ints, Layout, Singles, box_values, kernel
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.options import check_number
 from poolvox.shared.features.ordering import median_of
 from poolvox.shared.features.radial import coordinates, innermost
 from poolvox.shared.features.registry import Feature, register
@@ -40,6 +41,11 @@ class SpotsOptions:
 
     diameter_um: float = 1.0
     snr: float = 6.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be measured with."""
+        check_number("spots.diameter_um", self.diameter_um, above=True)
+        check_number("spots.snr", self.snr, above=True)
 
 
 def describe_spots(ndim: int, options: SpotsOptions) -> tuple[Feature, ...]:

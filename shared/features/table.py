@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from poolvox.shared.errors import InputError, PoolvoxError
+from poolvox.shared.errors import PoolvoxError
 from poolvox.shared.features.channels import Signal, read_signal
+from poolvox.shared.features.choice import choose_groups
 from poolvox.shared.features.kernels import Floats
 from poolvox.shared.features.objects import Objects, Spacing, find_objects
-from poolvox.shared.features.registry import Group, feature_dictionary, get_group, group_names
+from poolvox.shared.features.registry import Group, feature_dictionary
 
-__all__ = ["Progress", "choose_groups", "measure", "measure_objects", "write_feature_dictionary"]
+__all__ = ["Progress", "measure", "measure_objects", "write_feature_dictionary"]
 
 # Steps done, and steps in all.
 Progress = Callable[[int, int], None]
@@ -40,7 +41,9 @@ def measure(
     labels : (Y, X) or (Z, Y, X) integers, 0 is background
     images : channels by name, each of the labels' shape; values that are not finite are ignored
     spacing : micrometres per voxel, in the order of the axes, or by axis name
-    groups : names of the groups to measure (see `group_names`); the common ones if not given
+    groups : names of the groups to measure (see `group_names`), with options or not, such as
+        `texture: {levels: 64}`, and groups of your own (see `register` and `get_group`); the
+        common ones if not given
     compartment : first part of the names of the columns
     options : options objects of groups, such as `TextureOptions(levels=64)`
     threads : threads that share the objects; the result does not depend on it
@@ -60,29 +63,6 @@ def measure(
     objects = find_objects(labels, spacing=spacing, threads=threads)
     chosen = choose_groups(groups, objects.ndim, options)
     return measure_objects(objects, images or {}, chosen, compartment=compartment)
-
-
-def choose_groups(
-    names: Iterable[str] | None, ndim: int, options: Iterable[Any] = ()
-) -> list[Group]:
-    """The groups of those names that work for `ndim` axes, with their options.
-
-    A group that is asked for by name but does not work for `ndim` axes is an error.
-    """
-    given = {type(option): option for option in options}
-    keys = list(names) if names is not None else group_names(ndim, common=True)
-    groups = [get_group(key) for key in keys]
-    for group in groups:
-        if ndim not in group.dims:
-            raise InputError(
-                f"group {group.key!r} measures images of {group.dims} axes, these labels "
-                f"have {ndim}"
-            )
-    chosen = [get_group(g.key, given.pop(type(g.options), None)) for g in groups]
-    if given:
-        unused = ", ".join(kind.__name__ for kind in given)
-        raise InputError(f"options {unused} belong to no group that is measured")
-    return chosen
 
 
 def measure_objects(

@@ -10,6 +10,7 @@ from poolvox.shared.features.channels import Signal
 from poolvox.shared.features.glcm import MEASURES, co_occurrence
 from poolvox.shared.features.kernels import Floats, Ints, Layout, Singles, box_values, kernel
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.options import check_ladder, check_number
 from poolvox.shared.features.registry import Feature, register
 from poolvox.shared.features.smoothing import (
     gaussian_kernels,
@@ -21,6 +22,8 @@ from poolvox.shared.features.smoothing import (
 
 __all__ = ["TextureOptions", "measure_texture"]
 
+# The matrix of grey levels has the square of their number of places.
+MOST_LEVELS = 1024
 # Neighbours of a local binary pattern, and its rotation-invariant uniform classes.
 NEIGHBOURS = 8
 # Spread below this share of the largest value is rounding.
@@ -46,6 +49,15 @@ class TextureOptions:
     bin_width: float | None = None
     sigmas_um: tuple[float, ...] = (0.5, 1.0, 2.0)
     pattern_radius_um: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be measured with."""
+        check_ladder("texture.distances_um", self.distances_um)
+        check_ladder("texture.sigmas_um", self.sigmas_um)
+        check_number("texture.levels", self.levels, least=2, most=MOST_LEVELS)
+        check_number("texture.pattern_radius_um", self.pattern_radius_um)
+        if self.bin_width is not None:
+            check_number("texture.bin_width", self.bin_width, above=True)
 
 
 FORMULAS = {

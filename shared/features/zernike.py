@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from poolvox.shared.features.hull import plane_hull
 from poolvox.shared.features.kernels import Bytes, Floats, Ints, Layout, box_mask, kernel
 from poolvox.shared.features.objects import Objects
+from poolvox.shared.features.options import check_number
 from poolvox.shared.features.registry import Feature, register
 
 __all__ = ["ZernikeOptions", "measure_zernike"]
@@ -19,6 +20,8 @@ Waves = NDArray[np.complex128]
 
 # The border is read at this many places, equally far along it.
 SAMPLES = 128
+# Polynomials of a higher degree change faster than the pixels of a cell.
+MOST_DEGREES = 40
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,11 @@ class ZernikeOptions:
 
     degree: int = 9
     harmonics: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be measured with."""
+        check_number("zernike.degree", self.degree, most=MOST_DEGREES)
+        check_number("zernike.harmonics", self.harmonics, least=2, most=MOST_DEGREES)
 
 
 def _indices(degree: int) -> list[tuple[int, int]]:
