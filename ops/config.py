@@ -11,6 +11,7 @@ from poolvox.ops.library import LibrarySpec
 from poolvox.ops.objects import FEATURE_GROUPS
 from poolvox.shared.config import Model, RunConfig
 from poolvox.shared.errors import ConfigError
+from poolvox.shared.features import FeatureGroups, known_groups
 from poolvox.shared.ingest import RawSpec
 from poolvox.shared.profiles.config import ProfilesConfig
 
@@ -83,7 +84,8 @@ class OpsConfig(RunConfig):
 
     Attributes
     ----------
-    features : groups of measurements of nuclei, in their stain of the first cycle
+    features : groups of measurements of nuclei, in their stain of the first cycle, by name or
+        with options, such as `texture: {levels: 64}`
     profiles : how guides and genes are compared by them
     """
 
@@ -94,7 +96,7 @@ class OpsConfig(RunConfig):
     align: AlignConfig = AlignConfig()
     segment: SegmentConfig = SegmentConfig()
     decode: DecodeConfig = DecodeConfig()
-    features: tuple[str, ...] = FEATURE_GROUPS
+    features: Annotated[FeatureGroups, known_groups(2)] = FEATURE_GROUPS
     profiles: ProfilesConfig = ProfilesConfig()
 
 

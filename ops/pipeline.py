@@ -23,6 +23,7 @@ from poolvox.ops.steps import Optics, image_tile
 from poolvox.shared.engine.pipeline import Check
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.errors import ConfigError, InputError
+from poolvox.shared.features import group_tokens
 from poolvox.shared.ingest import Manifest, TileKey, scan
 from poolvox.shared.report.section import Section
 from poolvox.shared.store.plate import parse_well
@@ -204,7 +205,7 @@ class _Layout:
             key=f"measure/{name}",
             step="measure",
             call=partial(measure_tile, self.folder, tile, self.channels, groups),
-            params={"features": groups, "channels": self.optics.channels},
+            params={"features": group_tokens(groups), "channels": self.optics.channels},
             needs=(f"images/{name}",),
             outputs=(self.folder.called(name, "objects"),),
             memory=OVERHEAD + self.manifest.tile_bytes,
@@ -233,7 +234,7 @@ class _Layout:
             key="profiles/plate",
             step="profiles",
             call=partial(profile_screen, self.folder, options, self.channels, groups),
-            params={"profiles": options.model_dump(mode="json"), "features": groups},
+            params={"profiles": options.model_dump(mode="json"), "features": list(groups)},
             inputs=options.files,
             needs=("measure/plate",),
             outputs=(self.folder.root / "profiles",),

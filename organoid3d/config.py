@@ -10,9 +10,10 @@ from pydantic import Field
 from poolvox.organoid3d.cells import Stain
 from poolvox.organoid3d.graph import EdgeKind
 from poolvox.organoid3d.masks import LumenOptions, OrganoidOptions, Threshold
-from poolvox.organoid3d.measure import DEFAULT_GROUPS, MeasureSettings
+from poolvox.organoid3d.measure import DEFAULT_GROUPS, TISSUE_GROUPS, MeasureSettings
 from poolvox.shared.config import Model, RunConfig
 from poolvox.shared.errors import ConfigError
+from poolvox.shared.features import FeatureGroups, known_groups
 from poolvox.shared.ingest import RawSpec
 from poolvox.shared.profiles.config import ProfilesConfig
 
@@ -132,7 +133,8 @@ class Organoid3dConfig(RunConfig):
     ----------
     attenuation : `auto` corrects the loss of light with depth before nuclei are looked for, where
         the nuclei of a first pass tell it well enough; `off` only measures it
-    features : groups of measurements, and `graph` and `position`, which need the tissue
+    features : groups of measurements, by name or with options, such as `texture: {levels: 64}`;
+        and `graph` and `position`, which need the tissue
     profiles : how organoids, wells and treatments are compared by them
     """
 
@@ -143,14 +145,14 @@ class Organoid3dConfig(RunConfig):
     lumens: LumensConfig = LumensConfig()
     cells: CellsConfig = CellsConfig()
     attenuation: Literal["auto", "off"] = "auto"
-    features: tuple[str, ...] = DEFAULT_GROUPS
+    features: Annotated[FeatureGroups, known_groups(3, also=TISSUE_GROUPS)] = DEFAULT_GROUPS
     graph: GraphConfig = GraphConfig()
     profiles: ProfilesConfig = ProfilesConfig()
 
     def measuring(self) -> MeasureSettings:
         """What is measured; groups that are not known are refused."""
         settings = MeasureSettings(self.features, self.graph.edges, self.graph.reach)
-        settings.split()
+        settings.engine_groups()
         return settings
 
 

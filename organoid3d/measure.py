@@ -44,6 +44,7 @@ from poolvox.shared.features.texture import TextureOptions
 
 __all__ = [
     "DEFAULT_GROUPS",
+    "TISSUE_GROUPS",
     "MeasureSettings",
     "describe_features",
     "measure_nuclei",
