@@ -137,6 +137,10 @@ class MeanNull:
             if (codes != codes[0]).any() or not (codes.shape[1] or alike.all()):
                 return none, none
             start, stop = design.neg_start[stratum : stratum + 2]
+            if codes.shape[1] < 2:
+                agreeing = design.neg_high[here[0]] - design.neg_low[here[0]]
+                if stop - start - max(agreeing, len(here)) > POOL:
+                    return none, none
             others = design.neg_member[start:stop]
             others = others[(design.neg_differ[others] != codes[0]).all(axis=1)]
             pool.append(others[~np.isin(others, members)])

@@ -60,7 +60,10 @@ class Design(NamedTuple):
     ----------
     pos_group, neg_group : (N,) number of the group that positives, and negatives, lie in
     pos_start, pos_member : members of group g are `pos_member[pos_start[g]:pos_start[g + 1]]`
-    neg_start, neg_member : the same for the groups of negatives
+    neg_start, neg_member : the same for the groups of negatives, those of one number in the first
+        column of `neg_differ` after those of another
+    neg_low, neg_high : (N,) where, in `neg_member`, those begin and end that lie in the group of
+        each profile and agree with it in that column; nowhere without columns
     pos_differ, neg_differ : (N, C) numbers that differ in every column
     """
 
@@ -71,6 +74,8 @@ class Design(NamedTuple):
     neg_group: Ints
     neg_start: Ints
     neg_member: Ints
+    neg_low: Ints
+    neg_high: Ints
     neg_differ: Ints
 
 
@@ -90,8 +95,10 @@ def design_pairs(keys: pd.DataFrame, pairs: Pairs) -> Design:
     differ = _columns(keys, pairs.neg_diffby)
     if not pairs.neg_sameby and not pairs.neg_diffby:
         differ = pos[:, None]
+    start, member = _members(neg, differ)
+    agree = _agreeing(neg, start, member, differ)
     return Design(
-        pos, *_members(pos), _columns(keys, pairs.pos_diffby), neg, *_members(neg), differ
+        pos, *_members(pos), _columns(keys, pairs.pos_diffby), neg, start, member, *agree, differ
     )
 
 
@@ -111,9 +118,23 @@ def _columns(keys: pd.DataFrame, columns: str | Sequence[str]) -> Ints:
     return table
 
 
-def _members(group: Ints) -> tuple[Ints, Ints]:
+def _members(group: Ints, codes: Ints | None = None) -> tuple[Ints, Ints]:
+    """Where members of every group begin, and the members; by their first code, if there are."""
     count = np.bincount(group, minlength=1)
     start = np.zeros(len(count) + 1, dtype=np.int64)
     np.cumsum(count, out=start[1:])
-    member: Ints = np.argsort(group, kind="stable")
+    keys = (group,) if codes is None or not codes.shape[1] else (codes[:, 0], group)
+    member: Ints = np.lexsort(keys)
     return start, member
+
+
+def _agreeing(group: Ints, start: Ints, member: Ints, codes: Ints) -> tuple[Ints, Ints]:
+    """Where the members of each profile's group begin and end that have its first code."""
+    if not codes.shape[1] or not len(group):
+        return start[group], start[group]
+    first = codes[member, 0]
+    edge = np.flatnonzero((np.diff(first) != 0) | (np.diff(group[member]) != 0)) + 1
+    bounds = np.concatenate([[0], edge, [len(member)]])
+    run = np.empty(len(member), dtype=np.int64)
+    run[member] = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    return bounds[run], bounds[run + 1]

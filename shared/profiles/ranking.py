@@ -8,6 +8,8 @@ doi:10.1007/978-3-540-78646-7_38).
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,10 @@ Singles = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Places = NDArray[np.int32]
+
+# Levels up to which it is faster to compare every negative with each than to search for its place.
+FEW_LEVELS: Final = 24
 
 
 @kernel
@@ -84,6 +90,38 @@ def _place(value: float, levels: Singles, size: int, tied: Ints, between: Ints) 
 
 
 @kernel
+def _count(own: Singles, levels: Singles, size: int, tied: Ints, between: Ints) -> None:
+    """Count all negatives in, level by level: the processor compares many of them at once."""
+    reached = 0
+    for d in range(size - 1, -1, -1):
+        level, at_least, more = levels[d], 0, 0
+        for k in range(len(own)):
+            at_least += own[k] >= level
+            more += own[k] > level
+        tied[d] = at_least - more
+        between[d] = more - reached
+        reached = at_least
+
+
+@kernel
+def _uncount(value: float, levels: Singles, size: int, tied: Ints, between: Ints) -> None:
+    """Take one back that is no negative."""
+    for d in range(size - 1, -1, -1):
+        if value > levels[d]:
+            between[d] -= 1
+            return
+        if value == levels[d]:
+            tied[d] -= 1
+            return
+
+
+@kernel
+def _fetch(line: Singles, column: Places, low: int, high: int, own: Singles, at: int) -> None:
+    for k in range(low, high):
+        own[at + k - low] = line[column[k]]
+
+
+@kernel
 def _differs(one: int, other: int, codes: Ints) -> bool:
     same = 0
     for c in range(codes.shape[1]):
@@ -113,6 +151,8 @@ def rank_block(
         np.empty(largest, np.int64),
         np.empty(largest, np.int64),
     )
+    most = np.max(design.neg_start[1:] - design.neg_start[:-1])
+    own, column = np.empty(most, np.float32), row[design.neg_member].astype(np.int32)
     for q in range(len(queries)):
         i = queries[q]
         line = products[lines[q]]
@@ -128,15 +168,30 @@ def rank_block(
         size = _levels(values, m, levels, right)
         tied[:size] = 0
         between[:size] = 0
-        n = 0
-        for k in range(design.neg_start[other], design.neg_start[other + 1]):
-            j = design.neg_member[k]
-            if j == i or not _differs(i, j, design.neg_differ):
-                continue
-            if design.pos_group[j] == group and _differs(i, j, design.pos_differ):
-                continue
-            n += 1
-            _place(line[row[j]], levels, size, tied, between)
+        start, stop = design.neg_start[other], design.neg_start[other + 1]
+        if size <= FEW_LEVELS and design.neg_differ.shape[1] < 2:
+            low, high = design.neg_low[i], design.neg_high[i]
+            n = low - start + stop - high
+            _fetch(line, column, start, low, own, 0)
+            _fetch(line, column, high, stop, own, low - start)
+            _count(own[:n], levels, size, tied, between)
+            for k in range(design.pos_start[group], design.pos_start[group + 1]):
+                j = design.pos_member[k]
+                # A profile is no negative of its own, nor are its positives.
+                apart = j == i or _differs(i, j, design.pos_differ)
+                if apart and design.neg_group[j] == other and _differs(i, j, design.neg_differ):
+                    _uncount(line[row[j]], levels, size, tied, between)
+                    n -= 1
+        else:
+            n = 0
+            for k in range(start, stop):
+                j = design.neg_member[k]
+                if j == i or not _differs(i, j, design.neg_differ):
+                    continue
+                if design.pos_group[j] == group and _differs(i, j, design.pos_differ):
+                    continue
+                n += 1
+                _place(line[row[j]], levels, size, tied, between)
         positives[q], pairs[q] = m, m + n
         if n:
             precision[q] = _precision_of(right, tied, between, size)
