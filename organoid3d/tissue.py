@@ -90,7 +90,12 @@ def _border_distances(objects: Objects, bodies: list[Body]) -> NDArray[np.float3
     for k, body in enumerate(bodies):
         low, high = layout.box[k].reshape(3, 2).T
         if (low > 0).all() and (high < shape).all():
-            out[layout.voxels[k] : layout.voxels[k + 1]] = body.depth[body.inside]
+            at = layout.voxels[k]
+            # Plane by plane: a mask of the whole would be a copy of all that it lets through.
+            for depth, inside in zip(body.depth, body.inside, strict=True):
+                plane = depth[inside]
+                out[at : at + len(plane)] = plane
+                at += len(plane)
         else:
             distance_to_border(layout, out, k, k + 1)
     return out

@@ -48,6 +48,12 @@ class Signal:
         ranks = np.full(len(self.values), -1, np.int32)
         return self.objects.reduce(_rank, ranks, self.values, self.order)
 
+    def shelve(self) -> None:
+        """Keep the ranks only, which pairs of channels need, and which take longest to make."""
+        _ = self.ranks
+        for name in ("values", "order"):
+            self.__dict__.pop(name, None)
+
 
 def read_signal(name: str, image: ArrayLike, objects: Objects) -> Signal:
     """Check one channel against the objects and make it a volume.

@@ -185,6 +185,9 @@ def _spots(
         response = _filter(layout, k, box, halves, weights)
         flat = response.reshape(-1)
         answers = flat[~np.isnan(flat)]
+        # Values that single precision cannot hold leave nothing to look at.
+        if len(answers) < len(kept):
+            continue
         middle = median_of(answers)
         noise = MAD_TO_SD * median_of(np.abs(answers - middle))
         # Rounding alone makes peaks in a constant object.

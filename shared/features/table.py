@@ -83,9 +83,13 @@ def measure_objects(
     columns = dict(_positions(objects))
     steps = list(_steps(images, list(groups)))
     kept: dict[str, Signal] = {}
+    pairs = bool(steps) and steps[-1][0].needs == "pairs"
     for done, (group, names) in enumerate(steps):
-        # Without pairs one channel is held at a time.
-        kept = {n: s for n, s in kept.items() if n in names or steps[-1][0].needs == "pairs"}
+        for name in set(kept) - set(names):
+            if pairs:
+                kept[name].shelve()
+            else:
+                del kept[name]
         for name in names:
             if name not in kept:
                 kept[name] = read_signal(name, images[name], objects)
@@ -156,9 +160,11 @@ def _named(
         )
     columns: dict[str, Floats] = {}
     for feature in features:
-        values = np.asarray(found[feature.name], dtype=np.float64).reshape(
+        values = np.array(found[feature.name], dtype=np.float64).reshape(
             len(objects), max(1, len(feature.parameters))
         )
+        # What overflows cannot be measured.
+        values[np.isinf(values)] = np.nan
         names = feature.columns(channels)
         for name, column in zip(names, values.T, strict=True):
             columns[f"{compartment}_{group.name}_{name}"] = np.ascontiguousarray(column)
