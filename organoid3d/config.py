@@ -133,6 +133,10 @@ class Organoid3dConfig(RunConfig):
     ----------
     attenuation : `auto` corrects the loss of light with depth before nuclei are looked for, where
         the nuclei of a first pass tell it well enough; `off` only measures it
+    windows : stacks are segmented in windows, which several workers share and no stack is too large
+        for: `auto` where a stack would need more than `engine: memory` (or 80 % of the machine's)
+        as a whole, `always`, or `never`. Such stacks get nuclei, organoids and lumens, their
+        places and sizes; cells and features are for stacks in memory
     features : groups of measurements, by name or with options, such as `texture: {levels: 64}`;
         and `graph` and `position`, which need the tissue
     profiles : how organoids, wells and treatments are compared by them
@@ -145,6 +149,7 @@ class Organoid3dConfig(RunConfig):
     lumens: LumensConfig = LumensConfig()
     cells: CellsConfig = CellsConfig()
     attenuation: Literal["auto", "off"] = "auto"
+    windows: Literal["auto", "always", "never"] = "auto"
     features: Annotated[FeatureGroups, known_groups(3, also=TISSUE_GROUPS)] = DEFAULT_GROUPS
     graph: GraphConfig = GraphConfig()
     profiles: ProfilesConfig = ProfilesConfig()

@@ -20,10 +20,11 @@ from poolvox.organoid3d.outlines import refine_labels, refining_margin
 from poolvox.organoid3d.segment import draw_stars, find_touching, typical_radius
 from poolvox.organoid3d.stars import Geometry, Stars
 
-__all__ = ["Drawn", "Painter", "sum_up", "tally"]
+__all__ = ["ROW", "Drawn", "Painter", "sum_up", "tally"]
 
-# Numbers of a row of `tally`: label, voxels, sums of z, y, x and light, first and last voxels.
-ROW = 12
+# Numbers of a row of `tally`: label, voxels, sums of z, y, x and light, first and last voxels, and
+# how many voxels have a finite light.
+ROW = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Drawn:
     ----------
     labels, voxels : (N,) arrays
     centres : (N, 3) array, voxels
-    light : (N,) array, mean of the pixels
+    light : (N,) array, mean of the finite pixels; NaN without any
     first, last : (N, 3) arrays, voxels at both ends along each axis
     probability : (N,) array
     """
@@ -120,7 +121,7 @@ class Painter:
 def tally(
     labels: NDArray[np.uint32], pixels: NDArray[Any], origin: Sequence[int]
 ) -> NDArray[np.float64]:
-    """What lies of each object in a part of the stack: an (N, 12) array for `sum_up`."""
+    """What lies of each object in a part of the stack: an (N, 13) array for `sum_up`."""
     rows = []
     for label, box in enumerate(ndimage.find_objects(labels.view(np.int32)), 1):
         if box is None:
@@ -128,16 +129,19 @@ def tally(
         mask = labels[box] == label
         start = np.array([side.start for side in box]) + origin
         places = np.argwhere(mask) + start
-        light = float(pixels[box][mask].sum(dtype=np.float64))
+        light = pixels[box][mask].astype(np.float64)
+        light = light[np.isfinite(light)]
         stop = np.array([side.stop for side in box]) + origin - 1
-        rows.append([label, len(places), *places.sum(axis=0), light, *start, *stop])
+        sums = [len(places), *places.sum(axis=0), light.sum()]
+        rows.append([label, *sums, *start, *stop, len(light)])
     return np.array(rows, float).reshape(-1, ROW)
 
 
 def sum_up(rows: NDArray[np.float64], stars: Stars, names: NDArray[np.int64]) -> Drawn:
     """Put the parts of each object together."""
     labels, place = np.unique(rows[:, 0].astype(np.int64), return_inverse=True)
-    sums = np.stack([np.bincount(place, rows[:, k], len(labels)) for k in range(1, 6)], axis=1)
+    columns = (1, 2, 3, 4, 5, 12)
+    sums = np.stack([np.bincount(place, rows[:, k], len(labels)) for k in columns], axis=1)
     first = np.full((len(labels), 3), np.iinfo(np.int64).max)
     last = np.zeros((len(labels), 3), np.int64)
     np.minimum.at(first, place, rows[:, 6:9].astype(np.int64))
@@ -149,7 +153,7 @@ def sum_up(rows: NDArray[np.float64], stars: Stars, names: NDArray[np.int64]) ->
         labels,
         voxels.astype(np.int64),
         sums[:, 1:4] / voxels[:, None],
-        sums[:, 4] / voxels,
+        np.divide(sums[:, 4], sums[:, 5], out=np.full(len(labels), np.nan), where=sums[:, 5] > 0),
         first,
         last,
         sure[labels],

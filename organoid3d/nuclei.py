@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from poolvox.organoid3d.blobs import Pooled
 from poolvox.organoid3d.classical import find_nuclei_classically
 from poolvox.organoid3d.models import ModelFolder, read_model
-from poolvox.organoid3d.preprocess import check_spacing, prepare_stack
+from poolvox.organoid3d.preprocess import check_axes, check_spacing, prepare_stack
 from poolvox.shared.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Nuclei:
     probability : (N,) array, how sure the segmenter is of each; None where it cannot tell
     outlines : the network's own, as rays; None of other segmenters, and of single planes
     scale : voxels of the network per voxel of the stack (z, y, x); None of other segmenters
+    threshold : of the probability, below which nothing is a nucleus; None of other segmenters
     """
 
     labels: NDArray[np.uint32]
@@ -77,6 +78,7 @@ class Nuclei:
     probability: NDArray[np.float32] | None = None
     outlines: Outlines | None = None
     scale: tuple[float, float, float] | None = None
+    threshold: float | None = None
 
 
 Segmenter = Callable[[NDArray[np.float32], tuple[float, float, float], NucleiRequest], Nuclei]
@@ -92,10 +94,13 @@ def find_nuclei(
 ) -> Nuclei:
     """Segment nuclei and tell how; parameters as in `segment_nuclei`."""
     check_model(model)
+    image = _in_order(image)
     steps = check_spacing(_spacing_of(image, spacing), np.ndim(image))
     if diameter is not None and not (np.isfinite(diameter) and diameter > 0):
         raise InputError(f"diameter must be above 0 micrometres, got {diameter}")
     pixels = np.asarray(image)
+    if pixels.ndim == 3:
+        check_axes(pixels.shape)
     prepared = prepare_stack(pixels[None] if pixels.ndim == 2 else pixels, steps)
     request = NucleiRequest(str(model), scale, diameter, prepared.survey.view)
     found = find_prepared(prepared.stack, steps, request)
@@ -182,12 +187,13 @@ def _network(
             return replace(plain, notes=(*found.notes, *plain.notes, thin))
     return Nuclei(
         found.labels,
-        f"network {model.path.name}, probability above {model.prob:.3g}, overlap {model.nms:.3g}",
+        model.method,
         found.diameter,
         found.notes,
         found.probability,
         found.outlines,
         found.scale,
+        model.prob,
     )
 
 
@@ -221,6 +227,21 @@ def check_model(model: str | Path) -> ModelFolder | None:
 def _plain(request: NucleiRequest) -> NucleiRequest:
     """What the classical method makes of a request to a network."""
     return NucleiRequest(diameter=request.diameter)
+
+
+def _in_order(image: Any) -> Any:
+    """A DataArray with its axes as (z, y, x) or (y, x); anything else as it is."""
+    dims = tuple(getattr(image, "dims", ()))
+    if not dims:
+        return image
+    rest = [axis for axis in dims if axis not in ("z", "y", "x") and image.sizes[axis] > 1]
+    if rest or not {"y", "x"} <= set(dims):
+        raise InputError(
+            f"the image has the axes {', '.join(map(str, dims))}: choose one channel and one time "
+            "point, so that z, y and x are left"
+        )
+    plain = image.squeeze([axis for axis in dims if axis not in ("z", "y", "x")])
+    return plain.transpose(*(axis for axis in ("z", "y", "x") if axis in plain.dims))
 
 
 def _spacing_of(image: Any, spacing: Any) -> Any:

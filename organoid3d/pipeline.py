@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -25,17 +25,23 @@ from poolvox.organoid3d.profiles import profile_plate
 from poolvox.shared.engine.pipeline import Check
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.errors import InputError
+from poolvox.shared.features import group_tokens
 from poolvox.shared.ingest import Manifest, TileKey, scan
 from poolvox.shared.report.section import Section
 from poolvox.shared.store import create_plate, read_table, write_table
 from poolvox.shared.store.plate import parse_well
 
+if TYPE_CHECKING:
+    from poolvox.organoid3d.large import Large
+
 __all__ = ["TABLES", "Folder", "OrganoidPipeline", "pipeline"]
 
 TABLES = ("organoids", "nuclei", "cells", "edges")
+# Those of stacks that were segmented in windows: they have other columns.
+LARGE = ("large_organoids", "large_nuclei")
 DICTIONARY = "features.csv"
 # Blocks of the configuration that what is done to a stack does not depend on.
-APART = frozenset({"output", "engine", "raw", "pipeline", "profiles"})
+APART = frozenset({"output", "engine", "raw", "pipeline", "profiles", "windows"})
 # Bytes of a unit beside its stack: code and tables.
 OVERHEAD = 350 * 2**20
 # Bytes per voxel of one channel at the peak: float copies, labels, distances.
@@ -83,7 +89,9 @@ class OrganoidPipeline:
         manifest = scan(config.raw.stacks, Path("/"), config.plate)
         spacing = _check(config, manifest)
         folder = Folder(config.output)
-        units = [_stack_unit(folder, manifest, tile, spacing, config) for tile in manifest.tiles]
+        units = []
+        for tile in manifest.tiles:
+            units += _stack_units(folder, manifest, tile, spacing, config)
         units.append(_table_unit(folder, manifest.tiles, config))
         units.append(_profile_unit(folder, config))
         return units
@@ -134,11 +142,14 @@ def process_stack(
 ) -> dict[str, Any]:
     """Segment and measure one stack, and write what was found."""
     # Imported where the work is done: planning needs none of it.
+    from poolvox.organoid3d.preprocess import check_axes
     from poolvox.organoid3d.stack import measure_stack, segment_stack, summarise
 
     pixels = manifest.read(tile)
     # A single plane has no z axis.
     pixels = pixels.reshape(len(manifest.channels), -1, *pixels.shape[-2:])
+    if manifest.spec.axes is None:
+        check_axes(pixels.shape[1:])
     channels = dict(zip(manifest.channels, pixels, strict=True))
     result = segment_stack(channels, spacing, config)
     plate = create_plate(
@@ -159,11 +170,28 @@ def process_stack(
     for name, labels in result.labels.items():
         field.write_labels(name, labels)
     for name, table in measure_stack(
-        channels, result.labels, spacing, config, probability=result.probability
+        channels,
+        result.labels,
+        spacing,
+        config,
+        probability=result.probability,
+        threshold=result.threshold,
     ).items():
         write_table(_keyed(table, tile), folder.part(str(tile), name))
     facts = summarise(result)
     _write_json(folder.facts(str(tile)), {"well": tile.well, "organoid": _name(tile), **facts})
+    return facts
+
+
+def finish_stack(folder: Folder, large: Large) -> dict[str, Any]:
+    """Write the tables of a stack that was segmented in windows."""
+    from poolvox.organoid3d.large import describe_large
+
+    tables, facts = describe_large(large)
+    for name, table in tables.items():
+        write_table(_keyed(table, large.tile), folder.part(large.name, f"large_{name}"))
+    where = {"well": large.tile.well, "organoid": _name(large.tile)}
+    _write_json(folder.facts(large.name), {**where, **facts})
     return facts
 
 
@@ -174,16 +202,18 @@ def collect_tables(
     from poolvox.organoid3d.measure import describe_features
 
     rows = {}
-    for name in TABLES:
+    for name in (*TABLES, *LARGE):
         paths = [folder.part(str(tile), name) for tile in tiles]
         parts = [read_table(path) for path in paths if path.exists()]
         if not parts:
-            raise InputError("no stack was finished: there is nothing to put into tables")
+            continue
         # Stacks without objects have rows of no type, which would change those of the others.
         full = [part for part in parts if len(part)] or parts[:1]
         table = pd.concat(full, ignore_index=True)
         write_table(table, folder.table(name))
         rows[name] = len(table)
+    if not rows:
+        raise InputError("no stack was finished: there is nothing to put into tables")
     describe_features(config.measuring()).to_csv(folder.dictionary, index=False)
     return rows
 
@@ -206,33 +236,58 @@ def _check(config: Organoid3dConfig, manifest: Manifest) -> tuple[float, float, 
     return check_spacing(manifest.spacing)
 
 
-def _stack_unit(
+def _stack_units(
     folder: Folder,
     manifest: Manifest,
     tile: TileKey,
     spacing: tuple[float, float, float],
     config: Organoid3dConfig,
-) -> Unit:
+) -> list[Unit]:
+    """What is done for one stack; the last of the units is called like the stack."""
+    from poolvox.organoid3d.large import Large, is_large, plan_large
+
     row, column = parse_well(tile.well)
     name = str(tile)
+    image = folder.plate / row / str(column) / tile.field
     sizes = dict(zip(manifest.axes, manifest.shape_of(tile), strict=True))
-    voxels = sizes.get("z", 1) * sizes["y"] * sizes["x"]
+    planes = sizes.get("z", 1)
+    voxels = planes * sizes["y"] * sizes["x"]
+    memory = OVERHEAD + BYTES_PER_VOXEL * voxels + 2 * manifest.tile_bytes
     params = config.model_dump(mode="json", exclude=set(APART))
-    return Unit(
-        key=f"stacks/{name}",
-        step="stacks",
-        call=partial(process_stack, folder, manifest.only(tile), tile, spacing, config),
-        params=params
-        | {"spacing": spacing, "channels": list(manifest.channels), "network": _network(config)},
-        inputs=manifest.files_of(tile),
-        outputs=(
-            folder.plate / row / str(column) / tile.field,
-            *(folder.part(name, table) for table in TABLES),
-            folder.facts(name),
-        ),
-        memory=OVERHEAD + BYTES_PER_VOXEL * voxels + 2 * manifest.tile_bytes,
-        where={"plate": tile.plate, "well": tile.well, "tile": _name(tile)},
-    )
+    params |= {
+        "spacing": spacing,
+        "channels": list(manifest.channels),
+        "network": _network(config),
+        "features": group_tokens(config.features),
+    }
+    where = {"plate": tile.plate, "well": tile.well, "tile": _name(tile)}
+    if is_large(config, planes, memory):
+        work = folder.root / "parts" / "windows" / name
+        large = Large(tile, image, work, spacing, config, memory, manifest.channels)
+        before = plan_large(large, manifest)
+        last = Unit(
+            key=f"stacks/{name}",
+            step="stacks",
+            call=partial(finish_stack, folder, large),
+            params=params,
+            needs=(before[-1].key,),
+            outputs=(*(folder.part(name, table) for table in LARGE), folder.facts(name)),
+            memory=OVERHEAD,
+            where=where,
+        )
+        return [*before, last]
+    return [
+        Unit(
+            key=f"stacks/{name}",
+            step="stacks",
+            call=partial(process_stack, folder, manifest.only(tile), tile, spacing, config),
+            params=params,
+            inputs=manifest.files_of(tile),
+            outputs=(image, *(folder.part(name, table) for table in TABLES), folder.facts(name)),
+            memory=memory,
+            where=where,
+        )
+    ]
 
 
 def _table_unit(folder: Folder, tiles: Sequence[TileKey], config: Organoid3dConfig) -> Unit:
@@ -242,7 +297,7 @@ def _table_unit(folder: Folder, tiles: Sequence[TileKey], config: Organoid3dConf
         call=partial(collect_tables, folder, tiles, config),
         params={"features": list(config.features)},
         needs=tuple(f"stacks/{tile}" for tile in tiles),
-        outputs=(*(folder.table(name) for name in TABLES), folder.dictionary),
+        outputs=(*(folder.table(name) for name in (*TABLES, *LARGE)), folder.dictionary),
         memory=OVERHEAD,
         tolerant=True,
     )

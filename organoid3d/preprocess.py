@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from poolvox.organoid3d.survey import Survey, survey_stack
+from poolvox.organoid3d.survey import Light, Survey, survey_stack
 from poolvox.shared.errors import InputError
 
 __all__ = [
     "Attenuation",
     "Prepared",
+    "check_axes",
     "check_pixels",
     "check_spacing",
+    "correct_attenuation",
     "intensity_range",
     "measure_attenuation",
     "prepare_stack",
@@ -35,6 +37,8 @@ VOXEL_LIMITS = (0.01, 50.0)
 MIN_STEP = 0.2
 # And pixels that differ more than this along y and x likewise.
 MAX_OBLONG = 2.0
+# Square planes below this many pixels tell nothing of the order of axes.
+LEAST_SQUARE = 32
 # Too few nuclei, or too poor a fit, to tell depth from chance.
 MIN_NUCLEI = 20
 MIN_R2 = 0.2
@@ -145,6 +149,19 @@ def check_pixels(given: Any) -> None:
         raise InputError(f"the stack is empty: shape {given.shape}")
 
 
+def check_axes(shape: Sequence[int]) -> None:
+    """Refuse an array that looks like (y, x, z): square planes, and a last axis far shorter.
+
+    Nothing else tells; labels of such a stack would be wrong without a word.
+    """
+    z, y, x = shape
+    if z == y and z >= LEAST_SQUARE and x <= z / 2:
+        raise InputError(
+            f"the stack has the shape {z} x {y} x {x}: z seems to be the last axis. Bring it to "
+            "(z, y, x), or give raw: stacks: axes: yxz"
+        )
+
+
 def intensity_range(
     stack: NDArray[Any],
     mask: NDArray[np.bool_] | None = None,
@@ -197,6 +214,16 @@ def measure_attenuation(light: ArrayLike, depths: ArrayLike) -> Attenuation:
     if not trusted:
         reason = "light does not fall with depth" if slope >= 0 else f"r2 {r2:.2f} below {MIN_R2}"
     return Attenuation(-float(slope), r2, count, bool(trusted), reason)
+
+
+def correct_attenuation(
+    stack: Stack, spacing: Sequence[float], attenuation: Attenuation, *, background: float
+) -> Stack:
+    """Brighten deep planes by what the fit says they have lost; the background stays."""
+    if not attenuation.trusted:
+        return stack
+    light = Light(rate=attenuation.rate * float(spacing[0]), background=background)
+    return light.deepened(np.array(stack, np.float32))
 
 
 def _robust_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:

@@ -72,6 +72,8 @@ def profile_plate(root: Path, config: ProfilesConfig) -> dict[str, Any]:
     from poolvox.shared.profiles.recipe import make_profiles
 
     tables = root / "tables"
+    if not (tables / "nuclei.parquet").is_file():
+        return {"objects": 0, "warnings": ["no profiles: no stack was measured as a whole"]}
     parts = [read_table(tables / f"{name}.parquet") for name in ("nuclei", "cells", "organoids")]
     objects = join_objects(*parts)
     path = write_table(objects, tables / "objects.parquet")

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["FLAGS", "flag_objects", "saturated_part"]
+__all__ = ["FLAGS", "flag_borders", "flag_drawn", "flag_objects", "saturated_part"]
 
 # Sizes beyond these factors of the median volume are unusual.
 SMALL, LARGE = 0.25, 4.0
@@ -19,7 +19,8 @@ SMALL, LARGE = 0.25, 4.0
 DOUBLE_SIZE, DOUBLE_FILL = 1.6, 0.87
 # Fewer objects than this have no usual size.
 MIN_OBJECTS = 5
-LOW_PROBABILITY = 0.5
+# A network is not sure of what lies in this first part of the way from its threshold to certainty.
+UNSURE = 0.25
 INSIDE = 0.5
 CORNERS = np.ones((3, 3, 3), bool)
 
@@ -41,6 +42,7 @@ def flag_objects(
     spacing: Sequence[float],
     inside: pd.Series | None = None,
     probability: pd.Series | None = None,
+    threshold: float = 0.5,
     sizes: bool = True,
 ) -> pd.DataFrame:
     """Flag the objects of a label image.
@@ -51,6 +53,7 @@ def flag_objects(
     spacing : micrometres
     inside : part of each object that lies in an organoid, by label
     probability : of each object, by label
+    threshold : of the probability, below which a network leaves objects out
     sizes : compare sizes with each other: for nuclei and cells, not for organoids
 
     Returns
@@ -62,22 +65,54 @@ def flag_objects(
     table = pd.DataFrame(index=pd.Index([n for n, _ in boxes], name="label", dtype=np.int64))
     ends = np.array([[(part.start, part.stop) for part in box] for _, box in boxes])
     ends = ends.reshape(-1, 3, 2)
-    touches = (ends[..., 0] == 0) | (ends[..., 1] == labels.shape)
-    table["QC_BorderXY"] = touches[:, 1:].any(axis=1)
-    table["QC_BorderZ"] = touches[:, 0] & (labels.shape[0] > 1)
-    table["QC_Planar"] = (ends[:, 0, 1] - ends[:, 0, 0] == 1) & (labels.shape[0] > 1)
+    table = table.assign(**_borders(ends, labels.shape))
     facts = [_measure(labels[box] == n, spacing) for n, box in boxes]
     volume, parts, fill = np.array(facts).reshape(-1, 3).T
     if sizes:
-        usual = np.median(volume) if len(volume) >= MIN_OBJECTS else np.nan
+        usual = _usual(volume)
         table["QC_Size"] = (volume < SMALL * usual) | (volume > LARGE * usual)
         table["QC_Multiple"] = (volume > DOUBLE_SIZE * usual) & (fill < DOUBLE_FILL)
     table["QC_Fragments"] = parts > 1
     if inside is not None:
         table["QC_Outside"] = (inside.reindex(table.index).fillna(0) < INSIDE).to_numpy()
     if probability is not None:
-        low = probability.reindex(table.index) < LOW_PROBABILITY
-        table["QC_LowProbability"] = low.to_numpy()
+        sure = probability.reindex(table.index).to_numpy(float)
+        table["QC_LowProbability"] = _unsure(sure, threshold)
+    table["QC_Reason"] = _in_words(table)
+    return table
+
+
+def flag_drawn(
+    ends: NDArray[np.integer],
+    volume: NDArray[np.floating],
+    shape: Sequence[int],
+    *,
+    outside: NDArray[np.bool_],
+    probability: NDArray[np.floating],
+    threshold: float,
+) -> pd.DataFrame:
+    """Flag objects of which only sizes and places are at hand.
+
+    Parameters
+    ----------
+    ends : (N, 3, 2) array, first voxel along each axis, and the first beyond
+    volume : (N,) array
+    shape : (Z, Y, X) of the stack
+    outside : (N,) array, whether an object lies outside of every organoid
+    probability, threshold : as in `flag_objects`
+    """
+    usual = _usual(volume)
+    table = pd.DataFrame(_borders(ends, shape))
+    table["QC_Size"] = (volume < SMALL * usual) | (volume > LARGE * usual)
+    table["QC_Outside"] = outside
+    table["QC_LowProbability"] = _unsure(probability, threshold)
+    table["QC_Reason"] = _in_words(table)
+    return table
+
+
+def flag_borders(ends: NDArray[np.integer], shape: Sequence[int]) -> pd.DataFrame:
+    """Flag objects that the border of the stack cuts; `ends` and `shape` as in `flag_drawn`."""
+    table = pd.DataFrame(_borders(ends, shape))
     table["QC_Reason"] = _in_words(table)
     return table
 
@@ -87,6 +122,25 @@ def saturated_part(image: NDArray[Any]) -> float:
     if image.dtype.kind not in "iu" or not image.size:
         return 0.0
     return float(np.mean(image == np.iinfo(image.dtype).max))
+
+
+def _borders(ends: NDArray[np.integer], shape: Sequence[int]) -> dict[str, NDArray[np.bool_]]:
+    """What the box of an object tells; a stack of one plane has no border along z."""
+    deep = shape[0] > 1
+    touches = (ends[..., 0] == 0) | (ends[..., 1] == np.asarray(shape))
+    return {
+        "QC_BorderXY": touches[:, 1:].any(axis=1),
+        "QC_BorderZ": touches[:, 0] & deep,
+        "QC_Planar": (ends[:, 0, 1] - ends[:, 0, 0] == 1) & deep,
+    }
+
+
+def _usual(volume: NDArray[np.floating]) -> float:
+    return float(np.median(volume)) if len(volume) >= MIN_OBJECTS else float("nan")
+
+
+def _unsure(probability: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
+    return np.asarray(probability < threshold + UNSURE * (1 - threshold))
 
 
 def _measure(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[float, float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,10 @@ ORGANOID_COLUMNS = {
     "Organoids_Filling_NucleiDensity_per_um3": "nuclei per um3",
     "Organoids_Graph_DegreeMean": "neighbours, mean",
 }
+# Stacks that were measured, and those that were segmented in windows, have tables of their own.
+KINDS = ("", "large_")
+# Voxels of a stack that are shown; of larger ones a coarser level of the pyramid is.
+MAX_SHOWN = 50_000_000
 # Slices of a depth profile, each with as many nuclei; fewer nuclei than this make no slice.
 DEPTH_SLICES = 8
 MIN_PER_SLICE = 5
@@ -52,10 +55,11 @@ def make_sections(config: Organoid3dConfig) -> list[Section]:
     """Make the chapters, from the files of the run alone."""
     folder = Folder(config.output)
     facts = _facts(folder)
-    if facts.empty or not folder.table("nuclei").exists():
+    tables = [folder.table(f"{kind}nuclei") for kind in KINDS]
+    if facts.empty or not any(table.exists() for table in tables):
         return [Section("Organoids", "No stack was finished, so there is nothing to show.")]
-    organoids = _read(folder.table("organoids"), (*ORGANOID_COLUMNS, *FLAGS))
-    nuclei = _read(folder.table("nuclei"), (VOLUME, DEGREE, DEPTH, *FLAGS), BRIGHTNESS)
+    organoids = _read(folder, "organoids", (*ORGANOID_COLUMNS, *FLAGS))
+    nuclei = _read(folder, "nuclei", (VOLUME, DEGREE, DEPTH, *FLAGS), BRIGHTNESS)
     return [
         _segmentation(config, folder, facts),
         _counts(facts, organoids, nuclei),
@@ -67,14 +71,15 @@ def make_sections(config: Organoid3dConfig) -> list[Section]:
 
 def orthogonal_cuts(image: Image, channel: str, title: str) -> Figure:
     """Three cuts through the middle of the nuclei, with their outlines."""
-    stack = image.image()
+    level = _level(image)
+    stack = image.image(level)
     pixels = stack.sel(c=channel).to_numpy() if "c" in stack.dims else stack.to_numpy()
-    labels = image.labels("nuclei").to_numpy()
-    lumens = image.labels("organoids").to_numpy()
+    labels = image.labels("nuclei", level).to_numpy()
+    lumens = image.labels("organoids", level).to_numpy()
     where = np.argwhere(labels > 0)
     middle = where.mean(axis=0) if len(where) else np.array(pixels.shape) / 2
     z, y, x = (round(float(m)) for m in middle)
-    spacing = image.spacing
+    spacing = stack.attrs["spacing"]
     tall = max(1, round(spacing["z"] / spacing["y"]))
     cuts: list[tuple[Any, int]] = [(np.s_[z], 1), (np.s_[:, y], tall), (np.s_[:, :, x], tall)]
     # Planes are repeated so that depth is drawn to scale.
@@ -97,14 +102,28 @@ def _facts(folder: Folder) -> pd.DataFrame:
     return pd.DataFrame([json.loads(path.read_text(encoding="utf-8")) for path in paths])
 
 
-def _read(path: Path, names: tuple[str, ...], stem: str | None = None) -> pd.DataFrame:
-    """Those of the columns that the table has, and those that begin with `stem`."""
+def _level(image: Image) -> int:
+    """Finest level of the pyramid that is small enough to be shown whole."""
+    sizes = [int(np.prod(image.array(level).shape[-3:])) for level in range(image.levels)]
+    return next((k for k, size in enumerate(sizes) if size <= MAX_SHOWN), len(sizes) - 1)
+
+
+def _read(folder: Folder, name: str, names: tuple[str, ...], stem: str | None = None) -> Any:
+    """Those of the columns that the tables have, and those that begin with `stem`."""
     from pyarrow.parquet import read_schema
 
-    there = read_schema(path).names
-    wanted = [name for name in names if name in there]
-    wanted += [name for name in there if stem is not None and name.startswith(stem)]
-    return read_table(path, wanted)
+    parts = []
+    for path in (folder.table(f"{kind}{name}") for kind in KINDS):
+        if path.exists():
+            there = read_schema(path).names
+            wanted = [name for name in names if name in there]
+            wanted += [name for name in there if stem is not None and name.startswith(stem)]
+            parts.append(read_table(path, wanted))
+    table = pd.concat(parts, ignore_index=True)
+    for flag in (name for name in FLAGS if name in table):
+        # Not every flag is raised of stacks in windows.
+        table[flag] = table[flag].fillna(False).astype(bool)
+    return table
 
 
 def _segmentation(config: Organoid3dConfig, folder: Folder, facts: pd.DataFrame) -> Section:
@@ -117,7 +136,8 @@ def _segmentation(config: Organoid3dConfig, folder: Folder, facts: pd.DataFrame)
                 channel = nuclear_channel(config, image.channels)
                 figures.append(orthogonal_cuts(image, channel, f"{well}, {tile}"))
     notes = sorted({note for notes in facts["warnings"] for note in notes})
-    text = "Nuclei, organoids, lumens and cells were found in every stack that is listed below. "
+    text = "Nuclei, organoids, lumens and cells were found in every stack that is listed below, "
+    text += "without cells where it was segmented in windows. "
     text += f"The first {len(figures)} of {len(facts)} stacks are shown. "
     text += ("Notes: " + "; ".join(notes) + ".") if notes else ""
     return Section(

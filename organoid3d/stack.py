@@ -62,6 +62,7 @@ class StackResult:
     method : what found the nuclei
     probability : (N,) array, how sure a network is of each nucleus; None of other methods
     scale : voxels of the network per voxel of the stack (z, y, x); None of other methods
+    threshold : of the probability, below which nothing is a nucleus; None of other methods
     """
 
     labels: StackLabels
@@ -72,6 +73,7 @@ class StackResult:
     method: str = "classical"
     probability: NDArray[np.float32] | None = None
     scale: Spacing | None = None
+    threshold: float | None = None
 
 
 def segment_stack(
@@ -118,6 +120,7 @@ def segment_stack(
         found.method,
         found.probability,
         found.scale,
+        found.threshold,
     )
 
 
@@ -128,12 +131,14 @@ def measure_stack(
     config: Organoid3dConfig,
     *,
     probability: NDArray[np.float32] | None = None,
+    threshold: float | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Tables of organoids, nuclei, cells and edges, with parents and flags.
 
     Parameters
     ----------
     probability : (N,) array, how sure a network is of each nucleus
+    threshold : of the probability, below which the network leaves nuclei out
     """
     settings = config.measuring()
     tissue = Tissue(labels.organoids, labels.lumens, labels.cells)
@@ -143,7 +148,13 @@ def measure_stack(
     sure = None
     if probability is not None:
         sure = pd.Series(probability, index=np.arange(1, len(probability) + 1), dtype=float)
-    flags = flag_objects(labels.nuclei, spacing=spacing, inside=inside, probability=sure)
+    flags = flag_objects(
+        labels.nuclei,
+        spacing=spacing,
+        inside=inside,
+        probability=sure,
+        threshold=threshold or 0.0,
+    )
     nuclei = _flagged(measured, flags)
     if sure is not None:
         nuclei["Nuclei_Probability"] = nuclei["Metadata_Label"].map(sure)

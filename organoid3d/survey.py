@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from poolvox.organoid3d.blobs import Pooled, blob_response, pool, pool_by
 from poolvox.shared.errors import InputError
 
-__all__ = ["Light", "Lit", "Survey", "survey_stack", "view_factors"]
+__all__ = ["Light", "Lit", "Survey", "pool_stack", "survey_stack", "view_factors"]
 
 Stack = NDArray[np.float32]
 
@@ -147,6 +147,14 @@ def survey_stack(source: Any, spacing: Sequence[float], *, most: int = MOST) -> 
         light = replace(light, top=top)
         view = replace(view, stack=np.float32(top) - stack)
     return Survey(light, view, tuple(notes))
+
+
+def pool_stack(source: Any, light: Light, factors: tuple[int, int, int]) -> Stack:
+    """A stack in a light, averaged over blocks of so many voxels, in one pass."""
+    parts = [
+        pool_by(light.of(pixels, first), factors) for first, pixels in _slabs(source, factors[0])
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def view_factors(

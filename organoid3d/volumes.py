@@ -24,24 +24,32 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from poolvox.organoid3d.blocks import WINDOW_BYTES, Box, Frame, window_bytes
+from poolvox.organoid3d.blocks import WINDOW_BYTES, Frame, window_bytes
 from poolvox.organoid3d.drawing import ROW, Drawn, Painter, sum_up, tally
 from poolvox.organoid3d.models import ModelFolder, read_model
+from poolvox.organoid3d.nuclei import MIN_PLANES
 from poolvox.organoid3d.preprocess import check_spacing
 from poolvox.organoid3d.segment import StarOptions, merge_stars, name_stars, window_stars
 from poolvox.organoid3d.stars import Stars
+from poolvox.organoid3d.stored import AT_ONCE, Source, boxes_of, write_arrays
 from poolvox.organoid3d.survey import MOST, SLAB, Light, Lit
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.errors import InputError
-from poolvox.shared.store import Image, open_image
-from poolvox.shared.store.units import tiling
+from poolvox.shared.store import open_image
 
-__all__ = ["Known", "Volume", "plan_volume", "plan_windows", "read_drawn", "read_known"]
+__all__ = [
+    "Known",
+    "Volume",
+    "plan_volume",
+    "plan_windows",
+    "read_drawn",
+    "read_known",
+]
 
 # Voxels of a share of windows: about a minute's work on one core.
 SHARE = 16_000_000
-# Voxels of a share of drawing, and of what is drawn at once, its surroundings not counted.
-DRAWN, AT_ONCE = 128_000_000, 16_000_000
+# Voxels of a share of drawing.
+DRAWN = 128_000_000
 # Bytes of a unit beside its window: TensorFlow, and what Python itself takes.
 OVERHEAD = 900 * 2**20
 # Bytes per voxel of the view, of what is read at once, and of what is drawn at once.
@@ -131,39 +139,6 @@ class Known:
     facts: dict[str, Any]
 
 
-class Source:
-    """One channel of an image, read by slices."""
-
-    def __init__(self, image: Image, channel: str | None) -> None:
-        """Find the channel."""
-        self._array = image.array()
-        axes = image.axes
-        if axes[-3:] != "zyx":
-            raise InputError(f"{image.path} has the axes {axes}: expected a stack, z, y and x")
-        named = image.channels
-        if channel is not None and channel not in named:
-            raise InputError(f"{image.path} has no channel {channel!r}; it has {', '.join(named)}")
-        if channel is None and len(named) > 1:
-            raise InputError(f"{image.path}: name the channel, one of {', '.join(named)}")
-        where = {"c": named.index(channel) if channel is not None else 0}
-        self._place = tuple(slice(where.get(a, 0), where.get(a, 0) + 1) for a in axes[:-3])
-        self.dtype = self._array.dtype
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(Z, Y, X)."""
-        z, y, x = self._array.shape[-3:]
-        return z, y, x
-
-    def __getitem__(self, region: slice | tuple[slice, ...]) -> NDArray[Any]:
-        """Pixels of a region."""
-        given = region if isinstance(region, tuple) else (region,)
-        full = (*given, *(slice(None) for _ in range(3 - len(given))))
-        region = tuple(slice(*part.indices(n)[:2]) for part, n in zip(full, self.shape))
-        pixels = self._array.read((*self._place, *region))
-        return pixels.reshape(pixels.shape[-3:])
-
-
 def plan_volume(volume: Volume) -> list[Unit]:
     """Lay out the units for an image that is there; only metadata are read.
 
@@ -185,6 +160,11 @@ def plan_windows(
     """
     model = read_model(volume.model)
     steps = check_spacing(spacing)
+    if shape[0] < MIN_PLANES:
+        raise InputError(
+            f"{volume.image} has {shape[0]} planes: windows need at least {MIN_PLANES}; use "
+            "find_nuclei, which takes them for one"
+        )
     voxels = int(np.prod([int(n) for n in shape]))
     params = volume.params() | {"spacing": list(steps), "shape": [int(n) for n in shape]}
     step = partial(_unit, volume, params)
@@ -287,13 +267,13 @@ def draw_share(volume: Volume, number: int, parts: int) -> dict[str, Any]:
     lit, steps = Lit(raw, known.light), check_spacing(image.spacing)
     painter = Painter(stars, names, known.frame, read_geometry(model), model, lit, steps)
     target = image.label_target(volume.labels)
-    boxes = _boxes(target.shape, target.unit)
+    boxes = boxes_of(target)
     rows = []
     for box in boxes[number * len(boxes) // parts : (number + 1) * len(boxes) // parts]:
         labels = painter.paint(box)
         target.write_region(labels, box.start)
         rows.append(tally(labels, raw[box.slices()], box.start))
-    _write_arrays(volume.drawn(number), rows=np.concatenate([np.zeros((0, ROW)), *rows]))
+    write_arrays(volume.drawn(number), rows=np.concatenate([np.zeros((0, ROW)), *rows]))
     return {"boxes": len(rows)}
 
 
@@ -306,7 +286,7 @@ def finish(volume: Volume, parts: int) -> dict[str, Any]:
         with np.load(volume.drawn(number)) as arrays:
             rows.append(arrays["rows"])
     drawn = sum_up(np.concatenate(rows), stars, names)
-    _write_arrays(volume.finished, **asdict(drawn))
+    write_arrays(volume.finished, **asdict(drawn))
     return {"nuclei": len(drawn.labels)}
 
 
@@ -355,30 +335,14 @@ def _options(volume: Volume, model: ModelFolder) -> StarOptions:
     return StarOptions(model.prob, model.nms, volume.thinning)
 
 
-def _boxes(shape: Sequence[int], unit: Sequence[int]) -> list[Box]:
-    """Parts of whole write units, as many along z as are drawn at once."""
-    deep = max(AT_ONCE // int(np.prod(unit)), 1) * unit[0]
-    return [
-        Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
-        for z, y, x in tiling(tuple(shape), (deep, *unit[1:]))
-    ]
-
-
 def _write_stars(path: Path, stars: Stars, names: NDArray[np.int64] | None = None) -> None:
     named = np.zeros(len(stars), np.int64) if names is None else names
-    _write_arrays(path, points=stars.points, prob=stars.prob, dist=stars.dist, names=named)
+    write_arrays(path, points=stars.points, prob=stars.prob, dist=stars.dist, names=named)
 
 
 def _read_stars(path: Path) -> tuple[Stars, NDArray[np.int64]]:
     with np.load(path) as arrays:
         return Stars(arrays["points"], arrays["prob"], arrays["dist"]), arrays["names"]
-
-
-def _write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".{path.stem}.partial.npz")
-    np.savez(partial_path, **arrays)  # type: ignore[arg-type]
-    partial_path.replace(path)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -99,6 +99,12 @@ class ModelFolder:
         """Number of rays."""
         return int(self.config["n_rays"])
 
+    @property
+    def method(self) -> str:
+        """What it is, in words."""
+        limits = f"probability above {self.prob:.3g}, overlap {self.nms:.3g}"
+        return f"network {self.path.name}, {limits}"
+
     def digest(self) -> str:
         """Hash of all that a result depends on."""
         total = hashlib.sha256(self.weights.read_bytes())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ __all__ = [
     "parse_memory",
     "release_openblas",
     "thread_variables",
+    "total_memory",
 ]
 
 # Part of the free memory that a run takes unless told otherwise.
@@ -60,6 +63,13 @@ def available_memory() -> int:
 def default_budget() -> int:
     """Bytes that a run may use when nobody says how many."""
     return int(MEMORY_SHARE * available_memory())
+
+
+def total_memory() -> int:
+    """Measure the bytes that this process may ever have, by machine and control group."""
+    import psutil
+
+    return min([int(psutil.virtual_memory().total), *_cgroup_limits()])
 
 
 def parse_memory(text: str) -> int:
@@ -113,11 +123,25 @@ def release_openblas() -> None:
 
 def _cgroup_free() -> list[int]:
     """Free bytes of each control group that has a limit, up to the root."""
+    free = (_group_free(group, *names) for group, names in _cgroups())
+    return [bytes_ for bytes_ in free if bytes_]
+
+
+def _cgroup_limits() -> list[int]:
+    """Bytes that each control group with a limit may have, up to the root."""
+    limits = []
+    for group, (limit, _, _) in _cgroups():
+        with contextlib.suppress(OSError, ValueError):  # no such group, or the limit is "max"
+            limits.append(int((group / limit).read_text()))
+    return limits
+
+
+def _cgroups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """Own control groups for memory, and their files: limit, usage, and unused cache."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
-        return []
-    free = []
+        return
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:
@@ -127,9 +151,8 @@ def _cgroup_free() -> list[int]:
             base = _CGROUP / "memory"
         else:
             continue
-        group = base / path.strip("/")
-        free += [f for f in (_group_free(g, *names) for g in _upwards(group, base)) if f]
-    return free
+        for group in _upwards(base / path.strip("/"), base):
+            yield group, names
 
 
 def _upwards(group: Path, base: Path) -> list[Path]:

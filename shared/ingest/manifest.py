@@ -26,6 +26,8 @@ from poolvox.shared.sorting import natural
 if TYPE_CHECKING:
     import pandas as pd
 
+    from poolvox.shared.imaging.scratch import Scratch
+
 __all__ = ["Manifest", "Piece", "Problem", "TileKey"]
 
 # How many tiles or files a summary names before it only counts them.
@@ -210,6 +212,8 @@ class Manifest:
         *,
         cycles: Sequence[str] | None = None,
         channels: Sequence[str] | None = None,
+        planes: range | None = None,
+        scratch: Scratch | None = None,
     ) -> NDArray[Any]:
         """Read the pixels of a tile.
 
@@ -217,6 +221,8 @@ class Manifest:
         ----------
         tile : one of `tiles`
         cycles, channels : names of those to read, in the wished order; all where not given
+        planes : places along z of those to read, ascending by 1; all where not given
+        scratch : where the pixels shall lie; they stay until its next use
 
         Returns
         -------
@@ -237,12 +243,12 @@ class Manifest:
         wanted_c = _places(channels, self.channels, "channel")
         z_values = self._planes_of(tile)
         sizes = dict(zip(self.axes, self.shape_of(tile), strict=True))
-        full = np.empty(
-            (len(wanted_t), len(wanted_c), *(sizes.get(axis, 1) for axis in "zyx")),
-            self.dtype.newbyteorder("="),
-        )
+        wanted_z = range(sizes.get("z", 1)) if planes is None else planes
+        shape = (len(wanted_t), len(wanted_c), len(wanted_z), sizes["y"], sizes["x"])
+        dtype = self.dtype.newbyteorder("=")
+        full = np.empty(shape, dtype) if scratch is None else scratch.array(shape, dtype)
         for piece in self.pieces[tile]:
-            self._place(piece, full, wanted_t, wanted_c, z_values)
+            self._place(piece, full, wanted_t, wanted_c, wanted_z, z_values)
         return full.reshape([n for axis, n in zip(AXES, full.shape) if axis in self.axes])
 
     def summary(self) -> str:
@@ -275,6 +281,7 @@ class Manifest:
         full: NDArray[Any],
         wanted_t: list[int],
         wanted_c: list[int],
+        wanted_z: range,
         z_values: tuple[str, ...],
     ) -> None:
         """Read what one file gives to the array of its tile, plane by plane."""
@@ -284,7 +291,8 @@ class Manifest:
         at_t = self._along(names["t"], self.cycles, self.steps, wanted_t)
         at_c = self._along(names["c"], self.values, self.selection, wanted_c)
         depth = piece.layout.sizes["z"]
-        at_z = [(z_values.index(piece.z), 0)] if piece.z else [(k, k) for k in range(depth)]
+        every = [(z_values.index(piece.z), 0)] if piece.z else [(k, k) for k in range(depth)]
+        at_z = [(wanted_z.index(z), inside) for z, inside in every if z in wanted_z]
         places = [((t, c, z), (ft, fc, fz)) for t, ft in at_t for c, fc in at_c for z, fz in at_z]
         if not places:
             return

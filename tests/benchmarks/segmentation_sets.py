@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import tifffile
 from scipy import ndimage
-from skimage.feature import peak_local_max
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
@@ -42,6 +42,13 @@ HELD_OUT = (
     "breast_organoids mCherry_d0_flt32_16",
     "budding_organoid T0303",
 )
+
+
+# The baseline's sigma and distance of peaks, micrometres. For every set the best of these is taken,
+# by the truth: what somebody gets who tries them all.
+SETTINGS = ((0.6, 3.0), (1.0, 3.0), (2.0, 5.0), (3.0, 7.0))
+# Smaller bodies are specks to the baseline, cubic micrometres.
+SPECK = 50.0
 
 
 @dataclass(frozen=True)
@@ -98,26 +105,34 @@ def simulated_cases() -> Iterator[Case]:
         yield Case("simulated", f"{kind} {nuclei}", field.image[0], field.nuclei, spacing)
 
 
-def baseline(image: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-    """Smooth by 1 um, Otsu, distance transform, peaks 3 um apart, watershed."""
-    sigma = [1 / step for step in spacing]
-    smooth = ndimage.gaussian_filter(image.astype(np.float32), sigma)
-    inside = smooth > threshold_otsu(smooth)
+def baseline(
+    image: np.ndarray, spacing: tuple[float, float, float], sigma: float, apart: float
+) -> np.ndarray:
+    """Smooth, Otsu, holes filled, specks dropped, distance transform, peaks, watershed.
+
+    `sigma` of the first Gaussian and the least distance of two peaks are in micrometres.
+    """
+    smooth = ndimage.gaussian_filter(image.astype(np.float32), [sigma / step for step in spacing])
+    inside = ndimage.binary_fill_holes(smooth > threshold_otsu(smooth.ravel()))
+    bodies, _ = ndimage.label(inside)
+    large = np.bincount(bodies.ravel()) * np.prod(spacing) >= SPECK
+    large[0] = False
+    inside = large[bodies]
     depth = ndimage.distance_transform_edt(inside, spacing)
-    depth = ndimage.gaussian_filter(depth, sigma)
-    window = np.ones([int(2 * (3 // step) + 1) for step in spacing])
-    peaks = peak_local_max(depth, footprint=window, labels=inside.astype(int), exclude_border=False)
-    markers = np.zeros(inside.shape, int)
-    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    depth = ndimage.gaussian_filter(depth, [1 / step for step in spacing])
+    window = [2 * round(apart / step) + 1 for step in spacing]
+    peaks = (depth == ndimage.maximum_filter(depth, size=window)) & inside
+    markers, _ = ndimage.label(peaks, np.ones((3, 3, 3)))
     return watershed(-depth, markers, mask=inside)
 
 
 def table(model: Path | None, target: Callable[[str, float, float], str]) -> Iterator[str]:
     """One line per stack, then sums per set."""
     ways: dict[str, Callable[[Case], np.ndarray]] = {
-        "baseline": lambda case: baseline(case.image, case.spacing),
-        "classical": lambda case: _found(case, "classical"),
+        f"baseline {sigma:g}": partial(_plain, sigma=sigma, apart=apart)
+        for sigma, apart in SETTINGS
     }
+    ways["classical"] = lambda case: _found(case, "classical")
     if model is not None:
         ways["network"] = lambda case: _found(case, model)
     cases = simulated_cases
@@ -142,10 +157,9 @@ def table(model: Path | None, target: Callable[[str, float, float], str]) -> Ite
         yield f"  {name:36s}{mark} {scores}   CPU s {', '.join(seconds)}"
     for group in dict.fromkeys(group for group, _ in counts):
         sums = {way: _f1(counts[group, way]) for way in ways}
+        best = max(score for way, score in sums.items() if way.startswith("baseline"))
         yield f"  all of {group:30s} " + "  ".join(f"{score:.3f}" for score in sums.values())
-        yield target(
-            f"{group}: classical over the baseline", sums["classical"] - sums["baseline"], 0
-        )
+        yield target(f"{group}: classical over the best baseline", sums["classical"] - best, 0)
         wanted = TARGETS.get(group)
         if wanted is not None and "network" in sums:
             yield target(f"{group}: network", sums["network"], wanted)
@@ -162,6 +176,10 @@ def _held(case: Case) -> tuple[str, ...]:
 
 def _found(case: Case, model: str | Path) -> np.ndarray:
     return find_nuclei(case.image, spacing=case.spacing, model=model).labels
+
+
+def _plain(case: Case, sigma: float, apart: float) -> np.ndarray:
+    return baseline(case.image, case.spacing, sigma, apart)
 
 
 def _counts(case: Case, labels: np.ndarray) -> np.ndarray:

@@ -1,0 +1,70 @@
+"""Stacks in a store, read by slices and written part by part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolvox.organoid3d.blocks import Box
+from poolvox.shared.errors import InputError
+from poolvox.shared.store import Image
+from poolvox.shared.store.targets import Target
+from poolvox.shared.store.units import tiling
+
+__all__ = ["AT_ONCE", "Source", "boxes_of", "write_arrays"]
+
+# Voxels that are written at once.
+AT_ONCE = 16_000_000
+
+
+class Source:
+    """One channel of an image, read by slices."""
+
+    def __init__(self, image: Image, channel: str | None) -> None:
+        """Find the channel."""
+        self._array = image.array()
+        axes = image.axes
+        if axes[-3:] != "zyx":
+            raise InputError(f"{image.path} has the axes {axes}: expected a stack, z, y and x")
+        named = image.channels
+        if channel is not None and channel not in named:
+            raise InputError(f"{image.path} has no channel {channel!r}; it has {', '.join(named)}")
+        if channel is None and len(named) > 1:
+            raise InputError(f"{image.path}: name the channel, one of {', '.join(named)}")
+        where = {"c": named.index(channel) if channel is not None else 0}
+        self._place = tuple(slice(where.get(a, 0), where.get(a, 0) + 1) for a in axes[:-3])
+        self.dtype = self._array.dtype
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(Z, Y, X)."""
+        z, y, x = self._array.shape[-3:]
+        return z, y, x
+
+    def __getitem__(self, region: slice | tuple[slice, ...]) -> NDArray[Any]:
+        """Pixels of a region."""
+        given = region if isinstance(region, tuple) else (region,)
+        full = (*given, *(slice(None) for _ in range(3 - len(given))))
+        region = tuple(slice(*part.indices(n)[:2]) for part, n in zip(full, self.shape))
+        pixels = self._array.read((*self._place, *region))
+        return pixels.reshape(pixels.shape[-3:])
+
+
+def boxes_of(target: Target) -> list[Box]:
+    """Parts of whole write units, as many along z as are drawn at once."""
+    deep = max(AT_ONCE // int(np.prod(target.unit)), 1) * target.unit[0]
+    return [
+        Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+        for z, y, x in tiling(target.shape, (deep, *target.unit[1:]))
+    ]
+
+
+def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write arrays to an NPZ file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_name(f".{path.stem}.partial.npz")
+    np.savez(partial_path, **arrays)  # type: ignore[arg-type]
+    partial_path.replace(path)

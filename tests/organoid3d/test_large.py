@@ -1,0 +1,195 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+import tifffile
+
+from poolvox.organoid3d.config import Organoid3dConfig
+from poolvox.organoid3d.pipeline import pipeline
+from poolvox.shared.config import load_config
+from poolvox.shared.engine import Options, run_plan
+from poolvox.shared.errors import ConfigError
+from poolvox.shared.store import open_plate, read_table
+from tests.organoid3d.networks import balls_image, write_model
+
+pytestmark = [
+    pytest.mark.xdist_group("tensorflow"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+SHAPE = (16, 64, 76)
+NAMES = ("nuclei", "organoids", "lumens")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        folder = write_model(tmp_path_factory.mktemp("models") / "hand")
+    facts = json.loads((folder / "poolvox.json").read_text())
+    (folder / "poolvox.json").write_text(json.dumps(facts | {"refine": True}))
+    return folder
+
+
+def stack(kind):
+    """Nuclei that fade with depth, as they come from different microscopes."""
+    image = balls_image(SHAPE, 40, seed=3)
+    fading = np.exp(-0.02 * 2.0 * np.arange(SHAPE[0]))[:, None, None]
+    pixels = (image * fading * 3000 + 200).clip(0, 60_000)
+    if kind == "dark":
+        broken = (2 - pixels / 4000).astype(np.float32)
+        broken[5, 10:14, 20:30] = np.nan
+        return broken
+    return pixels.astype(np.uint16)
+
+
+def write_run(folder, pixels, model, **changes):
+    (folder / "stacks").mkdir(parents=True)
+    tifffile.imwrite(folder / "stacks" / "A1_1.tif", pixels)
+    settings = {"windows": "always", "features": ["shape"]} | changes
+    lines = "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
+    (folder / "config.yaml").write_text(
+        "pipeline: organoid3d\noutput: out\n"
+        "raw: {stacks: {files: 'stacks/{well}_{organoid}.tif', channels: [nuclei], "
+        "voxel_size: [2, 1, 1]}}\n"
+        f"nuclei: {{model: {model}, scale: 1}}\n{lines}"
+    )
+    return load_config(folder / "config.yaml", Organoid3dConfig)
+
+
+def labels_of(config):
+    image = open_plate(config.output / "stacks.zarr")["A1"]["1"]
+    return {name: image.labels(name).to_numpy() for name in NAMES}
+
+
+def run(config, **options):
+    chosen = Options(**options, steps=("stacks", "tables"))
+    summary = run_plan(pipeline.plan(config), config.output, options=chosen)
+    assert not summary.failed
+    return summary
+
+
+# Everything in many small pieces: shares, slabs, windows, and write units of few pixels.
+PIECES = (
+    ("poolvox.organoid3d.volumes", "SHARE", 30_000),
+    ("poolvox.organoid3d.volumes", "DRAWN", 30_000),
+    ("poolvox.organoid3d.stored", "AT_ONCE", 1),
+    ("poolvox.organoid3d.survey", "SLAB", 5 * SHAPE[1] * SHAPE[2]),
+    ("poolvox.organoid3d.large", "SLAB", 1),
+    ("poolvox.organoid3d.large", "WINDOW_BYTES", 1_500_000),
+    ("poolvox.shared.store.units", "SHARD_BYTES", 4 * 64 * 64 * 8),
+    ("poolvox.shared.store.units", "CHUNK_SIDE", 64),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_pieces():
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, value in PIECES:
+            patch.setattr(f"{module}.{name}", value)
+        yield
+
+
+@pytest.fixture(scope="module", params=["plain", "dark"])
+def both(request, tmp_path_factory, model):
+    """One stack as a whole, and in windows by two workers."""
+    folder, pixels = tmp_path_factory.mktemp("runs"), stack(request.param)
+    features = ["intensity"]
+    whole = write_run(folder / "whole", pixels, model, windows="never", features=features)
+    parts = write_run(folder / "parts", pixels, model)
+    run(whole, workers=1)
+    summary = run(parts, workers=2)
+    for step in ("windows/", "draw/"):
+        assert sum(key.startswith(step) for key in summary.done) == 3
+    return whole, parts
+
+
+def test_windows_of_a_run_give_the_labels_of_the_whole_stack(both):
+    whole, parts = (labels_of(config) for config in both)
+    assert whole["nuclei"].max() > 25
+    for name in NAMES:
+        assert (whole[name] == parts[name]).all(), name
+
+
+def test_facts_and_tables_of_windows_are_those_of_the_whole_stack(both):
+    paths = [config.output / "parts" / "facts" / "P1-A1-1.json" for config in both]
+    expected, facts = (json.loads(path.read_text()) for path in paths)
+    assert facts["corrected"]
+    for name in ("nuclei", "organoids", "lumens", "diameter_um", "attenuation_per_um", "scale"):
+        assert facts[name] == pytest.approx(expected[name]), name
+    assert any("segmented in windows" in note for note in facts["warnings"])
+    expected = read_table(both[0].output / "tables" / "nuclei.parquet")
+    found = read_table(both[1].output / "tables" / "large_nuclei.parquet")
+    for name in ("Metadata_Label", "Metadata_Z_um", "Nuclei_Probability", "QC_BorderXY"):
+        assert found[name].to_numpy(float) == pytest.approx(expected[name].to_numpy(float)), name
+    mean = [table["Nuclei_Intensity_Mean_nuclei"].to_numpy() for table in (found, expected)]
+    assert mean[0] == pytest.approx(mean[1], rel=1e-5)
+    assert not (both[1].output / "tables" / "nuclei.parquet").exists()
+
+
+def test_the_report_shows_stacks_in_windows(both):
+    section = pipeline.sections(both[1])[0]
+    assert section.title == "Segmentation"
+    assert len(section.figures) == 1
+    assert "segmented in windows" in section.text
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_and_gives_the_same(tmp_path, model, both):
+    if both[0].output.parents[1].name != "runs0":
+        pytest.skip("once is enough")
+    killed = write_run(tmp_path / "killed", stack("plain"), model)
+    code = (
+        "import importlib, sys\n"
+        "from pathlib import Path\n"
+        f"for module, name, value in {PIECES}:\n"
+        "    setattr(importlib.import_module(module), name, value)\n"
+        "from poolvox.organoid3d.config import Organoid3dConfig\n"
+        "from poolvox.organoid3d.pipeline import pipeline\n"
+        "from poolvox.shared.config import load_config\n"
+        "from poolvox.shared.engine import Options, run_plan\n"
+        "config = load_config(Path(sys.argv[1]), Organoid3dConfig)\n"
+        "run_plan(pipeline.plan(config), config.output, options=Options(workers=1))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "killed" / "config.yaml")]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    middle = killed.output / "parts" / "windows" / "P1-A1-1" / "drawn" / "00001.npz"
+    until = time.monotonic() + 120
+    while not middle.exists() and time.monotonic() < until:
+        assert child.poll() is None
+        time.sleep(0.002)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    summary = run(killed, workers=2)
+    assert any(key.startswith("windows/") for key in summary.reused)
+    assert "stacks/P1-A1-1" in summary.done
+    expected, found = labels_of(both[0]), labels_of(killed)
+    assert all((found[name] == expected[name]).all() for name in NAMES)
+
+
+def test_stacks_are_large_where_memory_is_short(tmp_path, model):
+    config = write_run(tmp_path, stack("plain"), model, windows="auto")
+    assert sum(unit.step == "stacks" for unit in pipeline.plan(config)) == 1
+    small = config.model_copy(
+        update={"engine": config.engine.model_copy(update={"memory": "300MB"})}
+    )
+    units = pipeline.plan(small)
+    assert sum(unit.step == "stacks" for unit in units) > 1
+    assert {unit.where["well"] for unit in units if unit.step == "stacks"} == {"A1"}
+    # A plane or two are segmented in 2D, and the classical method needs the whole stack.
+    thin = write_run(tmp_path / "thin", stack("plain")[:2], model)
+    assert sum(unit.step == "stacks" for unit in pipeline.plan(thin)) == 1
+    classical = config.model_copy(
+        update={
+            "windows": "always",
+            "nuclei": config.nuclei.model_copy(update={"model": "classical", "scale": "auto"}),
+        }
+    )
+    with pytest.raises(ConfigError, match="needs a network"):
+        pipeline.plan(classical)
