@@ -25,7 +25,9 @@ _HITS = 5
 def profile(
     tables: Annotated[
         list[Path],
-        typer.Argument(metavar="OBJECTS…", help="Parquet tables of objects, or folders of them."),
+        typer.Argument(
+            metavar="OBJECTS…", help="Tables of objects, Parquet or CSV, or folders of them."
+        ),
     ],
     config: Annotated[
         Path | None,
@@ -44,14 +46,19 @@ def profile(
     memory: Annotated[
         str | None, typer.Option(help="Tables beyond it are streamed, e.g. 8GB.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads; as many as there are cores if left.")
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> int:
     """Normalise objects, choose features, and make profiles of guides, genes and wells.
 
-    Tables of CellProfiler, pycytominer and CytoTable load as they are.
+    Tables of CellProfiler, pycytominer and CytoTable load as they are; so does the folder of
+    CellProfiler's spreadsheets, whose tables of nuclei, cells and images are joined.
     """
     from poolvox.shared.engine import Event, show_progress
+    from poolvox.shared.engine.resources import cores
     from poolvox.shared.profiles.recipe import make_profiles
 
     assignments = [*(settings or ()), *([f"memory={memory}"] if memory else [])]
@@ -68,7 +75,7 @@ def profile(
             listen(Event("finished", key=step, done=done, total=_STEPS))
 
         given = learn_features(tables, chosen, out, plate, show)
-        made = make_profiles(given, chosen, out, progress=show)
+        made = make_profiles(given, chosen, out, threads=workers or cores(), progress=show)
     if as_json:
         paths = {name: str(path) for name, path in made.paths.items()}
         say_json({"exit_code": 0, "output": str(out), "paths": paths, "facts": made.facts})

@@ -25,6 +25,7 @@ __all__ = [
     "flagged_rows",
     "key_columns",
     "match",
+    "plain_names",
     "with_features",
 ]
 
@@ -36,6 +37,7 @@ KEY_PREFIXES: Final = (
     *("Image_Metadata_", "ome_arrow_"),
 )
 IMAGE_PREFIX: Final = "Image_"
+IMAGE_METADATA: Final = "Image_Metadata_"
 # Numbers that name an object or its parent, as CellProfiler and CytoTable write them.
 _IDENTITY: Final = re.compile(
     r"(?:^|_)(?:ImageNumber|ObjectNumber|TableNumber|Number_Object_Number|Parent_.+)$"
@@ -106,6 +108,13 @@ def feature_matrix(frame: pd.DataFrame, features: Sequence[str] | None = None) -
         else:
             values[:, place] = column.to_numpy()
     return values
+
+
+def plain_names(keys: pd.DataFrame) -> pd.DataFrame:
+    """Call `Image_Metadata_Plate`, as databases of CellProfiler have it, `Metadata_Plate`."""
+    long = [str(name) for name in keys if str(name).startswith(IMAGE_METADATA)]
+    names = {name: name.removeprefix(IMAGE_PREFIX) for name in long}
+    return keys.rename(columns={old: new for old, new in names.items() if new not in keys})
 
 
 def with_features(

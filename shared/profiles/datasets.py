@@ -24,35 +24,15 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.columns import Matrix, is_feature
-from poolvox.shared.sorting import natural
 from poolvox.shared.store.tables import METADATA_PREFIX, ROW_GROUP
 
-__all__ = ["ObjectTables", "TableWriter", "find_tables"]
+__all__ = ["ObjectTables", "TableWriter", "run_side_by_side"]
 
 # Rows that are decoded at once.
 _DECODED: Final = 2**15
 # Measurements are noise in their last digits: at the usual level zstd saves a twelfth of the space
 # and reading takes twice as long. At this one what repeats is still packed.
 LEVEL: Final = -1
-
-
-def find_tables(places: Sequence[Path | str] | Path | str) -> tuple[Path, ...]:
-    """List Parquet files; of a folder those in it, in natural order."""
-    given = [places] if isinstance(places, (str, Path)) else list(places)
-    found: list[Path] = []
-    for place in map(Path, given):
-        if place.is_dir():
-            inside = sorted(place.glob("*.parquet"), key=lambda path: natural(path.name))
-            if not inside:
-                raise InputError(f"there are no Parquet tables in {place}")
-            found += inside
-        elif place.is_file():
-            found.append(place)
-        else:
-            raise InputError(f"{place} does not exist: give a Parquet table or a folder of them")
-    if not found:
-        raise InputError("no object tables were given")
-    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from poolvox.shared.engine.resources import parse_memory
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.aggregation import bootstrap
-from poolvox.shared.profiles.columns import flagged_rows, match
+from poolvox.shared.profiles.columns import flagged_rows, match, plain_names
 from poolvox.shared.profiles.config import ProfilesConfig
-from poolvox.shared.profiles.datasets import ObjectTables, find_tables
+from poolvox.shared.profiles.datasets import ObjectTables
 from poolvox.shared.profiles.export import export_table
 from poolvox.shared.profiles.findings import find_all
 from poolvox.shared.profiles.groups import group_rows
@@ -31,6 +32,7 @@ from poolvox.shared.profiles.preparation import (
 )
 from poolvox.shared.profiles.quality import count_objects
 from poolvox.shared.profiles.record import Record
+from poolvox.shared.profiles.sources import gather_tables
 from poolvox.shared.profiles.streaming import (
     Level,
     Work,
@@ -46,6 +48,8 @@ __all__ = ["Profiles", "make_profiles"]
 # Called with what is done now, and the share, 0 to 1, of all that is done.
 Progress = Callable[[str, float], None]
 
+# Tables that were made of what came otherwise than as Parquet.
+TEMPORARY: Final = ".tables.on-the-way"
 # Part of the memory that the columns of one batch may take; copies and keys need the rest.
 BATCH_SHARE: Final = 0.15
 # Tables that only some configurations give: those of an earlier run must not stay beside new ones.
@@ -72,7 +76,7 @@ class Profiles:
 
 
 def make_profiles(
-    tables: Sequence[Path | str] | Path | str,
+    tables: Any,
     config: ProfilesConfig | None = None,
     out: Path | str = "profiles",
     *,
@@ -83,7 +87,8 @@ def make_profiles(
 
     Parameters
     ----------
-    tables : Parquet files with the same columns, or a folder of them
+    tables : Parquet or CSV files with the same columns, or a folder of them; the folder of
+        CellProfiler's spreadsheets; a frame of pandas or dask; a dataset of pyarrow
     config : options of the steps
     out : folder for the tables; those of an earlier run are replaced
     threads : that read, work and write side by side; they change no result
@@ -93,21 +98,25 @@ def make_profiles(
     >>> make_profiles("objects.parquet", out="profiles").paths["genes"]    # doctest: +SKIP
     """
     chosen = config or ProfilesConfig()
-    run = _Run(
-        ObjectTables(find_tables(tables), image=chosen.image, threads=threads),
-        chosen,
-        Path(out),
-        progress or (lambda step, share: None),
-    )
+    made = Path(out) / TEMPORARY
     try:
+        paths = gather_tables(tables, made)
+        run = _Run(
+            ObjectTables(paths, image=chosen.image, threads=threads),
+            chosen,
+            Path(out),
+            progress or (lambda step, share: None),
+        )
         run.prepare()
         run.normalise()
         run.correct()
         run.aggregate()
         run.find()
+        return run.finish()
     finally:
-        run.clean()
-    return run.finish()
+        for path in Path(out).glob(".*.on-the-way.parquet"):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(made, ignore_errors=True)
 
 
 @dataclass
@@ -137,7 +146,9 @@ class _Run:
         if (self.out / "objects.parquet").resolve() in {p.resolve() for p in self.source.paths}:
             raise InputError(f"the profiles would replace their own objects in {self.out}")
         self.progress("annotate and flag", 0.0)
-        keys = annotate_keys(self.source.frame(self.source.keys), self.config, self.record)
+        keys = plain_names(self.source.frame(self.source.keys))
+        keys = annotate_keys(keys, self.config, self.record)
+        self.config = self._grouped(keys)
         self.keys = flag_objects(
             self.source, keys, self.config, memory=self._batch, record=self.record
         )
@@ -147,6 +158,14 @@ class _Run:
             self.passed = np.ones(self.source.rows, bool)
         self.roles = Roles.find(self.keys, self.config)
         write_table(self._counts(), self._path("counts"))
+
+    def _grouped(self, keys: pd.DataFrame) -> ProfilesConfig:
+        """Take a table without plates for one plate, unless plates were asked for."""
+        if "by" in self.config.model_fields_set or set(self.config.by) <= set(keys.columns):
+            return self.config
+        reason = "there is no such column: all objects are normalised together"
+        self.record.note("normalize", "changed", self.config.by[0], reason)
+        return self.config.model_copy(update={"by": ()})
 
     def normalise(self) -> None:
         """Normalise, choose features and write the objects."""
@@ -241,11 +260,6 @@ class _Run:
                 (self.out / f"{name}.parquet").unlink(missing_ok=True)
         self.progress("done", 1.0)
         return Profiles(self.paths, self.facts, record)
-
-    def clean(self) -> None:
-        """Remove what was only on the way."""
-        for path in self.out.glob(".*.on-the-way.parquet"):
-            path.unlink(missing_ok=True)
 
     @property
     def _batch(self) -> int:

@@ -22,8 +22,9 @@ from poolvox.shared.profiles import (
     tvn,
 )
 from poolvox.shared.profiles import datasets as datasets_module
-from poolvox.shared.profiles.datasets import ObjectTables, find_tables
+from poolvox.shared.profiles.datasets import ObjectTables
 from poolvox.shared.profiles.simulate import TableParams, simulate_screen_tables
+from poolvox.shared.profiles.sources import gather_tables
 from poolvox.shared.store import read_table, write_table
 
 PARAMS = TableParams(genes=8, guides=3, controls=6, cells=25, features=30, missing=0.01, constant=1)
@@ -142,7 +143,7 @@ def test_types_that_differ_between_files_meet(tmp_path):
         tmp_path / "a.parquet",
     )
     write_table(pd.DataFrame({"Metadata_Well": [None], "Cells_A": [2.5]}), tmp_path / "b.parquet")
-    tables = ObjectTables(find_tables(tmp_path))
+    tables = ObjectTables(gather_tables(tmp_path, tmp_path / "made"))
     assert tables.features == ("Cells_A",)
     assert tables.matrix(["Cells_A"]).tolist() == [[1.0], [2.5]]
     assert tables.frame(["Metadata_Well"]).Metadata_Well.isna().tolist() == [False, True]
@@ -150,14 +151,14 @@ def test_types_that_differ_between_files_meet(tmp_path):
     with pytest.raises(
         InputError, match=r"c\.parquet .* differ in the columns \['Cells_A', 'Cells_B'\]"
     ):
-        _ = ObjectTables(find_tables(tmp_path)).schema
+        _ = ObjectTables(gather_tables(tmp_path, tmp_path / "made")).schema
 
 
 def test_what_cannot_be_read_is_told(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
-        find_tables(tmp_path / "none.parquet")
+        gather_tables(tmp_path / "none.parquet", tmp_path)
     with pytest.raises(InputError, match="no Parquet tables in"):
-        find_tables(tmp_path)
+        gather_tables(tmp_path, tmp_path)
     (tmp_path / "a.parquet").write_text("no table")
     with pytest.raises(InputError, match="not a readable Parquet table"):
         make_profiles(tmp_path, out=tmp_path / "out")
