@@ -18,7 +18,7 @@ from scipy.special import sph_harm_y
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import Feature, Objects, find_objects, register
 from poolvox.shared.features.kernels import Floats, Layout, kernel
-from poolvox.shared.features.objects import Spacing
+from poolvox.shared.features.objects import Spacing, spacing_of
 from poolvox.shared.features.options import check_number
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "fit_harmonics",
     "golden_sphere",
     "power_spectrum",
+    "rays_in_micrometres",
     "real_harmonics",
 ]
 
@@ -135,7 +136,7 @@ def fit_harmonics(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fit real spherical harmonics to radii.
 
-    Takes the rays of a StarDist network as well: their lengths and directions in micrometres.
+    Takes the rays of a StarDist network as well, see `rays_in_micrometres`.
 
     Parameters
     ----------
@@ -166,6 +167,26 @@ def _fit(directions: bytes, degree: int) -> tuple[NDArray[np.float64], NDArray[n
     """Values of the harmonics in the directions, and the matrix that fits them to radii."""
     basis = real_harmonics(np.frombuffer(directions).reshape(-1, 3), degree)
     return basis, np.asarray(np.linalg.pinv(basis), np.float64)
+
+
+def rays_in_micrometres(
+    distances: NDArray[np.floating], vertices: NDArray[np.floating], *, spacing: Spacing
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Radii and directions, as `fit_harmonics` takes them, of the rays of a StarDist network.
+
+    Parameters
+    ----------
+    distances : (N, K) lengths of the rays of N objects, as the network predicts them
+    vertices : (K, 3) rays in voxels (z, y, x), as in StarDist's `Rays.vertices`
+    spacing : (z, y, x) in micrometres, of the grid that the network saw
+
+    Returns
+    -------
+    (N, K) micrometres, and (K, 3) unit vectors in micrometres.
+    """
+    steps = np.asarray(vertices, np.float64) * spacing_of(spacing, 3)
+    lengths = np.linalg.norm(steps, axis=1)
+    return np.asarray(distances, np.float64) * lengths, steps / lengths[:, None]
 
 
 def power_spectrum(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,9 +26,14 @@ from poolvox.organoid3d.graph import (
     neighbour_statistics,
     tissue_graph,
 )
-from poolvox.organoid3d.graph.describe import GRAPH_FEATURES, NODE_FEATURES
+from poolvox.organoid3d.graph.describe import EDGE_FEATURES, GRAPH_FEATURES, NODE_FEATURES
 from poolvox.organoid3d.position import POSITION_FEATURES, measure_positions
-from poolvox.organoid3d.shape import ORGANOID_FEATURES, measure_contents, summarise_objects
+from poolvox.organoid3d.shape import (
+    ORGANOID_FEATURES,
+    SUMMARY_FEATURES,
+    measure_contents,
+    summarise_objects,
+)
 from poolvox.organoid3d.tissue import Body, Tissue
 from poolvox.shared.features import (
     Feature,
@@ -54,7 +59,10 @@ __all__ = [
 
 # Groups that need the tissue, beside those of the measuring engine.
 TISSUE_GROUPS = ("graph", "position")
-DEFAULT_GROUPS = ("shape", "intensity", "texture", "radial", "graph", "position")
+DEFAULT_GROUPS = (
+    *("shape", "harmonics", "intensity", "radial", "texture", "colocalisation"),
+    *TISSUE_GROUPS,
+)
 # Groups of the engine that say something of a whole organoid.
 ORGANOID_GROUPS = ("shape", "intensity", "harmonics")
 # Texture of nuclei and cells in tissue: one distance, coarse enough for the z step of most stacks.
@@ -73,12 +81,15 @@ class MeasureSettings:
         options or not, see `poolvox.shared.features.choose_groups`
     edges : how neighbours are found, see `find_edges`
     reach : micrometres that nuclei grow before contacts are looked for
+    of_neighbours : features, without compartment, by their name or how it begins, of which the mean
+        and spread over the neighbours of each object, and Moran's I, are measured
     options : options of groups, such as `TextureOptions()`
     """
 
     groups: tuple[str, ...] = DEFAULT_GROUPS
     edges: EdgeKind = "delaunay"
     reach: float = 0.0
+    of_neighbours: tuple[str, ...] = NEIGHBOUR_FEATURES
     options: tuple[Any, ...] = field(default=())
 
     def engine_options(self) -> tuple[Any, ...]:
@@ -145,7 +156,7 @@ def measure_nuclei(
         graph = tissue_graph(
             objects, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=mask
         )
-        asked = _asked(parts[0], compartment)
+        asked = _asked(parts[0], compartment, settings)
         found = describe_nodes(graph).join(neighbour_statistics(graph, asked))
         parts.append(found.add_prefix(f"{compartment}_Graph_"))
     if "position" in special and tissue is not None:
@@ -183,7 +194,7 @@ def measure_organoids(
     if len(table) and (parent > 0).any():
         parts.append(summarise_objects(features, parent, depth))
     if "graph" in special:
-        asked = _asked(table.set_index("Metadata_Label"), "Nuclei")
+        asked = _asked(table.set_index("Metadata_Label"), "Nuclei", settings)
         parts.append(_graphs(objects, parent, tissue, asked, settings))
     whole = _own_features(tissue, images or {}, spacing)
     return pd.concat([whole, *parts], axis=1).reset_index(drop=True)
@@ -254,31 +265,39 @@ def tabulate_edges(
 
 
 def describe_features(settings: MeasureSettings | None = None) -> pd.DataFrame:
-    """The feature dictionary of all tables: name, unit, formula, reference and range."""
+    """The feature dictionary of all tables: name, unit, formula, reference and range.
+
+    Names have no compartment; `{channel}` stands for a channel, and `{feature}` for a feature of
+    the nuclei, whose unit it has.
+    """
     settings = settings or MeasureSettings()
     special = settings.split()[1]
-    parts = [feature_dictionary(settings.engine_groups(), 3)]
+    engine = settings.engine_groups()
+    measured = {group.key for group in engine}
+    engine += [group for group in choose_groups(ORGANOID_GROUPS, 3) if group.key not in measured]
     own: list[tuple[str, Iterable[Feature]]] = [("Organoids", ORGANOID_FEATURES)]
+    own += [("Organoids", SUMMARY_FEATURES), ("Edge", EDGE_FEATURES)]
     if "graph" in special:
         own += [("Graph", NODE_FEATURES), ("Organoids_Graph", GRAPH_FEATURES)]
     if "position" in special:
         own.append(("Position", POSITION_FEATURES))
+    dictionary = feature_dictionary(engine, 3)
     rows = [
         (group, f"{group}_{f.name}", f.unit, f.formula, f.reference, f.range)
         for group, features in own
         for f in features
     ]
-    parts.append(pd.DataFrame(rows, columns=parts[0].columns))
-    return pd.concat(parts, ignore_index=True)
+    more = pd.DataFrame(rows, columns=dictionary.columns)
+    return pd.concat([dictionary, more], ignore_index=True)
 
 
-def _asked(table: pd.DataFrame, compartment: str) -> pd.DataFrame:
+def _asked(table: pd.DataFrame, compartment: str, settings: MeasureSettings) -> pd.DataFrame:
     """Columns whose neighbours' values are of interest, without the compartment in the name."""
     stem = f"{compartment}_"
     chosen = {
         str(name): str(name).removeprefix(stem)
         for name in table
-        if str(name).removeprefix(stem).startswith(NEIGHBOUR_FEATURES)
+        if str(name).removeprefix(stem).startswith(settings.of_neighbours)
     }
     return table[list(chosen)].rename(columns=chosen)
 

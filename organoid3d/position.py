@@ -169,6 +169,8 @@ def _reached(
                 value = row[min(max(x, 0), tops[2])]
                 total += value
                 low, high = min(low, value), max(high, value)
+        if np.isnan(total):
+            low, high = np.nan, np.nan
         middle = np.minimum(np.maximum(np.rint(centroids[k]) - origin, 0), tops).astype(np.int64)
         out[k, 0], out[k, 1] = total / (layout.voxels[k + 1] - layout.voxels[k]), low
         out[k, 2], out[k, 3] = high, field[middle[0], middle[1], middle[2]]

@@ -14,7 +14,13 @@ from poolvox.organoid3d.tissue import Body, Tissue
 from poolvox.shared.features import Feature, Objects, find_objects
 from poolvox.shared.imaging.distance import distance_to
 
-__all__ = ["ORGANOID_FEATURES", "count_buds", "measure_contents", "summarise_objects"]
+__all__ = [
+    "ORGANOID_FEATURES",
+    "SUMMARY_FEATURES",
+    "count_buds",
+    "measure_contents",
+    "summarise_objects",
+]
 
 # A bud is what a ball of this part of the organoid's largest inner radius cannot reach ...
 BUD_NECK = 0.6
@@ -47,6 +53,25 @@ ORGANOID_FEATURES = (
         "um",
         "median, over the tissue's voxels, of the distance to the surface plus that to the lumen: "
         "the height of the epithelium; NaN without a lumen",
+    ),
+)
+
+SUMMARY_FEATURES = (
+    Feature("NucleiMedian_{feature}", "{feature}", "median over the nuclei of the organoid"),
+    Feature(
+        "NucleiMAD_{feature}",
+        "{feature}",
+        "median absolute deviation from the median over the nuclei of the organoid",
+        "",
+        "[0, inf)",
+    ),
+    Feature("NucleiP10_{feature}", "{feature}", "10th percentile over the nuclei of the organoid"),
+    Feature("NucleiP90_{feature}", "{feature}", "90th percentile over the nuclei of the organoid"),
+    Feature(
+        "NucleiDepthSlope_{feature}",
+        "{feature}",
+        "slope, by least squares over the nuclei, from the organoid's surface (0) to its greatest "
+        "depth (1); NaN where all lie equally deep",
     ),
 )
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from poolvox.shared.features import Feature
 
-__all__ = ["GRAPH_FEATURES", "NODE_FEATURES"]
+__all__ = ["EDGE_FEATURES", "GRAPH_FEATURES", "NODE_FEATURES"]
+
+EDGE_FEATURES = (
+    Feature("Kind", "", "how neighbours were found: contact, delaunay, knn or radius"),
+    Feature("Distance_um", "um", "between the centroids", "", "[0, inf)"),
+    Feature(
+        "ContactArea_um2",
+        "um2",
+        "area of touch, Crofton's formula or the summed faces as vectors; contact edges only",
+        "",
+        "[0, inf)",
+    ),
+    Feature("SourceShare", "", "ContactArea over the surface of the source", "", "[0, 1]"),
+    Feature("TargetShare", "", "ContactArea over the surface of the target", "", "[0, 1]"),
+)
 
 NODE_FEATURES = (
     Feature("Degree", "count", "number of neighbours", "", "[0, inf)"),

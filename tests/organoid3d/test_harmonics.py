@@ -10,6 +10,7 @@ from poolvox.organoid3d.harmonics import (
     fit_harmonics,
     golden_sphere,
     power_spectrum,
+    rays_in_micrometres,
     real_harmonics,
 )
 from poolvox.shared.errors import InputError
@@ -69,6 +70,21 @@ def test_rays_measure_micrometres_in_every_direction():
     directions = np.vstack([np.eye(3), -np.eye(3)])
     radii = cast_rays(labels, spacing=(3.0, 1.0, 0.5), directions=directions)
     assert radii.tolist() == [pytest.approx([7.5, 5.5, 5.25] * 2, abs=0.2)]
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 0.5, 0.5)])
+def test_the_rays_of_a_network_are_turned_into_micrometres(spacing):
+    """A network's rays are steps in voxels: longer along coarse axes, and bent towards them."""
+    rng = np.random.default_rng(4)
+    vertices = rng.normal(size=(96, 3))
+    vertices /= np.linalg.norm(vertices, axis=1)[:, None]
+    ends = vertices * spacing
+    exact = 1 / np.linalg.norm(ends / np.linalg.norm(ends, axis=1)[:, None] / AXES, axis=1)
+    predicted = (exact / np.linalg.norm(ends, axis=1))[None].astype(np.float32)
+    radii, directions = rays_in_micrometres(predicted, vertices, spacing=spacing)
+    assert radii[0] == pytest.approx(exact, rel=1e-6)
+    found = power_spectrum(fit_harmonics(radii, directions, degree=6)[0])[0]
+    assert found[[2, 4]] == pytest.approx(analytic_power()[[2, 4]], rel=0.05, abs=1e-3)
 
 
 def test_a_ray_ends_at_the_neighbour_and_at_the_border():

@@ -1,9 +1,14 @@
 """Tables of a small planted organoid: every part is there, named and described."""
 
+import re
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from poolvox.organoid3d.graph import EDGE_KINDS
 from poolvox.organoid3d.measure import (
     MeasureSettings,
     describe_features,
@@ -55,15 +60,82 @@ def test_tables_of_nuclei_and_organoids_belong_together(stack):
     assert whole["Organoids_Graph_MoranI_Intensity_Mean_marker"].notna().all()
 
 
-def test_every_column_is_in_the_dictionary(stack):
+def test_every_column_of_every_table_is_in_the_dictionary(stack):
     nuclei, tissue, images = stack
-    table = measure_nuclei(nuclei, images, spacing=SPACING, tissue=tissue, settings=SETTINGS)
-    names = describe_features(SETTINGS)["name"]
-    known = {name.replace("{channel}", "marker") for name in names}
-    stems = tuple(name.split("{feature}")[0] for name in names if "{feature}" in name)
-    measured = [str(c).removeprefix("Nuclei_") for c in table if not str(c).startswith("Metadata")]
-    assert [n for n in measured if n not in known and not n.startswith(stems)] == []
+    images = images | {"dye": images["marker"] ** 2}
+    settings = MeasureSettings()
+    given = {"spacing": SPACING, "settings": settings}
+    table = measure_nuclei(nuclei, images, tissue=tissue, **given)
+    whole = measure_organoids(nuclei, tissue, table, images, **given)
+    edges = tabulate_edges(nuclei, **given)
+    names = describe_features(settings)["name"]
     assert not names.duplicated().any()
+    places = {r"\{channel\}": "(marker|dye)", r"\{channel2\}": "(marker|dye)"}
+    places |= {r"\{feature\}": ".+", r"\{steps\}": "[123]"}
+    pattern = "|".join(re.escape(name) for name in names)
+    for mark, stands_for in places.items():
+        pattern = pattern.replace(mark, stands_for)
+    columns = [*table, *whole, *edges]
+    measured = [c for c in columns if not str(c).startswith("Metadata_")]
+    stems = ("Nuclei_", "Organoids_")
+    plain = [c for c in measured if not re.fullmatch(f"(Nuclei_|Organoids_)?({pattern})", c)]
+    assert plain == []
+    assert all(c.startswith((*stems, "Edge_")) for c in measured)
+    # Every feature of a nucleus is summed up.
+    for kind in ("Median", "MAD", "P10", "P90", "DepthSlope"):
+        summed = [f"Organoids_Nuclei{kind}_{c.removeprefix('Nuclei_')}" for c in table][7:]
+        assert set(summed) <= set(whole), kind
+
+
+def test_neighbours_are_asked_for_any_feature(stack):
+    nuclei, tissue, images = stack
+    settings = MeasureSettings(
+        groups=("shape", "intensity", "graph"), of_neighbours=("Intensity_Std", "Shape_Solidity")
+    )
+    table = measure_nuclei(nuclei, images, spacing=SPACING, tissue=tissue, settings=settings)
+    found = [c.split("NeighbourMean_")[1] for c in table if "NeighbourMean" in c]
+    assert found == ["Shape_Solidity", "Intensity_Std_marker"]
+
+
+TISSUES = {
+    "everywhere": lambda shape: Tissue(np.ones(shape, np.uint16)),
+    "nowhere": lambda shape: Tissue(np.zeros(shape, np.int64)),
+    "hollow throughout": lambda shape: Tissue(np.ones(shape, int), np.ones(shape, int)),
+    "a plane": lambda shape: Tissue(np.arange(shape[0])[:, None, None] + np.zeros(shape, int) == 2),
+    "two, and cells": lambda shape: Tissue(
+        np.arange(shape[2]) // 6 + np.ones(shape, np.int32),
+        cells=np.ones(shape, np.int32),
+    ),
+}
+
+
+@pytest.mark.parametrize("where", TISSUES)
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5])
+def test_few_and_flat_nuclei_in_odd_tissue_get_numbers_or_nan(count, where):
+    shape = (5, 10, 12)
+    nuclei = np.zeros(shape, np.uint64)
+    parts = [np.s_[2, 3, 3], np.s_[2, 5:8, 2], np.s_[2, 1:4, 6:9], np.s_[0, 8:, 8:], np.s_[3, 6, 6]]
+    for number, part in enumerate(parts[:count]):
+        nuclei[part] = 2**62 + number
+    tissue = TISSUES[where](shape)
+    if tissue.organoids.dtype == bool:
+        tissue = Tissue(tissue.organoids.astype(np.int32))
+    settings = MeasureSettings(groups=("shape", "harmonics", "intensity", "graph", "position"))
+    given = {"spacing": SPACING, "settings": settings}
+    images = {"marker": np.ones(shape)}
+    for edges in EDGE_KINDS:
+        given["settings"] = replace(settings, edges=edges)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            table = measure_nuclei(nuclei, images, tissue=tissue, **given)
+            whole = measure_organoids(nuclei, tissue, table, images, **given)
+            tabulate_edges(nuclei, mask=tissue.solid, **given)
+        assert table["Metadata_Label"].tolist() == [2**62 + k for k in range(count)]
+        held = tissue.organoids[tissue.organoids > 0]
+        assert whole["Metadata_Label"].tolist() == np.unique(held).tolist()
+        for found in (table, whole):
+            values = found.drop(columns="Metadata_Label").astype(float)
+            assert [name for name in values if np.isinf(values[name]).any()] == []
 
 
 def test_nothing_to_measure_gives_empty_tables():

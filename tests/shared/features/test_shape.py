@@ -53,7 +53,7 @@ def test_ellipsoid_at_any_angle(a, solid):
     pairs = [axes[0] * axes[1], axes[0] * axes[2], axes[1] * axes[2]]
     area = 4 * np.pi * np.mean(np.array(pairs) ** p) ** (1 / p)
     assert found["Volume_um3"] == pytest.approx(4 / 3 * np.pi * axes.prod(), rel=0.01)
-    assert found["Surface_um2"] == pytest.approx(area, rel=0.025)
+    assert found["Surface_um2"] == pytest.approx(area, rel=0.02)
     lengths = [found[f"{name}Axis_um"] for name in ("Major", "Middle", "Minor")]
     np.testing.assert_allclose(lengths, [40, 28, 20], rtol=0.01 if a < 5 else 0.03)
     assert found["FeretMax_um"] == pytest.approx(40, abs=a + 1)
