@@ -97,6 +97,7 @@ def _border_distances(objects: Objects, bodies: list[Body]) -> NDArray[np.float3
                 out[at : at + len(plane)] = plane
                 at += len(plane)
         else:
+            body.release()
             distance_to_border(layout, out, k, k + 1)
     return out
 
@@ -160,3 +161,8 @@ class Body:
         """Micrometres to the lumen; None where there is none."""
         hollow = self.hollow
         return None if hollow is None else distance_to(hollow, spacing=self.spacing.tolist())
+
+    def release(self) -> None:
+        """Give back the memory of masks and distances; they are found again when asked for."""
+        for name in ("inside", "hollow", "depth", "lumen_distance"):
+            self.__dict__.pop(name, None)
