@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from poolvox.shared.report.section import Figure
 from poolvox.shared.report.style import PALETTE, drawing, to_picture
 
-__all__ = ["show_map", "show_mixing", "show_ranks", "show_volcano"]
+__all__ = [
+    "show_calibration",
+    "show_map",
+    "show_mixing",
+    "show_ranks",
+    "show_shares",
+    "show_volcano",
+]
 
 # Names that are written into a picture; more would lie on each other.
 NAMED: Final = 12
@@ -114,6 +121,48 @@ def show_map(
         ax.margins(0.08)
         _write_names(ax, across, up, _best(names, chosen))
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return to_picture(fig, caption)
+
+
+def show_calibration(bins: pd.DataFrame, caption: str) -> Figure:
+    """Show how often calls are right against how sure they are.
+
+    Parameters
+    ----------
+    bins : `Bin_Stated`, `Bin_Observed` and `Bin_Cells`
+    """
+    stated, observed = (bins[name].to_numpy(float) for name in ("Bin_Stated", "Bin_Observed"))
+    cells = np.maximum(bins["Bin_Cells"].to_numpy(float), 1)
+    error = np.sqrt(np.maximum(stated * (1 - stated), 0) / cells)
+    with drawing(height=3.8, width=4.6) as (fig, axes):
+        ax = axes[0, 0]
+        ax.plot([0, 1], [0, 1], color="#888888", linestyle="--", linewidth=0.8, label="as stated")
+        ax.errorbar(stated, observed, error, fmt="o", color=PALETTE[0], label="held-out cells")
+        ax.set_xlabel("stated probability")
+        ax.set_ylabel("share that is right")
+        low = min(stated.min(), observed.min(), 0.9)
+        ax.set_xlim(low - 0.05, 1.02)
+        ax.set_ylim(low - 0.05, 1.04)
+        ax.legend(loc="upper left")
+        return to_picture(fig, caption)
+
+
+def show_shares(
+    names: pd.Series,
+    values: pd.Series,
+    caption: str,
+    *,
+    label: str,
+    errors: pd.Series | None = None,
+) -> Figure:
+    """Show one number of several things as bars, the first on top."""
+    places = np.arange(len(names))[::-1]
+    with drawing(height=1.0 + 0.28 * len(names)) as (fig, axes):
+        ax = axes[0, 0]
+        ax.barh(places, values.to_numpy(float), xerr=errors, color=PALETTE[0], height=0.7)
+        ax.set_yticks(places, [str(name) for name in names])
+        ax.set_xlabel(label)
+        ax.grid(visible=False, axis="y")
         return to_picture(fig, caption)
 
 

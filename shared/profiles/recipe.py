@@ -55,7 +55,8 @@ BATCH_SHARE: Final = 0.15
 # Tables that only some configurations give: those of an earlier run must not stay beside new ones.
 OPTIONAL: Final = (
     *("organoids", "wells", "guides", "genes", "intervals", "mixing", "hits", "guide_hits"),
-    *("similarity", "map", "enrichment", "ablation", "classes"),
+    *("similarity", "map", "enrichment", "ablation", "classes", "classifier_quality"),
+    *("calibration", "importances", "label_report", "to_label"),
 )
 
 
@@ -145,6 +146,11 @@ class _Run:
             raise InputError(f"there are no objects in {named}")
         if (self.out / "objects.parquet").resolve() in {p.resolve() for p in self.source.paths}:
             raise InputError(f"the profiles would replace their own objects in {self.out}")
+        if self.config.learn is not None:
+            # They are needed at the end; mistakes in them are told at the beginning.
+            from poolvox.shared.profiles.labelling import read_labels
+
+            read_labels(self.config.learn.labels, column=self.config.learn.column)
         self.progress("annotate and flag", 0.0)
         keys = plain_names(self.source.frame(self.source.keys))
         keys = annotate_keys(keys, self.config, self.record)

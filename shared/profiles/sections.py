@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from poolvox.shared.profiles.lessons import learning_sections
 from poolvox.shared.profiles.pictures import show_map, show_mixing, show_ranks, show_volcano
 from poolvox.shared.report.figures import show_histogram
 from poolvox.shared.report.section import Figure, Section, Table
@@ -49,6 +50,12 @@ ENRICHED_COLUMNS: Final = {
     "Enrichment_Genes": "genes",
 }
 
+# What in a reason differs from feature to feature: the feature it repeats, the groups it lacks in.
+CAUSES: Final = {
+    r" with \S+$": " with another that is kept",
+    r"(so missing), in .*$": r"\1 in some groups",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
@@ -74,8 +81,9 @@ def profile_sections(folder: Path | str, *, fdr: float = 0.05) -> list[Section]:
     fdr : false discovery rate at which something is a hit
     """
     tables = _Folder(Path(folder), fdr)
-    makers = (_hits, _map, _batches, _record)
-    return [section for maker in makers for section in maker(tables)]
+    makers = (_hits, _map, _batches)
+    found = [section for maker in makers for section in maker(tables)]
+    return [*found, *learning_sections(tables.read, tables.whole), *_record(tables)]
 
 
 def _hits(folder: _Folder) -> Iterator[Section]:
@@ -221,12 +229,14 @@ def _record(folder: _Folder) -> Iterator[Section]:
     if not len(record):
         yield Section("What was dropped", "Nothing was dropped, flagged or changed.")
         return
-    grouped = record.groupby(["step", "what", "reason"], sort=False)
+    causes = record["reason"].replace(CAUSES, regex=True)
+    grouped = record.groupby(["step", "what", causes], sort=False)
     table = grouped["name"].agg(["size", _some]).reset_index()
     table.columns = pd.Index(["step", "what", "reason", "number", "such as"])
     yield Section(
         "What was dropped",
-        "What the steps dropped, flagged, changed or could not do, and why.",
+        "What the steps dropped, flagged, changed or could not do, by cause. Every single feature, "
+        "with the number that decided, is in record.csv.",
         tables=(Table(table, "Decisions of the steps", folder.whole("record")),),
     )
 

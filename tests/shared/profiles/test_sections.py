@@ -42,7 +42,7 @@ def folder(tmp_path):
             "step": ["select"] * 5,
             "what": ["dropped"] * 5,
             "name": list("abcde"),
-            "reason": ["correlation"] * 4 + ["variance"],
+            "reason": [f"correlated beyond 0.9 with f{k}" for k in range(4)] + ["variance"],
             "value": [0.9] * 5,
         }
     )
@@ -74,6 +74,32 @@ def test_all_chapters_are_there(folder):
     assert len(batches.figures) == 1
     assert record.tables[0].frame["number"].tolist() == [4, 1]
     assert record.tables[0].frame["such as"].iloc[0] == "a, b, c, …"
+
+
+def test_what_was_learned_is_told(folder):
+    quality = pd.DataFrame(
+        {"Metadata_Class": ["round", "long", "all"], "Class_Cells": [30, 20, 50]}
+    )
+    bins = {"Bin_Stated": [0.6, 0.95], "Bin_Observed": [0.5, 1.0], "Bin_Cells": [20, 30]}
+    shuffled = {"Metadata_FeatureGroup": ["Shape", "Texture"], "Importance_LogLoss": [0.1, 0.4]}
+    blocks = {"Metadata_Block": ["measured", "learned", "both"], "Block_MAP": [0.5, 0.4, 0.6]}
+    tables = {
+        "classifier_quality": quality.assign(Class_F1=[0.9, np.nan, 0.8]),
+        "calibration": pd.DataFrame(bins),
+        "importances": pd.DataFrame(shuffled).assign(Importance_LogLossError=0.02),
+        "label_report": pd.DataFrame({"Label_Status": ["same", "same", "lost"]}),
+        "classes": pd.DataFrame({"Class_Name": ["round", "long", "round"]}),
+        "ablation": pd.DataFrame(blocks),
+    }
+    for name, table in tables.items():
+        write_table(table, folder / f"{name}.parquet")
+    found = {section.title: section for section in profile_sections(folder)}
+    classes, kinds = found["Phenotype classes"], found["Measured and learned features"]
+    assert dict(classes.facts)["labelled cells"] == "50"
+    assert len(classes.figures) == 2
+    assert classes.tables[1].frame["number"].tolist() == [2, 1]
+    assert classes.tables[2].frame["cells"].tolist() == [1, 2]
+    assert kinds.tables[0].frame["mAP"].tolist() == ["0.5", "0.4", "0.6"]
 
 
 def test_they_make_a_report(folder, tmp_path):
