@@ -59,10 +59,18 @@ def evaluate(
 
 def features(
     image: Annotated[
-        Path, typer.Argument(metavar="IMAGE", help="TIFF, ND2, OME-Zarr image or plate.")
+        Path,
+        typer.Argument(
+            metavar="IMAGE",
+            help="TIFF, ND2, OME-Zarr image or plate, or a pattern such as {well}_{organoid}.tif.",
+        ),
     ],
     labels: Annotated[
-        str, typer.Argument(metavar="LABELS", help="A file, or the name of labels in the OME-Zarr.")
+        str,
+        typer.Argument(
+            metavar="LABELS",
+            help="A file, a pattern with the same fields, or the name of labels in the OME-Zarr.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("-o", "--output", help="The table to write, .parquet or .csv.")

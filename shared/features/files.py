@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.features.choice import choose_groups
+from poolvox.shared.features.fields import Field, describe_file, find_fields
 from poolvox.shared.features.objects import Spacing, find_objects, spacing_of
 from poolvox.shared.features.table import Progress, measure_objects, write_feature_dictionary
-from poolvox.shared.ingest.readers import Header, Scene, describe, read_planes
-from poolvox.shared.store import open_image, write_table
+from poolvox.shared.ingest.readers import Header, Scene, read_planes
+from poolvox.shared.store import write_table
 
 __all__ = ["FileOptions", "measure_files"]
 
@@ -59,8 +60,10 @@ def measure_files(
 
     Parameters
     ----------
-    image : TIFF, ND2, OME-Zarr image, or an OME-Zarr plate, every image of which is measured
-    labels : file of labels of the same field, or the name of labels inside the OME-Zarr
+    image : TIFF, ND2, OME-Zarr image, or an OME-Zarr plate, every image of which is measured; or a
+        pattern of several files such as `stacks/{well}_{organoid}.tif`, whose fields become keys
+    labels : file of labels of the same field, the name of labels inside the OME-Zarr, or a pattern
+        with the image's fields
     out : table to write, `.parquet` or `.csv`; the dictionary is called `NAME.features.csv`
     progress : called with steps done and steps in all
 
@@ -71,7 +74,7 @@ def measure_files(
     chosen, target = options or FileOptions(), Path(out)
     if target.suffix.lower() not in SUFFIXES:
         raise InputError(f"{target.name}: tables are written as {' or '.join(SUFFIXES)}")
-    fields = list(_fields(Path(image), str(labels)))
+    fields = list(find_fields(str(image), str(labels)))
     ndim, tables = 0, []
     for number, field in enumerate(fields):
         found, ndim = _measure_field(field, chosen, _part(progress, number, len(fields)))
@@ -83,27 +86,10 @@ def measure_files(
     return table
 
 
-@dataclass(frozen=True)
-class _Field:
-    """One image and its labels."""
-
-    image: Path
-    header: Header
-    scene: Scene
-    labels: Path
-
-    @property
-    def keys(self) -> dict[str, str]:
-        well, tile = self.scene.place
-        if well is None or tile is None:
-            return {}
-        return {"Metadata_Plate": self.image.stem, "Metadata_Well": well, "Metadata_Tile": tile}
-
-
 class _Channels(Mapping[str, NDArray[Any]]):
     """Channels of a field by name, read when they are asked for."""
 
-    def __init__(self, field: _Field, names: Mapping[str, int], axes: str) -> None:
+    def __init__(self, field: Field, names: Mapping[str, int], axes: str) -> None:
         self._field, self._names, self._axes = field, names, axes
 
     def __len__(self) -> int:
@@ -127,57 +113,15 @@ class _Channels(Mapping[str, NDArray[Any]]):
         return np.stack(planes) if "z" in self._axes else planes[0]
 
 
-def _fields(image: Path, labels: str) -> Iterator[_Field]:
-    header = _described(image)
-    inside = header.kind == "zarr" and not Path(labels).exists()
-    if len(header.scenes) > 1 and not inside:
-        raise InputError(
-            f"{image.name} holds {len(header.scenes)} images, {labels} is one file of labels: "
-            "give the name of the labels inside the plate"
-        )
-    if not inside and not Path(labels).exists():
-        raise InputError(f"there is no {labels}: give a file of labels")
-    for scene in header.scenes:
-        if scene.fault:
-            raise InputError(f"{image.name}: {scene.fault}")
-        where = Path(labels)
-        if inside:
-            group = _group(image, scene)
-            names = open_image(group).label_names
-            if labels not in names:
-                known = ", ".join(names) or "none"
-                raise InputError(f"{group} has no labels {labels!r} (there are: {known})")
-            where = group / "labels" / labels
-        yield _Field(image, header, scene, where)
-
-
-def _group(image: Path, scene: Scene) -> Path:
-    from poolvox.shared.store import open_plate
-
-    well, tile = scene.place
-    if well is None or tile is None:
-        return image
-    return Path(open_plate(image)[well][tile].path)
-
-
-def _described(path: Path) -> Header:
-    if not path.exists():
-        raise InputError(f"there is no {path}: give a TIFF, ND2 or OME-Zarr")
-    try:
-        return describe(path)
-    except InputError as error:
-        raise InputError(f"{path.name}: {error}") from error
-
-
 def _read(path: Path, header: Header, scene: Scene) -> NDArray[Any]:
     planes = read_planes(path, header.kind, scene, range(math.prod(scene.lead)))
     return np.stack(planes).reshape(scene.shape)
 
 
 def _measure_field(
-    field: _Field, options: FileOptions, progress: Progress | None
+    field: Field, options: FileOptions, progress: Progress | None
 ) -> tuple[pd.DataFrame, int]:
-    header = _described(field.labels)
+    header = describe_file(field.labels)
     labels = _read(field.labels, header, header.scenes[0])
     # Axes of one step, such as the time and channel of stored labels, say nothing.
     axes = header.scenes[0].axes
@@ -201,13 +145,13 @@ def _measure_field(
     table = measure_objects(
         objects, images, groups, compartment=options.compartment, progress=progress
     )
-    for at, (key, value) in enumerate(field.keys.items()):
+    for at, (key, value) in enumerate(field.keys(labels.ndim).items()):
         table.insert(at, key, value)
     return table, labels.ndim
 
 
 def _channels(
-    field: _Field, shape: tuple[int, ...], wanted: Sequence[str] | None
+    field: Field, shape: tuple[int, ...], wanted: Sequence[str] | None
 ) -> Mapping[str, NDArray[Any]]:
     """Channels of the image, its axes made out with the help of the labels' shape."""
     scene = field.scene
@@ -235,7 +179,7 @@ def _channels(
     return _Channels(field, names, lead if len(shape) == 3 else lead.replace("z", "-"))
 
 
-def _names(field: _Field, count: int, wanted: Sequence[str] | None) -> dict[str, int]:
+def _names(field: Field, count: int, wanted: Sequence[str] | None) -> dict[str, int]:
     own = field.header.channels if len(field.header.channels) == count else ()
     if own and wanted is not None:
         unknown = [name for name in wanted if name not in own]

@@ -108,6 +108,46 @@ def test_every_image_of_a_plate(scene2d, tmp_path):
     pd.testing.assert_frame_equal(last[expected(scene2d).columns], expected(scene2d))
 
 
+def test_every_organoid_of_a_plate_of_stacks(scene3d, tmp_path):
+    labels, images, (z, y, x) = scene3d
+    plate = create_plate(tmp_path / "P1.zarr", wells={"B2": ["1", "7"]}, name="P1")
+    for number in ("1", "7"):
+        field = plate["B2"][number]
+        stack = np.stack([images["a"], images["b"]]).astype(np.uint16)
+        spacing = {"z": z, "y": y, "x": x}
+        field.write(stack, axes="czyx", spacing=spacing, channels=["a", "b"])
+        field.write_labels("nuclei", labels)
+    table = measure_files(tmp_path / "P1.zarr", "nuclei", tmp_path / "t.parquet", options=CHOSEN)
+    keys = table[["Metadata_Plate", "Metadata_Well", "Metadata_Organoid"]].drop_duplicates()
+    assert keys.to_numpy().tolist() == [["P1", "B2", "1"], ["P1", "B2", "7"]]
+
+
+def test_every_file_of_a_pattern(scene2d, tmp_path):
+    labels, images, _ = scene2d
+    (tmp_path / "labels").mkdir()
+    for tile in ("2", "10"):
+        tifffile.imwrite(tmp_path / f"B03_{tile}.tif", images["a"].astype(np.uint16))
+        tifffile.imwrite(tmp_path / "labels" / f"B03_{tile}_cells.tif", labels.astype(np.uint16))
+    tifffile.imwrite(tmp_path / "overview.tif", np.zeros((4, 4), np.uint8))
+    pattern = tmp_path / "{well}_{tile}.tif"
+    chosen = FileOptions(groups=["shape", "intensity"], spacing=(0.5, 0.5))
+    found = measure_files(
+        pattern,
+        tmp_path / "labels/{well}_{tile}_cells.tif",
+        tmp_path / "t.parquet",
+        options=chosen,
+    )
+    assert found[["Metadata_Well", "Metadata_Tile"]].drop_duplicates().to_numpy().tolist() == [
+        ["B3", "2"],
+        ["B3", "10"],
+    ]
+    assert len(found) == 2 * labels.max()
+    with pytest.raises(InputError, match=r"has \{organoid\}, that of the images has not"):
+        measure_files(pattern, tmp_path / "labels/{organoid}.tif", tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="no file is called like"):
+        measure_files(tmp_path / "{well}.nd2", "labels", tmp_path / "t.parquet")
+
+
 @pytest.mark.parametrize(
     ("image", "labels", "out", "message"),
     [
