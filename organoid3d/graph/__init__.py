@@ -54,9 +54,9 @@ def tissue_graph(
 
     Returns
     -------
-    Nodes are labels, with `z_um, y_um, x_um`, and `contact_um2, free_um2` where edges are
-    contacts; edges have `distance_um`, and `area_um2` where they are contacts. Nodes and edges are
-    in ascending order.
+    Nodes are labels, with `z_um, y_um, x_um`, and `contact_um2, free_um2`, the surface that touches
+    other objects and background; edges have `distance_um`, and `area_um2` where they are contacts.
+    Nodes and edges are in ascending order.
 
     Examples
     --------
@@ -78,9 +78,11 @@ def tissue_graph(
     if kind == "contact":
         pairs = edges[["source", "target", "area"]].to_numpy(object)
         nx.set_edge_attributes(graph, {(a, b): area for a, b, area in pairs}, "area_um2")
-        surfaces = measure_contacts(objects.labels, spacing=spacing).objects
-        for column in ("contact", "free"):
-            nx.set_node_attributes(graph, surfaces[column].to_dict(), f"{column}_um2")
+    surfaces = objects.remember(
+        "surfaces", lambda: measure_contacts(objects.labels, spacing=spacing).objects
+    )
+    for column in ("contact", "free"):
+        nx.set_node_attributes(graph, surfaces[column].to_dict(), f"{column}_um2")
     if features is not None:
         for label, values in features.reindex(list(graph)).to_dict(orient="index").items():
             graph.nodes[label].update(values)

@@ -152,9 +152,14 @@ def _count(
             start = (z * height + y) * width
             for i in range(start + 1, start + width - 1):
                 here = np.int64(flat[i])
-                for d in range(len(steps)):
-                    there = np.int64(flat[i + steps[d]])
-                    if here == there or there < 0:
+                if here == 0:
+                    continue
+                # Steps of which either end is background are seen from the other.
+                for way in range(2 * len(steps)):
+                    d = way >> 1
+                    forward = way & 1 == 0
+                    there = np.int64(flat[i + steps[d]] if forward else flat[i - steps[d]])
+                    if here == there or there < 0 or (there > 0 and not forward):
                         continue
                     pair = min(here, there) * base + max(here, there)
                     # Neighbours along a row mostly part the same two objects.
@@ -165,7 +170,8 @@ def _count(
                             used += 1
                     counts[slot, d] += 1
                     if d < FACES:
-                        counts[slot, len(directions) + d] += 1 if here < there else -1
+                        rising = (here < there) == forward
+                        counts[slot, len(directions) + d] += 1 if rising else -1
                     if 2 * used > len(keys):
                         keys, counts = _grown(keys, counts)
                         key = np.int64(-2)

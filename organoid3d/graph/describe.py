@@ -49,9 +49,13 @@ NODE_FEATURES = (
         "per_um3",
         "6 over the volume of the ball that reaches to the sixth nearest centroid",
     ),
-    Feature("ContactArea_um2", "um2", "surface that touches other objects; contact edges only"),
-    Feature("ContactFraction", "", "ContactArea over the whole surface; contact edges only"),
-    Feature("FreeArea_um2", "um2", "surface that touches background; contact edges only"),
+    Feature("ContactArea_um2", "um2", "surface that touches other objects"),
+    Feature(
+        "ContactFraction",
+        "",
+        "ContactArea over the whole surface, that at the border of the image left out",
+    ),
+    Feature("FreeArea_um2", "um2", "surface that touches background"),
     Feature("NeighbourMean_{feature}", "", "mean of a feature over the neighbours"),
     Feature("NeighbourSD_{feature}", "", "standard deviation of a feature over the neighbours"),
 )

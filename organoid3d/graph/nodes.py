@@ -21,8 +21,8 @@ def describe_nodes(graph: nx.Graph) -> pd.DataFrame:
 
     Parameters
     ----------
-    graph : as `tissue_graph` makes it: nodes with `z_um, y_um, x_um` (and `contact_um2, free_um2`
-        where edges are contacts), edges with `distance_um`
+    graph : as `tissue_graph` makes it: nodes with `z_um, y_um, x_um, contact_um2, free_um2`, edges
+        with `distance_um`
 
     Returns
     -------
