@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from poolvox.organoid3d.nuclei import NucleiRequest, find_prepared
 from poolvox.organoid3d.preprocess import Attenuation, prepare_stack
 from poolvox.organoid3d.qc import flag_objects, saturated_part
 from poolvox.organoid3d.tissue import Tissue
-from poolvox.shared.features import find_objects, measure
+from poolvox.shared.features import find_objects
 
 __all__ = ["StackLabels", "StackResult", "measure_stack", "segment_stack", "summarise"]
 
@@ -158,13 +158,10 @@ def measure_stack(
     nuclei = _flagged(measured, flags)
     if sure is not None:
         nuclei["Nuclei_Probability"] = nuclei["Metadata_Label"].map(sure)
-    cells = measure(
-        labels.cells,
-        channels,
-        spacing=spacing,
-        groups=settings.split()[0],
-        compartment="Cells",
-        options=settings.engine_options(),
+    # Cells fill the tissue: their neighbours are those they touch.
+    touching = replace(settings, edges="contact", reach=0.0)
+    cells = measure_nuclei(
+        labels.cells, channels, spacing=spacing, settings=touching, compartment="Cells"
     )
     cells = _flagged(cells, flag_objects(labels.cells, spacing=spacing))
     # A cell belongs where its nucleus does.

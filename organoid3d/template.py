@@ -27,7 +27,9 @@ cells:
   stain: membrane           # or cytoplasm
   reach: 10                 # micrometres that a cell may reach beyond its nucleus
 attenuation: auto           # loss of light with depth: corrected where nuclei tell it; or off
-features: [shape, intensity]
+features: [shape, harmonics, intensity, radial, texture, colocalisation, graph, position]
+  # further: granularity, curvature, spots, neighbours; with options: texture: {{levels: 64}};
+  # your own: my_groups.py:group
 profiles:
   normalize: mad_robustize  # or robustize, standardize, none
   by: plate                 # what is normalised apart
