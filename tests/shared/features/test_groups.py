@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from poolvox.shared.features import find_objects, measure
-from poolvox.shared.features.curvature import CurvatureOptions, surface_mesh, vertex_curvature
+from poolvox.shared.features.curvature import CurvatureOptions, surface_mesh
 from poolvox.shared.features.glcm import steps_at
 from poolvox.shared.features.granularity import GranularityOptions
 from poolvox.shared.features.granularity import _ball as physical_ball
@@ -16,6 +16,7 @@ from poolvox.shared.features.ordering import argsort_floats, median_of
 from poolvox.shared.features.smoothing import gaussian_kernels
 from poolvox.shared.features.spots import SpotsOptions
 from poolvox.shared.features.texture import TextureOptions
+from poolvox.shared.features.vertices import vertex_curvature
 
 
 def ball(shape, spacing, radius, centre=None):
