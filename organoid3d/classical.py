@@ -30,7 +30,7 @@ from poolvox.organoid3d.blobs import (
 )
 from poolvox.organoid3d.joining import join_pieces
 
-__all__ = ["ClassicalOptions", "ClassicalResult", "find_nuclei_classically"]
+__all__ = ["ClassicalOptions", "ClassicalResult", "find_nuclei_classically", "stands_out"]
 
 Stack = NDArray[np.float32]
 Labels = NDArray[np.uint32]
@@ -114,18 +114,11 @@ def find_nuclei_classically(
     """
     options = options or ClassicalOptions()
     empty = np.zeros(stack.shape, np.uint32)
-    dark, contrast = _first_guess(stack, spacing)
-    if contrast <= 0:
+    found = _look(stack, spacing, diameter, options)
+    if found is None:
         return ClassicalResult(empty, float("nan"))
-    compressed = np.log1p(np.clip(stack - dark, 0, None) / np.float32(KNEE * contrast))
-    size = diameter or estimate_diameter(compressed, spacing)
-    if not np.isfinite(size):
-        return ClassicalResult(empty, float("nan"))
-    voxel = size / VOXELS_ACROSS
-    light, squeezed = pool(stack, spacing, voxel), pool(compressed, spacing, voxel)
-    valid = _valid(stack, spacing, voxel)
-    smooth = _above_background(light, valid, size, options)
-    seeds, typical = _find_seeds(squeezed, smooth, valid, size, options)
+    size, light, squeezed = found.size, found.light, found.squeezed
+    smooth, seeds, typical = found.above, found.seeds, found.typical
     if not len(seeds):
         return ClassicalResult(empty, size)
     markers = np.zeros(smooth.shape, np.int32)
@@ -141,6 +134,52 @@ def find_nuclei_classically(
     )
     least = options.min_volume * ball / float(light.spacing.prod())
     return ClassicalResult(_spread(_clean(basins, least), light.factors, stack.shape), size)
+
+
+def stands_out(stack: Stack, spacing: Sequence[float], diameter: float | None = None) -> bool:
+    """Tell whether a stack holds blobs of any size that stand out of the noise."""
+    found = _look(stack, spacing, diameter, ClassicalOptions())
+    return found is not None and len(found.seeds) > 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A stack on voxels that suit the size of its nuclei, and the seeds of these.
+
+    Attributes
+    ----------
+    size : diameter of a nucleus, micrometres
+    light, squeezed : the stack as it is, and on a logarithmic scale
+    above : light over the background
+    seeds, typical : (N, 3) places, and the contrast of a typical nucleus
+    """
+
+    size: float
+    light: Pooled
+    squeezed: Pooled
+    above: Stack
+    seeds: NDArray[np.intp]
+    typical: float
+
+
+def _look(
+    stack: Stack, spacing: Sequence[float], diameter: float | None, options: ClassicalOptions
+) -> _Look | None:
+    """Look for nuclei; None where there is no contrast, or no blob."""
+    dark, contrast = _first_guess(stack, spacing)
+    if contrast <= 0:
+        return None
+    compressed = np.log1p(np.clip(stack - dark, 0, None) / np.float32(KNEE * contrast))
+    size = diameter or estimate_diameter(compressed, spacing)
+    if not np.isfinite(size):
+        return None
+    voxel = size / VOXELS_ACROSS
+    light, squeezed = pool(stack, spacing, voxel), pool(compressed, spacing, voxel)
+    del compressed
+    valid = _valid(stack, spacing, voxel)
+    above = _above_background(light, valid, size, options)
+    seeds, typical = _find_seeds(squeezed, above, valid, size, options)
+    return _Look(size, light, squeezed, above, seeds, typical)
 
 
 def _first_guess(stack: Stack, spacing: Sequence[float]) -> tuple[float, float]:

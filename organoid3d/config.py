@@ -57,7 +57,7 @@ class NucleiConfig(Model):
     """
 
     channel: str = "auto"
-    model: str = "classical"
+    model: str = "default"
     scale: Length | Literal["auto"] = "auto"
     diameter: Length | None = None
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from poolvox.organoid3d.blobs import Pooled, estimate_diameter
 from poolvox.organoid3d.blocks import WINDOW_BYTES, Box, Frame, Window, lay_out
+from poolvox.organoid3d.classical import stands_out
 from poolvox.organoid3d.masks import OrganoidOptions, segment_organoids
 from poolvox.organoid3d.models import ModelFolder
 from poolvox.organoid3d.network import Network, load_network
@@ -24,7 +25,8 @@ from poolvox.organoid3d.segment import (
     object_margin,
     typical_radius,
 )
-from poolvox.organoid3d.stars import Stars, measure_stars
+from poolvox.organoid3d.sizing import is_off, size_off
+from poolvox.organoid3d.stars import Stars
 from poolvox.shared.errors import InputError
 
 __all__ = [
@@ -53,13 +55,12 @@ CLOSE = 1.15
 TISSUE = OrganoidOptions(closing=5.0, min_volume=50.0)
 # Whatever may hold a nucleus: a little brighter than the darkest.
 FAINT = OrganoidOptions(threshold=0.15, closing=0.0, min_volume=0.0)
-# Nuclei that come out larger or smaller than in training by more than this are looked for again, at
-# another scale, changed by no more than the limits; fewer than so many tell nothing.
-OFF = 1.25
-OFF_LIMITS = (0.5, 2.0)
-TELLING = 5
+# Times that the scale is chosen anew by what the network saw at the last one.
+LOOKS = 3
 # Windows in which the network checks the size; those with the most tissue.
 SAMPLED = 4
+# Blobs are sized as they look, blurred: wider than their nuclei by this factor.
+BLURRED = 1.1
 # Contrast at which the logarithm bends before blobs are sized, relative to the bright parts.
 KNEE = 0.25
 
@@ -176,18 +177,24 @@ def settle_frame(
     spacing : of the source, micrometres
     """
     model = network.folder
+    if not stands_out(view.stack, view.spacing.tolist(), diameter):
+        z, y, x = source.shape
+        none = (*model.notes, "nothing stands out of the noise: no nuclei were looked for")
+        return Settled(Frame((z, y, x), low=0.0, high=0.0), none)
     frame, notes = make_frame(view, source.shape, spacing, model, scale=scale, diameter=diameter)
     if scale != "auto" or diameter is not None or frame.high <= frame.low:
         return Settled(frame, tuple(notes))
-    windows = windows_of(frame, network, view)
-    sample = _fullest(windows, frame, view) if len(windows) > SAMPLED else windows
-    stars = find_stars(source, frame, network, options_of(model), sample)
-    off = _size_off(stars, network)
-    if 1 / OFF < off < OFF:
-        return Settled(frame, tuple(notes), stars if sample is windows else None)
-    # Blobs told the size badly; the network has seen the nuclei now and tells it better.
-    notes.append(f"nuclei were {off:.2f} times the size that was expected: done again")
-    return Settled(replace(frame, scale=_times(frame.scale, 1 / off)), tuple(notes))
+    for _ in range(LOOKS):
+        windows = windows_of(frame, network, view)
+        sample = _fullest(windows, frame, view) if len(windows) > SAMPLED else windows
+        stars = find_stars(source, frame, network, options_of(model), sample)
+        off = size_off(stars, network)
+        if not is_off(off):
+            return Settled(frame, tuple(notes), stars if sample is windows else None)
+        # Blobs told the size badly; the network has seen the nuclei now and tells it better.
+        notes.append(f"nuclei were {off:.2f} times the size that was expected: done again")
+        frame = replace(frame, scale=_times(frame.scale, 1 / off))
+    return Settled(frame, tuple(notes))
 
 
 def windows_of(
@@ -216,16 +223,6 @@ def options_of(model: ModelFolder) -> StarOptions:
 def typical_diameter(volumes: Any) -> float:
     """Of the ball with the median of the volumes; NaN without any."""
     return float(np.cbrt(np.median(volumes) * 6 / np.pi)) if len(volumes) else float("nan")
-
-
-def _size_off(stars: Stars, network: Network) -> float:
-    """Typical diameter over that of training; 1 where there are too few to tell."""
-    if network.folder.diameter is None or len(stars) < TELLING:
-        return 1.0
-    volume = float(np.median(measure_stars(stars, network.geometry).volume))
-    ball = np.pi / 6 * float(np.prod(network.folder.diameter))
-    low, high = OFF_LIMITS
-    return float(np.clip(np.cbrt(volume / ball), low, high))
 
 
 def _times(scale: Triple, factor: float) -> Triple:
@@ -320,7 +317,7 @@ def _estimate(stack: Stack, spacing: Sequence[float]) -> float:
     if high <= low:
         return float("nan")
     knee = np.float32(KNEE * (high - low))
-    return estimate_diameter(np.log1p(np.clip(stack - low, 0, None) / knee), spacing)
+    return estimate_diameter(np.log1p(np.clip(stack - low, 0, None) / knee), spacing) / BLURRED
 
 
 def _outlines(stars: Stars, frame: Frame, network: Network, spacing: Sequence[float]) -> Outlines:

@@ -49,7 +49,7 @@ class NucleiRequest:
         chosen; None: the stack itself
     """
 
-    model: str = "classical"
+    model: str = "default"
     scale: float | Literal["auto"] = "auto"
     diameter: float | None = None
     view: Pooled | None = None
@@ -88,7 +88,7 @@ def find_nuclei(
     image: Any,
     *,
     spacing: Any = None,
-    model: str | Path = "classical",
+    model: str | Path = "default",
     scale: float | Literal["auto"] = "auto",
     diameter: float | None = None,
 ) -> Nuclei:
@@ -130,7 +130,7 @@ def segment_nuclei(
     image: Any,
     *,
     spacing: Any = None,
-    model: str | Path = "classical",
+    model: str | Path = "default",
     scale: float | Literal["auto"] = "auto",
     diameter: float | None = None,
 ) -> NDArray[np.uint32]:

@@ -13,7 +13,7 @@ __all__ = ["write_template"]
 TAIL = """\
 nuclei:
   channel: {nuclear}           # the nuclear stain; auto looks for nuclei, DAPI, Hoechst ...
-  model: classical          # or the folder of a StarDist model
+  model: default            # the network that ships; or a StarDist folder; or classical
   # diameter: 10            # of a nucleus, micrometres; measured on every stack if not given
 organoids:
   channels: auto            # those that show the tissue; auto: the nuclei's and the cells'

@@ -132,7 +132,7 @@ def _config(spec: PlateSpec) -> str:
                 "voxel_size": list(spec.view.spacing),
             }
         },
-        "nuclei": {"channel": "nuclei", "model": "classical"},
+        "nuclei": {"channel": "nuclei"},
         "cells": {"channel": "membrane"},
         "profiles": {
             "annotate": [{"table": "treatments.csv", "on": {"Metadata_Well": "well"}}],
