@@ -10,7 +10,7 @@ import pandas as pd
 from poolvox.ops.folder import Folder
 from poolvox.ops.objects import ObjectChannels, base_features, describe_objects
 from poolvox.shared.profiles.config import ProfilesConfig
-from poolvox.shared.profiles.datasets import ObjectTables
+from poolvox.shared.profiles.tables.datasets import ObjectTables
 
 __all__ = ["profile_screen", "screen_profiles"]
 
@@ -67,7 +67,7 @@ def profile_screen(
     Features that are learned from images are learned from the nuclear stain, unless channels are
     named: base channels spell the barcodes.
     """
-    from poolvox.shared.profiles.encoder import learned_objects
+    from poolvox.shared.profiles.learn.encoder import learned_objects
     from poolvox.shared.profiles.recipe import make_profiles
 
     objects = ObjectTables((folder.table("objects"),))

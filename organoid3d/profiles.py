@@ -68,7 +68,7 @@ def profile_plate(root: Path, config: ProfilesConfig) -> dict[str, Any]:
     root : folder of the run: `tables` has nuclei, cells and organoids, and is given the objects;
         `profiles` is written
     """
-    from poolvox.shared.profiles.encoder import learned_objects
+    from poolvox.shared.profiles.learn.encoder import learned_objects
     from poolvox.shared.profiles.recipe import make_profiles
 
     tables = root / "tables"

@@ -93,7 +93,7 @@ def learn_features(
 ) -> list[Path]:
     """Put learned features beside the measured ones, where the command asks for it."""
     from poolvox.shared.errors import InputError
-    from poolvox.shared.profiles.encoder import EmbeddingsConfig, embed_step
+    from poolvox.shared.profiles.learn.encoder import EmbeddingsConfig, embed_step
     from poolvox.shared.store import open_plate
 
     if plate is None and config.embeddings is None:

@@ -11,63 +11,63 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from poolvox.shared.profiles.aggregation import aggregate, bootstrap
-    from poolvox.shared.profiles.annotation import annotate, read_annotation
-    from poolvox.shared.profiles.batches import combat, harmony, sphere, tvn
-    from poolvox.shared.profiles.clusters import cluster
-    from poolvox.shared.profiles.columns import feature_columns, key_columns
-    from poolvox.shared.profiles.comparison import Comparison
+    from poolvox.shared.profiles.combine.aggregation import aggregate, bootstrap
+    from poolvox.shared.profiles.compare.energy import energy_distance, energy_test
+    from poolvox.shared.profiles.compare.pairs import Pairs
+    from poolvox.shared.profiles.compare.precision import average_precision, mean_average_precision
+    from poolvox.shared.profiles.compare.rates import benjamini_hochberg, hierarchical_fdr
+    from poolvox.shared.profiles.compare.replication import percent_matching, percent_replicating
+    from poolvox.shared.profiles.compare.similarity import neighbours
     from poolvox.shared.profiles.config import ProfilesConfig
-    from poolvox.shared.profiles.embedding import embed
-    from poolvox.shared.profiles.energy import energy_distance, energy_test
-    from poolvox.shared.profiles.enrichment import enrich, read_gmt
-    from poolvox.shared.profiles.export import export_table, to_anndata
-    from poolvox.shared.profiles.hits import find_hits
-    from poolvox.shared.profiles.hybrid import ablate
-    from poolvox.shared.profiles.judging import SelectionOptions
-    from poolvox.shared.profiles.mixing import batch_mixing
-    from poolvox.shared.profiles.pairs import Pairs
-    from poolvox.shared.profiles.phenotypes import learn_classes
-    from poolvox.shared.profiles.power import find_power
-    from poolvox.shared.profiles.precision import average_precision, mean_average_precision
-    from poolvox.shared.profiles.quality import count_objects, flag_quality
-    from poolvox.shared.profiles.rates import benjamini_hochberg, hierarchical_fdr
+    from poolvox.shared.profiles.correct.batches import combat, harmony, sphere, tvn
+    from poolvox.shared.profiles.correct.mixing import batch_mixing
+    from poolvox.shared.profiles.hits.comparison import Comparison
+    from poolvox.shared.profiles.hits.hits import find_hits
+    from poolvox.shared.profiles.hits.power import find_power
+    from poolvox.shared.profiles.learn.hybrid import ablate
+    from poolvox.shared.profiles.learn.phenotypes import learn_classes
+    from poolvox.shared.profiles.maps.clusters import cluster
+    from poolvox.shared.profiles.maps.embedding import embed
+    from poolvox.shared.profiles.maps.enrichment import enrich, read_gmt
+    from poolvox.shared.profiles.normalise.judging import SelectionOptions
+    from poolvox.shared.profiles.normalise.quality import count_objects, flag_quality
+    from poolvox.shared.profiles.normalise.scaling import normalize, normalize_local
+    from poolvox.shared.profiles.normalise.selection import select_features
     from poolvox.shared.profiles.recipe import Profiles, make_profiles
-    from poolvox.shared.profiles.record import Record
-    from poolvox.shared.profiles.replication import percent_matching, percent_replicating
-    from poolvox.shared.profiles.scaling import normalize, normalize_local
-    from poolvox.shared.profiles.selection import select_features
-    from poolvox.shared.profiles.similarity import neighbours
     from poolvox.shared.profiles.simulate import TableParams, simulate_plate, simulate_screen_tables
+    from poolvox.shared.profiles.tables.annotation import annotate, read_annotation
+    from poolvox.shared.profiles.tables.columns import feature_columns, key_columns
+    from poolvox.shared.profiles.tables.export import export_table, to_anndata
+    from poolvox.shared.profiles.tables.record import Record
 
 _HOMES = {
-    "aggregation": ("aggregate", "bootstrap"),
-    "annotation": ("annotate", "read_annotation"),
-    "batches": ("combat", "harmony", "sphere", "tvn"),
-    "clusters": ("cluster",),
-    "columns": ("feature_columns", "key_columns"),
-    "comparison": ("Comparison",),
+    "combine.aggregation": ("aggregate", "bootstrap"),
+    "tables.annotation": ("annotate", "read_annotation"),
+    "correct.batches": ("combat", "harmony", "sphere", "tvn"),
+    "maps.clusters": ("cluster",),
+    "tables.columns": ("feature_columns", "key_columns"),
+    "hits.comparison": ("Comparison",),
     "config": ("ProfilesConfig",),
-    "embedding": ("embed",),
-    "energy": ("energy_distance", "energy_test"),
-    "enrichment": ("enrich", "read_gmt"),
-    "export": ("export_table", "to_anndata"),
-    "hits": ("find_hits",),
-    "hybrid": ("ablate",),
-    "judging": ("SelectionOptions",),
-    "mixing": ("batch_mixing",),
-    "pairs": ("Pairs",),
-    "phenotypes": ("learn_classes",),
-    "power": ("find_power",),
-    "precision": ("average_precision", "mean_average_precision"),
-    "quality": ("count_objects", "flag_quality"),
-    "rates": ("benjamini_hochberg", "hierarchical_fdr"),
+    "maps.embedding": ("embed",),
+    "compare.energy": ("energy_distance", "energy_test"),
+    "maps.enrichment": ("enrich", "read_gmt"),
+    "tables.export": ("export_table", "to_anndata"),
+    "hits.hits": ("find_hits",),
+    "learn.hybrid": ("ablate",),
+    "normalise.judging": ("SelectionOptions",),
+    "correct.mixing": ("batch_mixing",),
+    "compare.pairs": ("Pairs",),
+    "learn.phenotypes": ("learn_classes",),
+    "hits.power": ("find_power",),
+    "compare.precision": ("average_precision", "mean_average_precision"),
+    "normalise.quality": ("count_objects", "flag_quality"),
+    "compare.rates": ("benjamini_hochberg", "hierarchical_fdr"),
     "recipe": ("Profiles", "make_profiles"),
-    "record": ("Record",),
-    "replication": ("percent_matching", "percent_replicating"),
-    "scaling": ("normalize", "normalize_local"),
-    "selection": ("select_features",),
-    "similarity": ("neighbours",),
+    "tables.record": ("Record",),
+    "compare.replication": ("percent_matching", "percent_replicating"),
+    "normalise.scaling": ("normalize", "normalize_local"),
+    "normalise.selection": ("select_features",),
+    "compare.similarity": ("neighbours",),
     "simulate": ("TableParams", "simulate_plate", "simulate_screen_tables"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from poolvox.shared.config import ConfigPath, Model
-from poolvox.shared.profiles.encoder import EmbeddingsConfig
-from poolvox.shared.profiles.export import ExportConfig
-from poolvox.shared.profiles.judging import SelectionOptions
-from poolvox.shared.profiles.phenotypes import LearnConfig
-from poolvox.shared.profiles.selection import DEFAULT_OPERATIONS
+from poolvox.shared.profiles.learn.encoder import EmbeddingsConfig
+from poolvox.shared.profiles.learn.phenotypes import LearnConfig
+from poolvox.shared.profiles.normalise.judging import SelectionOptions
+from poolvox.shared.profiles.normalise.selection import DEFAULT_OPERATIONS
+from poolvox.shared.profiles.tables.export import ExportConfig
 
 __all__ = [
     "AggregateConfig",
@@ -146,12 +146,14 @@ class CorrectConfig(Model):
     by : what a batch is
     shrinkage : of covariances, between 0 and 1; `auto` estimates it (Ledoit and Wolf)
     components : at most so many, for `tvn` and `harmony`
+    variance : share of the controls' variance that the components of `tvn` hold
     """
 
     method: Literal["none", "sphering", "tvn", "combat", "harmony"] = "none"
     by: Columns = ("Metadata_Plate",)
     shrinkage: Share | Literal["auto"] = "auto"
     components: Count = 200
+    variance: Annotated[float, Field(gt=0, le=1)] = 0.8
     seed: int = 0
 
 

@@ -15,25 +15,19 @@ from numpy.typing import NDArray
 
 from poolvox.shared.engine.resources import parse_memory
 from poolvox.shared.errors import InputError
-from poolvox.shared.profiles.aggregation import bootstrap
-from poolvox.shared.profiles.columns import flagged_rows, match, plain_names
+from poolvox.shared.profiles.combine.aggregation import bootstrap
 from poolvox.shared.profiles.config import ProfilesConfig
-from poolvox.shared.profiles.datasets import ObjectTables
-from poolvox.shared.profiles.export import export_table
-from poolvox.shared.profiles.findings import find_all
-from poolvox.shared.profiles.groups import group_rows
-from poolvox.shared.profiles.levels import Roles, make_levels, named_rows, object_levels
-from poolvox.shared.profiles.mixing import batch_mixing
-from poolvox.shared.profiles.preparation import (
+from poolvox.shared.profiles.correct.mixing import batch_mixing
+from poolvox.shared.profiles.normalise.quality import count_objects
+from poolvox.shared.profiles.steps.findings import find_all
+from poolvox.shared.profiles.steps.levels import Roles, make_levels, named_rows, object_levels
+from poolvox.shared.profiles.steps.preparation import (
     annotate_keys,
     correct_objects,
     flag_objects,
     transform_whole,
 )
-from poolvox.shared.profiles.quality import count_objects
-from poolvox.shared.profiles.record import Record
-from poolvox.shared.profiles.sources import gather_tables
-from poolvox.shared.profiles.streaming import (
+from poolvox.shared.profiles.steps.streaming import (
     Level,
     Work,
     aggregate_tables,
@@ -41,6 +35,12 @@ from poolvox.shared.profiles.streaming import (
     fit_tables,
     write_objects,
 )
+from poolvox.shared.profiles.tables.columns import flagged_rows, match, plain_names
+from poolvox.shared.profiles.tables.datasets import ObjectTables
+from poolvox.shared.profiles.tables.export import export_table
+from poolvox.shared.profiles.tables.groups import group_rows
+from poolvox.shared.profiles.tables.record import Record
+from poolvox.shared.profiles.tables.sources import gather_tables
 from poolvox.shared.store import write_table
 
 __all__ = ["Profiles", "make_profiles"]
@@ -148,7 +148,7 @@ class _Run:
             raise InputError(f"the profiles would replace their own objects in {self.out}")
         if self.config.learn is not None:
             # They are needed at the end; mistakes in them are told at the beginning.
-            from poolvox.shared.profiles.labelling import read_labels
+            from poolvox.shared.profiles.learn.labelling import read_labels
 
             read_labels(self.config.learn.labels, column=self.config.learn.column)
         self.progress("annotate and flag", 0.0)
@@ -244,7 +244,7 @@ class _Run:
         self.facts |= found.facts
         self.skipped += found.skipped
         if self.config.learn is not None:
-            from poolvox.shared.profiles.phenotypes import learn_step
+            from poolvox.shared.profiles.learn.phenotypes import learn_step
 
             self.progress("learn classes", 0.95)
             learned, paths = learn_step(

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from poolvox.shared.profiles.lessons import learning_sections
-from poolvox.shared.profiles.pictures import show_map, show_mixing, show_ranks, show_volcano
+from poolvox.shared.profiles.report.lessons import learning_sections
+from poolvox.shared.profiles.report.pictures import show_map, show_mixing, show_ranks, show_volcano
 from poolvox.shared.report.figures import show_histogram
 from poolvox.shared.report.section import Figure, Section, Table
 from poolvox.shared.store import read_table

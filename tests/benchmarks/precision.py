@@ -61,8 +61,8 @@ def profiles(count: int, features: int) -> pd.DataFrame:
 
 
 def ours(frame: pd.DataFrame) -> np.ndarray:
-    from poolvox.shared.profiles.pairs import Pairs
-    from poolvox.shared.profiles.precision import average_precision
+    from poolvox.shared.profiles.compare.pairs import Pairs
+    from poolvox.shared.profiles.compare.precision import average_precision
 
     return average_precision(frame, Pairs("Metadata_Gene"))["Map_Precision"].to_numpy()
 
@@ -83,7 +83,7 @@ def of_copairs(frame: pd.DataFrame) -> np.ndarray:
 
 
 def mean_ours(frame: pd.DataFrame) -> np.ndarray:
-    from poolvox.shared.profiles.precision import mean_average_precision
+    from poolvox.shared.profiles.compare.precision import mean_average_precision
 
     return mean_average_precision(frame, by="Metadata_Gene")["Map_Score"].to_numpy()
 

@@ -26,7 +26,7 @@ def make_objects(folder: Path, rows: int) -> int:
     """
     import pyarrow.parquet as pq
 
-    from poolvox.shared.profiles.datasets import LEVEL
+    from poolvox.shared.profiles.tables.datasets import LEVEL
 
     folder.mkdir()
     rng = np.random.default_rng(1)

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from poolvox.organoid3d.profiles import join_objects, organoid_profiles, profile_plate
-from poolvox.shared.profiles.columns import feature_columns
 from poolvox.shared.profiles.config import ProfilesConfig
-from poolvox.shared.profiles.hybrid import neighbour_accuracy
+from poolvox.shared.profiles.learn.hybrid import neighbour_accuracy
+from poolvox.shared.profiles.tables.columns import feature_columns
 from poolvox.shared.store import read_table, write_table
 
 

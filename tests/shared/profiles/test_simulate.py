@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poolvox.shared.profiles.columns import feature_columns
 from poolvox.shared.profiles.simulate import TableParams, simulate_plate, simulate_screen_tables
+from poolvox.shared.profiles.tables.columns import feature_columns
 
 PARAMS = TableParams(genes=8, controls=4, cells=120, features=20, factors=6)
 CALM = replace(PARAMS, plate_shift=0.0, plate_scale=0.0, well_shift=0.0, uncalled=0.0)

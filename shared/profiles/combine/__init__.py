@@ -1,0 +1,1 @@
+"""Many rows to one: wells, guides and genes of objects."""

@@ -1,0 +1,1 @@
+"""How alike profiles are, and by what chance."""

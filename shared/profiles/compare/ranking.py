@@ -1,0 +1,330 @@
+"""Average precision of rankings, without ever sorting one.
+
+Only where the positives lie matters: every negative is counted into the gap between two positives
+that it falls in. Where negatives and positives are exactly as similar, the precision is the mean
+over all orders they could stand in, so that ties favour nobody (McSherry and Najork 2008,
+doi:10.1007/978-3-540-78646-7_38).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolvox.shared.kernels import kernel
+from poolvox.shared.profiles.compare.chance import next_subset
+from poolvox.shared.profiles.compare.pairs import Design
+
+__all__ = [
+    "exchange_labels",
+    "exchange_subsets",
+    "mean_precision",
+    "rank_block",
+    "share_pairs",
+]
+
+Singles = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Places = NDArray[np.int32]
+
+# Levels up to which it is faster to compare every negative with each than to search for its place.
+FEW_LEVELS: Final = 24
+
+
+@kernel
+def _precision_of(right: Ints, tied: Ints, between: Ints, size: int) -> float:
+    """Average precision of `right` positives at each of `size` levels.
+
+    With each level lie `tied` negatives, and above it, below the next, `between`.
+    """
+    seen, found, total = 0, 0, 0.0
+    for d in range(size - 1, -1, -1):
+        seen += between[d]
+        r, n = right[d], right[d] + tied[d]
+        if n == 1:
+            total += (found + 1) / (seen + 1)
+        else:
+            for i in range(n):
+                before = i * (r - 1) / (n - 1)
+                total += r / n * (found + 1 + before) / (seen + 1 + i)
+        seen += n
+        found += r
+    return total / found
+
+
+@kernel
+def _levels(values: Singles, count: int, levels: Singles, right: Ints) -> int:
+    """Distinct values, ascending, and how often each occurs."""
+    values[:count].sort()
+    size = 0
+    for k in range(count):
+        if size and levels[size - 1] == values[k]:
+            right[size - 1] += 1
+        else:
+            levels[size] = values[k]
+            right[size] = 1
+            size += 1
+    return size
+
+
+@kernel
+def _place(value: float, levels: Singles, size: int, tied: Ints, between: Ints) -> None:
+    """Count a negative in; below all positives it does not matter."""
+    if value < levels[0]:
+        return
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) >> 1
+        if levels[middle] <= value:
+            low = middle + 1
+        else:
+            high = middle
+    if levels[low - 1] == value:
+        tied[low - 1] += 1
+    else:
+        between[low - 1] += 1
+
+
+@kernel
+def _count(own: Singles, levels: Singles, size: int, tied: Ints, between: Ints) -> None:
+    """Count all negatives in, level by level: the processor compares many of them at once."""
+    reached = 0
+    for d in range(size - 1, -1, -1):
+        level, at_least, more = levels[d], 0, 0
+        for k in range(len(own)):
+            at_least += own[k] >= level
+            more += own[k] > level
+        tied[d] = at_least - more
+        between[d] = more - reached
+        reached = at_least
+
+
+@kernel
+def _uncount(value: float, levels: Singles, size: int, tied: Ints, between: Ints) -> None:
+    """Take one back that is no negative."""
+    for d in range(size - 1, -1, -1):
+        if value > levels[d]:
+            between[d] -= 1
+            return
+        if value == levels[d]:
+            tied[d] -= 1
+            return
+
+
+@kernel
+def _fetch(line: Singles, column: Places, low: int, high: int, own: Singles, at: int) -> None:
+    for k in range(low, high):
+        own[at + k - low] = line[column[k]]
+
+
+@kernel
+def _differs(one: int, other: int, codes: Ints) -> bool:
+    same = 0
+    for c in range(codes.shape[1]):
+        same += codes[one, c] == codes[other, c]
+    return same == 0
+
+
+@kernel
+def rank_block(
+    products: Singles, lines: Ints, queries: Ints, row: Ints, design: Design
+) -> tuple[Floats, Ints, Ints]:
+    """Average precision, number of positives, and of both, of some queries.
+
+    Parameters
+    ----------
+    products : (B, U) similarities of distinct profiles
+    lines : (Q,) which of the B each query is
+    queries : (Q,) profiles
+    row : (N,) which of the U each profile is
+    """
+    precision = np.full(len(queries), np.nan)
+    positives, pairs = np.zeros(len(queries), np.int64), np.zeros(len(queries), np.int64)
+    largest = np.max(design.pos_start[1:] - design.pos_start[:-1])
+    values, levels = np.empty(largest, np.float32), np.empty(largest, np.float32)
+    right, tied, between = (
+        np.empty(largest, np.int64),
+        np.empty(largest, np.int64),
+        np.empty(largest, np.int64),
+    )
+    most = np.max(design.neg_start[1:] - design.neg_start[:-1])
+    own, column = np.empty(most, np.float32), row[design.neg_member].astype(np.int32)
+    for q in range(len(queries)):
+        i = queries[q]
+        line = products[lines[q]]
+        group, other = design.pos_group[i], design.neg_group[i]
+        m = 0
+        for k in range(design.pos_start[group], design.pos_start[group + 1]):
+            j = design.pos_member[k]
+            if j != i and _differs(i, j, design.pos_differ):
+                values[m] = line[row[j]]
+                m += 1
+        if m == 0:
+            continue
+        size = _levels(values, m, levels, right)
+        tied[:size] = 0
+        between[:size] = 0
+        start, stop = design.neg_start[other], design.neg_start[other + 1]
+        if size <= FEW_LEVELS and design.neg_differ.shape[1] < 2:
+            low, high = design.neg_low[i], design.neg_high[i]
+            n = low - start + stop - high
+            _fetch(line, column, start, low, own, 0)
+            _fetch(line, column, high, stop, own, low - start)
+            _count(own[:n], levels, size, tied, between)
+            for k in range(design.pos_start[group], design.pos_start[group + 1]):
+                j = design.pos_member[k]
+                # A profile is no negative of its own, nor are its positives.
+                apart = j == i or _differs(i, j, design.pos_differ)
+                if apart and design.neg_group[j] == other and _differs(i, j, design.neg_differ):
+                    _uncount(line[row[j]], levels, size, tied, between)
+                    n -= 1
+        else:
+            n = 0
+            for k in range(start, stop):
+                j = design.neg_member[k]
+                if j == i or not _differs(i, j, design.neg_differ):
+                    continue
+                if design.pos_group[j] == group and _differs(i, j, design.pos_differ):
+                    continue
+                n += 1
+                _place(line[row[j]], levels, size, tied, between)
+        positives[q], pairs[q] = m, m + n
+        if n:
+            precision[q] = _precision_of(right, tied, between, size)
+    return precision, positives, pairs
+
+
+@kernel
+def _mean_precision(
+    similar: Singles, stratum: Ints, slots: Ints, pattern: Bools, taken: Bools
+) -> float:
+    """Mean over the slots that have a positive and a negative; `taken` marks the slots."""
+    size = len(slots)
+    values, levels = np.empty(size, np.float32), np.empty(size, np.float32)
+    right, tied, between = (
+        np.empty(size, np.int64),
+        np.empty(size, np.int64),
+        np.empty(size, np.int64),
+    )
+    total, counted = 0.0, 0
+    for a in range(size):
+        m = 0
+        for b in range(size):
+            if pattern[a, b]:
+                values[m] = similar[slots[a], slots[b]]
+                m += 1
+        if m == 0:
+            continue
+        depth = _levels(values, m, levels, right)
+        tied[:depth] = 0
+        between[:depth] = 0
+        n = 0
+        for j in range(len(stratum)):
+            if stratum[j] == stratum[slots[a]] and not taken[j]:
+                n += 1
+                _place(similar[slots[a], j], levels, depth, tied, between)
+        if n:
+            total += _precision_of(right, tied, between, depth)
+            counted += 1
+    return total / counted if counted else np.nan
+
+
+@kernel
+def mean_precision(similar: Singles, stratum: Ints, slots: Ints, pattern: Bools) -> float:
+    """Mean average precision of the members that `slots` name; see `exchange_labels`."""
+    taken = np.zeros(len(stratum), np.bool_)
+    for slot in slots:
+        taken[slot] = True
+    return _mean_precision(similar, stratum, slots, pattern, taken)
+
+
+@kernel
+def exchange_labels(
+    similar: Singles,
+    stratum: Ints,
+    slots: Ints,
+    pattern: Bools,
+    draws: int,
+    rng: np.random.Generator,
+) -> Floats:
+    """Mean average precision with the members replaced by others of their strata, drawn at random.
+
+    Parameters
+    ----------
+    similar : (G, G) similarities of the members and their negatives
+    stratum : (G,) members are exchanged within it, and have their negatives in it
+    slots : (n,) the members
+    pattern : (n, n) whether the second is a positive of the first
+    """
+    values = np.empty(draws)
+    size, pool = len(slots), len(stratum)
+    for which in range(draws):
+        taken = np.zeros(pool, np.bool_)
+        drawn = np.empty(size, np.int64)
+        for a in range(size):
+            j = rng.integers(0, pool)
+            while taken[j] or stratum[j] != stratum[slots[a]]:
+                j = rng.integers(0, pool)
+            taken[j] = True
+            drawn[a] = j
+        values[which] = _mean_precision(similar, stratum, drawn, pattern, taken)
+    return values
+
+
+@kernel
+def exchange_subsets(similar: Singles, size: int, pattern: Bools, subsets: int) -> Floats:
+    """The same of all subsets of one stratum, in lexicographic order."""
+    values, pool = np.empty(subsets), len(similar)
+    stratum, slots = np.zeros(pool, np.int64), np.arange(size)
+    for which in range(subsets):
+        taken = np.zeros(pool, np.bool_)
+        for a in range(size):
+            taken[slots[a]] = True
+        values[which] = _mean_precision(similar, stratum, slots, pattern, taken)
+        next_subset(slots, pool)
+    return values
+
+
+@kernel
+def share_pairs(pattern: Bools, negatives: Ints, draws: int, rng: np.random.Generator) -> Floats:
+    """Mean average precision when every unordered pair is as similar as chance has it.
+
+    The similarity of two members is one number, which both rankings share: that is what makes
+    their precisions depend on each other.
+
+    Parameters
+    ----------
+    pattern : (n, n) whether the second is a positive of the first
+    negatives : (n,) negatives of each member
+    """
+    size = len(pattern)
+    values = np.empty(draws)
+    similar, own = np.empty((size, size)), np.empty(size)
+    for which in range(draws):
+        for a in range(size):
+            for b in range(a):
+                similar[a, b] = similar[b, a] = rng.random()
+        total, counted = 0.0, 0
+        for a in range(size):
+            m = 0
+            for b in range(size):
+                if pattern[a, b]:
+                    own[m] = similar[a, b]
+                    m += 1
+            if m == 0 or negatives[a] == 0:
+                continue
+            ordered = np.sort(own[:m])
+            left, above, last, precision = negatives[a], 0, 1.0, 0.0
+            for k in range(m):
+                level = ordered[m - 1 - k]
+                between = rng.binomial(left, (last - level) / last) if left else 0
+                left, above, last = left - between, above + between, level
+                precision += (k + 1) / (k + 1 + above)
+            total += precision / m
+            counted += 1
+        values[which] = total / counted if counted else np.nan
+    return values

@@ -1,0 +1,1 @@
+"""Differences between batches: how they are removed, and what that costs."""

@@ -1,0 +1,1 @@
+"""Which perturbations do something."""

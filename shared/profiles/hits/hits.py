@@ -1,0 +1,225 @@
+"""Hits: which genes, guides or treatments do something, and how sure that is.
+
+Guides (or wells) are the units that are tested; genes (or treatments) combine theirs. The cells of
+a unit all share what happened to it, so units of controls tell how much units differ for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from poolvox.shared.profiles.compare.energy import energy_test
+from poolvox.shared.profiles.compare.precision import mean_average_precision
+from poolvox.shared.profiles.compare.rates import benjamini_hochberg, hierarchical_fdr
+from poolvox.shared.profiles.hits.combining import rank_aggregation, stouffer
+from poolvox.shared.profiles.hits.comparison import Cells, Centred, Comparison, gather_cells
+from poolvox.shared.profiles.hits.shifts import (
+    MIN_CELLS,
+    MIN_UNITS,
+    ShiftTest,
+    UnitSums,
+    measure_shifts,
+    sum_units,
+    unit_profiles,
+)
+from poolvox.shared.profiles.hits.superiority import compare_by_direction, dose_trend
+
+__all__ = ["Comparison", "find_hits", "score_units"]
+
+# Cells of a group, and controls, that are compared along a line.
+COMPARED: Final = 2_000
+CONTROLS: Final = 4_000
+# Cells of a group, and controls, whose energy distance is taken.
+ENERGY_CELLS: Final = 200
+ENERGY_CONTROLS: Final = 400
+PERMUTATIONS: Final = 199
+
+
+def find_hits(
+    objects: pd.DataFrame,
+    comparison: Comparison,
+    *,
+    features: Sequence[str] | None = None,
+    seed: int = 0,
+    fdr: float = 0.05,
+) -> pd.DataFrame:
+    """Test every gene, guide or treatment against the controls.
+
+    Parameters
+    ----------
+    objects : one row per cell, normalised; cells without a value of `by` are left out, missing
+        measurements are taken as the controls' median
+    features : columns to compare by; all measurements if None
+    fdr : false discovery rate at which `Hit_Active` is told
+
+    Returns
+    -------
+    one row per value of `by` that is no control (and per dose), best first:
+    `Hit_Effect` (length of the shift in standard deviations of control cells, without what chance
+    adds), `Hit_Score` (normal score of all units together, Stouffer), `Hit_PValue` and `Hit_QValue`
+    of it, `Hit_Cells`, `Hit_Units`, `Hit_Active`, `Hit_RankPValue` (robust rank aggregation of the
+    units), `Hit_Superiority` (chance that a cell lies further along the shift than a control) and
+    its `Hit_MannWhitneyPValue`, `Hit_Energy` and `Hit_EnergyPValue`, `Hit_MeanAP`, `Hit_MapPValue`
+    and `Hit_MapQValue` (activity: do its units find each other before the controls), and
+    `Hit_Trend` (Kendall's tau with the dose) and `Hit_TrendPValue`, where there is one. With a dose
+    the q-values are hierarchical: first treatments, then their doses.
+
+    With fewer than four units of controls nothing tells how much units differ that do the same, so
+    there is no `Hit_PValue`: cells are no replicates. Effect and score still rank.
+
+    Examples
+    --------
+    >>> find_hits(cells, Comparison("Metadata_Gene", "Metadata_Gene == 'nontargeting'",
+    ...                             guide="Metadata_Guide"))    # doctest: +SKIP
+    """
+    cells = gather_cells(objects, comparison, features=features, seed=seed)
+    sums = sum_units(cells.points, cells.unit, cells.batch, cells.shape)
+    shifts = measure_shifts(sums, cells.control, cells.covariance)
+    units = score_units(cells, sums, shifts)
+    groups = units.loc[~units["control"], "group"].drop_duplicates()
+    joint = sums.joined(units["group"].to_numpy(), len(cells.groups))
+    whole = measure_shifts(joint, _first(units["group"], units["control"]), cells.covariance)
+    activity = _activity(cells, units, sums)
+    centred = cells.centred()
+    rows = []
+    for group in sorted(groups):
+        members = units[units["group"] == group]
+        row = _combine(members, shifts)
+        row["Hit_Effect"] = float(whole.effect[group])
+        rows.append(row | _compare(centred, group))
+    table = pd.DataFrame(rows, index=sorted(groups)).join(activity)
+    table = pd.concat([cells.groups.loc[table.index], table], axis=1)
+    if comparison.dose is not None:
+        table = table.merge(_trends(cells, units, shifts, comparison), on=comparison.by, how="left")
+    return _ordered(table, comparison, fdr)
+
+
+def _first(groups: pd.Series, values: pd.Series) -> NDArray[np.bool_]:
+    """Value of each group, by the number of the group."""
+    found: NDArray[np.bool_] = values.groupby(groups).first().to_numpy(dtype=bool)
+    return found
+
+
+def score_units(cells: Cells, sums: UnitSums, shifts: ShiftTest) -> pd.DataFrame:
+    """Every unit's `p`, normal score `z`, `cells`, and `rank` among those that are no controls."""
+    from scipy.stats import norm
+
+    p = np.clip(shifts.p, np.finfo(float).tiny, 1 - 1e-12)
+    units = cells.units.assign(p=shifts.p, z=norm.isf(p), cells=sums.count.sum(axis=1))
+    rank = units["p"].where(~units["control"]).rank(method="average")
+    return units.assign(rank=rank / max(int(rank.notna().sum()), 1))
+
+
+def _combine(units: pd.DataFrame, shifts: ShiftTest) -> dict[str, Any]:
+    """One row of the units of a group.
+
+    How much units differ is known from a few controls only, and what is wrong with it is wrong for
+    all units of the group alike. With k - 1 free controls it moves every normal score by a common
+    number of variance 1 / (k - 1), whatever the number of directions, so the variance of a joint
+    score of n units is 1 + n / (k - 1).
+    """
+    from scipy.stats import t
+
+    weight, replicated = np.sqrt(units["cells"].to_numpy(float)), shifts.replicated
+    score = stouffer(units["z"], weight)
+    known = weight[np.isfinite(units["z"].to_numpy(float))]
+    count = known.sum() ** 2 / max(float((known**2).sum()), 1.0)
+    free = max(shifts.controls - 1, 1)
+    p = float(t.sf(score / np.sqrt(1 + count / free), free * shifts.freedom))
+    few = bool((units["cells"] < MIN_CELLS).all())
+    reason = f"fewer than {MIN_CELLS} cells" if few else "no controls in its batches"
+    if not replicated and np.isfinite(score):
+        reason = f"fewer than {MIN_UNITS} units of controls: how much they differ is not known"
+    return {
+        "Hit_Score": score,
+        "Hit_PValue": p if replicated else np.nan,
+        "Hit_Cells": int(units["cells"].sum()),
+        "Hit_Units": len(units),
+        "Hit_RankPValue": rank_aggregation(units["rank"]),
+        "Hit_Reason": "" if replicated and np.isfinite(score) else reason,
+    }
+
+
+def _compare(cells: Centred, group: int) -> dict[str, float]:
+    """Comparisons that need cells, of a sample of them."""
+    members = cells.members(group)
+    sides = compare_by_direction(
+        cells.points, cells.half, members[:COMPARED], cells.controls[:CONTROLS]
+    )
+    energy = energy_test(
+        cells.points[members[:ENERGY_CELLS]],
+        cells.points[cells.controls[:ENERGY_CONTROLS]],
+        np.random.default_rng([cells.seed, group]),
+        permutations=PERMUTATIONS,
+    )
+    return {
+        "Hit_Superiority": sides.superiority,
+        "Hit_MannWhitneyPValue": sides.p_value,
+        "Hit_Energy": energy.distance,
+        "Hit_EnergyPValue": energy.p_value,
+    }
+
+
+def _activity(cells: Cells, units: pd.DataFrame, sums: UnitSums) -> pd.DataFrame:
+    """Mean average precision of the units of each group against those of the controls.
+
+    A group of one unit is told by its batches, or by the halves of its cells.
+    """
+    single = bool(units.loc[~units["control"], "group"].is_unique)
+    if single and sums.count.shape[1] == 1:
+        sums = sum_units(cells.points, cells.unit, cells.half, (len(units), 2))
+    profile = unit_profiles(sums, apart=single)
+    unit, part = np.nonzero(np.isfinite(profile).all(axis=2))
+    frame = pd.DataFrame(profile[unit, part].astype(np.float32)).rename(columns="F{}".format)
+    frame["Metadata_Group"] = units["group"].to_numpy()[unit]
+    control = units["control"].to_numpy()[unit]
+    last = ["Hit_MeanAP", "Hit_MapPValue", "Hit_MapQValue"]
+    if not control.any() or control.all():
+        return pd.DataFrame(columns=last, index=pd.Index([], dtype=np.int64), dtype=float)
+    found = mean_average_precision(
+        frame, by="Metadata_Group", controls=control, seed=cells.seed
+    ).set_index("Metadata_Group")
+    return found[["Map_Score", "Map_PValue", "Map_QValue"]].set_axis(last, axis=1)
+
+
+def _trends(
+    cells: Cells, units: pd.DataFrame, shifts: ShiftTest, comparison: Comparison
+) -> pd.DataFrame:
+    named = units.join(cells.groups, on="group")
+    rows = []
+    for name, members in named[~named["control"]].groupby(comparison.by, sort=True):
+        numbers = members.index.to_numpy()
+        doses = members[comparison.dose].to_numpy(dtype=float)
+        tau, p = dose_trend(shifts.shift[numbers], doses)
+        rows.append({comparison.by: name, "Hit_Trend": tau, "Hit_TrendPValue": p})
+    return pd.DataFrame(rows)
+
+
+def _ordered(table: pd.DataFrame, comparison: Comparison, fdr: float) -> pd.DataFrame:
+    """Best first; what has no p-value comes last."""
+    if comparison.dose is None:
+        q = benjamini_hochberg(table["Hit_PValue"])
+    else:
+        tested = hierarchical_fdr(table["Hit_PValue"], table[comparison.by], level=fdr)
+        q = tested["q"].to_numpy()
+    table = table.assign(Hit_QValue=q, Hit_Active=q <= fdr)
+    keys = [name for name in (comparison.by, comparison.dose) if name is not None]
+    first = [
+        *keys,
+        "Hit_Effect",
+        "Hit_Score",
+        "Hit_PValue",
+        "Hit_QValue",
+        "Hit_Cells",
+        "Hit_Active",
+    ]
+    last = [name for name in table if name not in (*first, "Hit_Reason")]
+    table = table[[*first, *last, "Hit_Reason"]]
+    order = ["Hit_PValue", "Hit_Score", *keys]
+    up = [True, False, *[True] * len(keys)]
+    return table.sort_values(order, ascending=up, kind="stable").reset_index(drop=True)

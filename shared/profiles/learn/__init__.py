@@ -1,0 +1,1 @@
+"""What is learned: classes from labels of people, features from images."""

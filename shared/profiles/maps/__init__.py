@@ -1,0 +1,1 @@
+"""Maps and clusters of profiles, and what clusters stand for."""

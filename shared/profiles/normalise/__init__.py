@@ -1,0 +1,1 @@
+"""Objects that compare: flags of quality, scales, and the choice of features."""

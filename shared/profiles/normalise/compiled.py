@@ -1,0 +1,386 @@
+"""Compiled loops over columns: exact medians, quantiles, means and spreads within groups of rows.
+
+Matrices are column-major, (rows, features), so that a column is read in one go. Where the rows of
+groups are is told by the three parts of a `Layout`: `places`, `bounds`, `scattered`. Values that
+are not finite are left out. A kernel treats one column after the other and reads nothing else, so
+a result depends neither on how columns are shared out nor on the number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolvox.shared.kernels import kernel
+from poolvox.shared.profiles.normalise.medians import SAMPLE, quantile, settle, weighted_median
+
+__all__ = [
+    "MAD",
+    "MEAN",
+    "MEDIAN",
+    "QUARTILES",
+    "ROBUST",
+    "STANDARD",
+    "apply_scales",
+    "count_infinite",
+    "count_runs",
+    "describe_columns",
+    "fit_scales",
+    "group_centres",
+    "weighted_centres",
+]
+
+Matrix = NDArray[np.floating[Any]]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Places = NDArray[np.int32]
+
+STANDARD: Final = 0
+QUARTILES: Final = 1
+MAD: Final = 2
+
+MEAN: Final = 0
+MEDIAN: Final = 1
+ROBUST: Final = 2
+
+# The standard deviation of normal data over its median absolute deviation.
+MAD_TO_SD: Final = 1.4826
+# A spread within so many rounding errors of the centre is no spread.
+ROUNDING: Final = 8.0
+# Beyond so many median absolute deviations a value has no weight in the robust centre.
+BIWEIGHT: Final = 6.0
+
+
+@kernel
+def _longest(bounds: Ints) -> int:
+    longest = 0
+    for g in range(len(bounds) - 1):
+        longest = max(longest, bounds[g + 1] - bounds[g])
+    return longest
+
+
+@kernel
+def _room(index: Places, bounds: Ints, scattered: bool) -> int:
+    """How many values `_load` and `_group` need a buffer for."""
+    return int(bounds[-1]) + 1 if scattered else _longest(bounds) + 1
+
+
+@kernel
+def _load(column: Matrix, index: Places, scattered: bool, buffer: Matrix) -> None:
+    """Put a column that is scattered into the order of the groups, reading it from end to end."""
+    if scattered:
+        for i in range(len(index)):
+            buffer[index[i]] = column[i]
+
+
+@kernel
+def _group(
+    column: Matrix, index: Places, start: int, stop: int, scattered: bool, buffer: Matrix
+) -> Matrix:
+    """Values of one group, which may be changed."""
+    if scattered:
+        return buffer[start:stop]
+    for i in range(start, stop):
+        buffer[i - start] = column[index[i]]
+    return buffer[: stop - start]
+
+
+@kernel
+def _deviations(values: Matrix, n: int, centre: float) -> None:
+    for i in range(n):
+        values[i] = abs(values[i] - centre)
+
+
+@kernel
+def _mean(values: Matrix, n: int) -> float:
+    """Sum in four parts, which do not wait for each other."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = n - n % 4
+    for i in range(0, whole, 4):
+        a += values[i]
+        b += values[i + 1]
+        c += values[i + 2]
+        d += values[i + 3]
+    for i in range(whole, n):
+        a += values[i]
+    return (a + b + c + d) / n
+
+
+@kernel
+def _variance(values: Matrix, n: int, mean: float) -> float:
+    """Of the population."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = n - n % 4
+    for i in range(0, whole, 4):
+        a += (values[i] - mean) ** 2
+        b += (values[i + 1] - mean) ** 2
+        c += (values[i + 2] - mean) ** 2
+        d += (values[i + 3] - mean) ** 2
+    for i in range(whole, n):
+        a += (values[i] - mean) ** 2
+    return (a + b + c + d) / n
+
+
+@kernel
+def _largest(values: Matrix, n: int) -> float:
+    """Of the absolute values."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = n - n % 4
+    for i in range(0, whole, 4):
+        a = max(a, abs(values[i]))
+        b = max(b, abs(values[i + 1]))
+        c = max(c, abs(values[i + 2]))
+        d = max(d, abs(values[i + 3]))
+    for i in range(whole, n):
+        a = max(a, abs(values[i]))
+    return max(max(a, b), max(c, d))
+
+
+@kernel
+def _biweight(values: Matrix, n: int, scratch: Matrix, sample: Matrix, other: Matrix) -> float:
+    """One step of Tukey's biweight from the median (doi:10.1086/115487)."""
+    other[:n] = values[:n]
+    median = quantile(other, n, 0.5, scratch, sample)
+    _deviations(other, n, median)
+    reach = BIWEIGHT * quantile(other, n, 0.5, scratch, sample)
+    if not reach > 0:
+        return median
+    total, weights = 0.0, 0.0
+    for i in range(n):
+        u = (values[i] - median) / reach
+        if abs(u) < 1:
+            w = (1 - u * u) ** 2
+            total += w * (values[i] - median)
+            weights += w
+    return median + total / weights
+
+
+@kernel
+def fit_scales(
+    values: Matrix, index: Places, bounds: Ints, scattered: bool, method: int
+) -> tuple[Floats, Floats, Ints]:
+    """Centre, spread and number of finite values of every column in every group.
+
+    Parameters
+    ----------
+    values : (N, F) column-major matrix
+    index, bounds, scattered : where the rows of the groups are; see `Layout`
+    method : STANDARD (mean, standard deviation of the population), QUARTILES (median,
+        interquartile range) or MAD (median, 1.4826 times the median absolute deviation)
+
+    Returns
+    -------
+    (G, F) arrays; without values centre and spread are NaN, and a spread that is nothing but
+    rounding is 0
+    """
+    groups, features = len(bounds) - 1, values.shape[1]
+    centre = np.full((groups, features), np.nan)
+    spread = np.full((groups, features), np.nan)
+    count = np.zeros((groups, features), np.int64)
+    buffer = np.empty(_room(index, bounds, scattered), values.dtype)
+    scratch, sample = np.empty(_longest(bounds) + 1, values.dtype), np.empty(SAMPLE, values.dtype)
+    rounding = ROUNDING * np.finfo(values.dtype).eps
+    for f in range(features):
+        column = values[:, f]
+        _load(column, index, scattered, buffer)
+        for g in range(groups):
+            own = _group(column, index, bounds[g], bounds[g + 1], scattered, buffer)
+            n = settle(own)
+            count[g, f] = n
+            if n == 0:
+                continue
+            if method == STANDARD:
+                middle = _mean(own, n)
+                width = np.sqrt(_variance(own, n, middle))
+            elif method == QUARTILES:
+                middle = quantile(own, n, 0.5, scratch, sample)
+                upper = quantile(own, n, 0.75, scratch, sample)
+                width = upper - quantile(own, n, 0.25, scratch, sample)
+            else:
+                middle = quantile(own, n, 0.5, scratch, sample)
+                _deviations(own, n, middle)
+                width = MAD_TO_SD * quantile(own, n, 0.5, scratch, sample)
+            centre[g, f] = middle
+            spread[g, f] = width if width > rounding * abs(middle) else 0.0
+    return centre, spread, count
+
+
+@kernel
+def apply_scales(values: Matrix, codes: Ints, centre: Floats, spread: Floats, out: Matrix) -> None:
+    """Write `(value - centre) / spread` of each row's group; missing where there is no spread.
+
+    Parameters
+    ----------
+    values, out : (N, F) column-major matrices, which may be one and the same
+    codes : (N,) group of each row, negative where it has none
+    centre, spread : (G, F) arrays
+    """
+    # Rows of one group usually follow each other: a run of them is one plain loop.
+    starts = _runs(codes)
+    for f in range(values.shape[1]):
+        for r in range(len(starts) - 1):
+            start, stop, g = starts[r], starts[r + 1], codes[starts[r]]
+            middle = centre[g, f] if g >= 0 else np.nan
+            width = spread[g, f] if g >= 0 else np.nan
+            own = out[start:stop, f]
+            own[:] = values[start:stop, f]
+            _scale(own, middle, width if width > 0 else np.nan)
+
+
+@kernel
+def _runs(codes: Ints) -> Ints:
+    """Where runs of equal codes begin, and the end of the last."""
+    starts, count = np.empty(len(codes) + 1, np.int64), 0
+    for i in range(len(codes)):
+        starts[count] = i
+        count += i == 0 or codes[i] != codes[i - 1]
+    starts[count] = len(codes)
+    return starts[: count + 1]
+
+
+@kernel
+def _scale(values: Matrix, middle: float, width: float) -> None:
+    """In place and without a branch, so that several values are treated at once."""
+    for i in range(len(values)):
+        value = values[i]
+        scaled = (value - middle) / width
+        values[i] = scaled if abs(value) < np.inf else np.nan
+
+
+@kernel
+def group_centres(
+    values: Matrix, index: Places, bounds: Ints, scattered: bool, method: int
+) -> Floats:
+    """MEAN, MEDIAN or ROBUST centre (Tukey's biweight) of every column in every group, (G, F)."""
+    groups, features = len(bounds) - 1, values.shape[1]
+    found = np.full((groups, features), np.nan)
+    longest = _longest(bounds) + 1
+    buffer = np.empty(_room(index, bounds, scattered), values.dtype)
+    scratch, sample = np.empty(longest, values.dtype), np.empty(SAMPLE, values.dtype)
+    other = np.empty(longest, values.dtype)
+    for f in range(features):
+        column = values[:, f]
+        _load(column, index, scattered, buffer)
+        for g in range(groups):
+            own = _group(column, index, bounds[g], bounds[g + 1], scattered, buffer)
+            n = settle(own)
+            if n == 0:
+                continue
+            if method == MEAN:
+                found[g, f] = _mean(own, n)
+            elif method == MEDIAN:
+                found[g, f] = quantile(own, n, 0.5, scratch, sample)
+            else:
+                found[g, f] = _biweight(own, n, scratch, sample, other)
+    return found
+
+
+@kernel
+def weighted_centres(
+    values: Matrix, weights: Floats, index: Places, bounds: Ints, scattered: bool, median: bool
+) -> Floats:
+    """Weighted mean or median of every column in every group.
+
+    The weighted median is the value at which half of the weight is reached; where it is reached
+    exactly between two values, their middle. Equal weights give the plain median.
+
+    Parameters
+    ----------
+    weights : (M,) at least 0, in the order of the groups
+
+    Returns
+    -------
+    (G, F) array, NaN where there is no weight
+    """
+    groups, features = len(bounds) - 1, values.shape[1]
+    found = np.full((groups, features), np.nan)
+    longest = _longest(bounds) + 1
+    buffer = np.empty(_room(index, bounds, scattered), values.dtype)
+    scratch, room, kept = np.empty(longest, values.dtype), np.empty(longest), np.empty(longest)
+    for f in range(features):
+        column = values[:, f]
+        _load(column, index, scattered, buffer)
+        for g in range(groups):
+            own = _group(column, index, bounds[g], bounds[g + 1], scattered, buffer)
+            n, total = _settle_pairs(own, weights[bounds[g] : bounds[g + 1]], kept)
+            if n == 0:
+                continue
+            if median:
+                found[g, f] = weighted_median(own, kept, n, total, scratch, room)
+            else:
+                mean = 0.0
+                for i in range(n):
+                    mean += own[i] * kept[i]
+                found[g, f] = mean / total
+    return found
+
+
+@kernel
+def _settle_pairs(values: Matrix, weights: Floats, kept: Floats) -> tuple[int, float]:
+    """Bring values that count to the front, copy their weights; return number and sum."""
+    n, total = 0, 0.0
+    for i in range(len(values)):
+        value, weight = values[i], weights[i]
+        counts = np.isfinite(value) & (weight > 0)
+        values[n], kept[n] = value, weight
+        n += counts
+        total += weight if counts else 0.0
+    return n, total
+
+
+@kernel
+def count_infinite(values: Matrix) -> Ints:
+    """How many values of every column are infinite, (F,)."""
+    found = np.zeros(values.shape[1], np.int64)
+    for f in range(values.shape[1]):
+        column, count = values[:, f], 0
+        for i in range(len(column)):
+            count += abs(column[i]) == np.inf
+        found[f] = count
+    return found
+
+
+@kernel
+def count_runs(ordered: Matrix) -> tuple[int, int, int]:
+    """Number of different values of a sorted array, and of the two longest runs of equal ones."""
+    unique, first, second, run = 0, 0, 0, 0
+    for i in range(len(ordered)):
+        run += 1
+        if i + 1 == len(ordered) or ordered[i + 1] != ordered[i]:
+            unique += 1
+            if run > first:
+                first, second = run, first
+            elif run > second:
+                second = run
+            run = 0
+    return unique, first, second
+
+
+@kernel
+def describe_columns(values: Matrix, rows: Ints) -> tuple[Ints, Floats, Floats, Floats]:
+    """Number of finite values, mean, variance (of the population) and largest absolute value.
+
+    Parameters
+    ----------
+    values : (N, F) column-major matrix
+    rows : (M,) the rows that count
+    """
+    features = values.shape[1]
+    count = np.zeros(features, np.int64)
+    mean, variance = np.full(features, np.nan), np.full(features, np.nan)
+    largest = np.full(features, np.nan)
+    buffer = np.empty(len(rows), values.dtype)
+    for f in range(features):
+        column = values[:, f]
+        for i in range(len(rows)):
+            buffer[i] = column[rows[i]]
+        n = settle(buffer)
+        count[f] = n
+        if n == 0:
+            continue
+        mean[f] = _mean(buffer, n)
+        variance[f] = _variance(buffer, n, mean[f])
+        largest[f] = _largest(buffer, n)
+    return count, mean, variance, largest

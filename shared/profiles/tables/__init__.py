@@ -1,0 +1,1 @@
+"""Tables: which columns measure, which rows belong together, files and formats."""

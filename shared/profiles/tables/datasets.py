@@ -1,0 +1,314 @@
+"""Object tables too large for memory: several Parquet files read as one, by column or by row.
+
+A measurement is looked at as a whole column, some columns at a time, so medians are exact and the
+arithmetic is that of the functions on tables. Rows are written in blocks of one size. So neither
+the files, nor their row groups, nor the memory that may be used change a result.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from poolvox.shared.errors import InputError
+from poolvox.shared.profiles.tables.columns import Matrix, is_feature
+from poolvox.shared.store.tables import METADATA_PREFIX, ROW_GROUP
+
+__all__ = ["ObjectTables", "TableWriter", "run_side_by_side"]
+
+# Rows that are decoded at once.
+_DECODED: Final = 2**15
+# Measurements are noise in their last digits: at the usual level zstd saves a twelfth of the space
+# and reading takes twice as long. At this one what repeats is still packed.
+LEVEL: Final = -1
+
+
+@dataclass(frozen=True)
+class ObjectTables:
+    """Parquet files with the same columns, one after the other.
+
+    Attributes
+    ----------
+    paths : the files; their order is that of the rows
+    image : measurements of whole images are features too
+    threads : that decode side by side
+    """
+
+    paths: tuple[Path, ...]
+    image: bool = False
+    threads: int = 1
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """Type of each column, which holds what all files have in it."""
+        found: dict[str, Any] = {}
+        for path in self.paths:
+            own = {field.name: field.type for field in _schema(path)}
+            if found and set(own) != set(found):
+                odd = sorted(set(own) ^ set(found))
+                raise InputError(
+                    f"{path} and {self.paths[0]} differ in the columns {odd[:10]}: give tables of "
+                    "the same measurements"
+                )
+            found = {name: _common(found.get(name), kind) for name, kind in own.items()}
+        return found
+
+    @cached_property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return sum(_open(path).metadata.num_rows for path in self.paths)
+
+    @cached_property
+    def features(self) -> tuple[str, ...]:
+        """Measurements, in the order of the first file."""
+        order = _schema(self.paths[0]).names
+        return tuple(name for name in order if self._measured(name))
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """All other columns, in the order of the first file."""
+        order = _schema(self.paths[0]).names
+        return tuple(name for name in order if not self._measured(name))
+
+    def dtype(self, features: Sequence[str]) -> np.dtype[Any]:
+        """float32 where it holds all of these, else float64; as `feature_matrix` has it."""
+        small = (pa.float16(), pa.float32(), pa.int8(), pa.int16(), pa.uint8(), pa.uint16())
+        single = all(self.schema[name] in small or _empty(self.schema[name]) for name in features)
+        return np.dtype(np.float32 if single else np.float64)
+
+    def frame(self, columns: Sequence[str]) -> pd.DataFrame:
+        """Some columns of all rows; text as categories, which take little memory."""
+        found: pd.DataFrame = self.table(columns).to_pandas(strings_to_categorical=True)
+        return found
+
+    def table(self, columns: Sequence[str]) -> pa.Table:
+        """Some columns of all rows, as Arrow has them."""
+        wanted = list(columns)
+        kinds = pa.schema([pa.field(name, _plain(self.schema[name])) for name in wanted])
+        parts = [_read(path, wanted).cast(kinds) for path in self.paths]
+        return pa.concat_tables(parts)
+
+    def matrix(self, features: Sequence[str], out: Matrix | None = None) -> Matrix:
+        """Some measurements of all rows as a column-major (N, F) matrix."""
+        values = out
+        if values is None:
+            values = np.empty((self.rows, len(features)), self.dtype(features), order="F")
+
+        def read(share: int) -> None:
+            """Read every so many-th row group, with files of its own."""
+            number, start = 0, 0
+            for path in self.paths:
+                with _open(path) as file:
+                    for group in range(file.num_row_groups):
+                        if number % self.threads == share:
+                            part = file.read_row_group(
+                                group, columns=list(features), use_threads=False
+                            )
+                            _fill(values, start, part, features)
+                        number += 1
+                        start += file.metadata.row_group(group).num_rows
+
+        run_side_by_side(read, self.threads)
+        return values
+
+    def column_batches(
+        self, features: Sequence[str], memory: int
+    ) -> Iterator[tuple[tuple[str, ...], Matrix]]:
+        """Read measurements some columns at a time, in order.
+
+        Parameters
+        ----------
+        memory : bytes that one batch may take
+
+        Yields
+        ------
+        names, and a column-major matrix that the next batch overwrites
+        """
+        kind = self.dtype(features)
+        width = max(1, memory // max(1, self.rows * kind.itemsize))
+        space = np.empty((self.rows, min(width, len(features))), kind, order="F")
+        for start in range(0, len(features), width):
+            names = tuple(features[start : start + width])
+            yield names, self.matrix(names, space[:, : len(names)])
+
+    def rows_of(self, rows: NDArray[np.int64], features: Sequence[str], memory: int) -> Matrix:
+        """Measurements of some rows, (M, F), read some columns at a time."""
+        found = np.empty((len(rows), len(features)), self.dtype(features), order="F")
+        at = 0
+        for names, values in self.column_batches(features, memory):
+            found[:, at : at + len(names)] = values[rows]
+            at += len(names)
+        return found
+
+    def row_blocks(
+        self, features: Sequence[str], size: int = ROW_GROUP
+    ) -> Iterator[tuple[int, Matrix]]:
+        """Read measurements in blocks of rows of one size, wherever files and row groups end.
+
+        Yields
+        ------
+        the first row, and a column-major matrix that the next block but one overwrites
+        """
+        kind, start, fill = self.dtype(features), 0, 0
+        shape = (min(size, self.rows), len(features))
+        block, other = (np.empty(shape, kind, order="F") for _ in range(2))
+        for part in self._parts(features):
+            taken = 0
+            while taken < part.num_rows:
+                count = min(part.num_rows - taken, len(block) - fill)
+                _fill(block, fill, part.slice(taken, count), features)
+                taken, fill = taken + count, fill + count
+                if fill == len(block):
+                    yield start, block
+                    start, fill = start + len(block), 0
+                    block, other = other, block
+                    if self.rows - start < len(block):
+                        block = np.empty((self.rows - start, len(features)), kind, order="F")
+
+    def _parts(self, features: Sequence[str]) -> Iterator[Any]:
+        for path in self.paths:
+            with _open(path) as file:
+                yield from file.iter_batches(
+                    batch_size=_DECODED, columns=list(features), use_threads=self.threads > 1
+                )
+
+    def _measured(self, name: str) -> bool:
+        kind = self.schema[name]
+        if _empty(kind):
+            return is_feature(name, np.dtype(float), image=self.image)
+        numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        return numeric and is_feature(name, np.dtype(float), image=self.image)
+
+
+class TableWriter:
+    """Writes a table block by block under a temporary name, which it takes off at the end.
+
+    Key columns come first, those of `Metadata_` before the others; text is stored once per block.
+    """
+
+    def __init__(self, path: Path | str, keys: pa.Table, features: Sequence[str]) -> None:
+        """Begin a table with these keys of all rows, and measurements to come."""
+        self.path = Path(path)
+        names = sorted(keys.column_names, key=lambda n: not n.startswith(METADATA_PREFIX))
+        self._keys = keys.select(names)
+        self._features, self._row = list(features), 0
+        self._partial = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}.partial")
+        self._writer: Any = None
+
+    def __enter__(self) -> TableWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if kind is None and self._writer is not None:
+            os.replace(self._partial, self.path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+    def write(self, values: Matrix) -> None:
+        """Write the next rows."""
+        from poolvox import __version__
+
+        keys = self._keys.slice(self._row, len(values))
+        columns = {name: _text(keys[name]) for name in keys.column_names}
+        columns |= {
+            name: pa.array(values[:, f], from_pandas=False) for f, name in enumerate(self._features)
+        }
+        table = pa.table(columns).replace_schema_metadata({"poolvox": __version__})
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._partial,
+                table.schema,
+                compression="zstd",
+                compression_level=dict.fromkeys(self._features, LEVEL),
+                # Measurements hardly ever repeat: looking for it costs more than all the rest.
+                use_dictionary=self._keys.column_names,
+                write_statistics=self._keys.column_names,
+            )
+        self._writer.write_table(table, row_group_size=max(1, len(values)))
+        self._row += len(values)
+
+
+def run_side_by_side(work: Callable[[int], None], threads: int) -> None:
+    """Call with 0, 1, … in threads of their own; what goes wrong in one is raised."""
+    if threads == 1:
+        work(0)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+
+
+def _open(path: Path) -> Any:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InputError(f"{path} is not a readable Parquet table: {error}") from error
+
+
+def _schema(path: Path) -> Any:
+    with _open(path) as file:
+        return file.schema_arrow
+
+
+def _read(path: Path, columns: Sequence[str]) -> Any:
+    with _open(path) as file:
+        return file.read(columns=list(columns)).select(list(columns))
+
+
+def _empty(kind: Any) -> bool:
+    return bool(pa.types.is_null(kind))
+
+
+def _common(one: Any, other: Any) -> Any:
+    """Smallest type that holds both: a column of nothing takes that of the other file."""
+    if one is None or one == other or _empty(one):
+        return other
+    if _empty(other):
+        return one
+    numbers = [
+        kind for kind in (one, other) if pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    ]
+    if len(numbers) == 2:
+        joint = np.promote_types(one.to_pandas_dtype(), other.to_pandas_dtype())
+        return pa.from_numpy_dtype(joint)
+    return _plain(one)
+
+
+def _plain(kind: Any) -> Any:
+    """Text of any encoding is text."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_large_string(kind) or _empty(kind):
+        return pa.string()
+    return kind
+
+
+def _text(column: Any) -> Any:
+    kind = column.type
+    return column.cast(_plain(kind)) if _plain(kind) != kind else column
+
+
+def _fill(values: Matrix, start: int, part: Any, features: Sequence[str]) -> None:
+    """Copy columns of an Arrow table or batch; what is null becomes NaN."""
+    whole = isinstance(part, pa.Table)
+    for place, name in enumerate(features):
+        column = part.column(name)
+        at = start
+        # Chunk by chunk: a column of several would be joined in memory first.
+        for chunk in column.chunks if whole else (column,):
+            values[at : at + len(chunk), place] = chunk.to_numpy(zero_copy_only=False)
+            at += len(chunk)

@@ -1,0 +1,113 @@
+"""Object tables as they come: Parquet, text, CellProfiler's spreadsheets, frames of pandas or dask.
+
+Everything that is not Parquet is written as Parquet first, next to the profiles and for as long as
+they are made, since columns of text files cannot be read one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from poolvox.shared.errors import InputError
+from poolvox.shared.profiles.tables.columns import is_feature
+from poolvox.shared.profiles.tables.spreadsheets import are_spreadsheets, join_spreadsheets
+from poolvox.shared.sorting import natural
+from poolvox.shared.store import write_table
+
+__all__ = ["Tables", "gather_tables"]
+
+# What object tables may be given as; frames of dask and datasets of pyarrow are told by what they
+# can do, so that neither is loaded here.
+Tables = "Sequence[Path | str] | Path | str | pd.DataFrame | Any"
+
+TEXTS: Final = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+# Bytes of text that tell what a column holds, and that are converted at once.
+BLOCK: Final = 2**24
+
+
+def gather_tables(given: Any, folder: Path) -> tuple[Path, ...]:
+    """List Parquet files of the tables that are given; `folder` takes those that must be made.
+
+    Parameters
+    ----------
+    given : files or folders of them; a frame of pandas or dask; a dataset of pyarrow
+    """
+    if isinstance(given, pd.DataFrame):
+        return (write_table(given, folder / "frame.parquet"),)
+    if hasattr(given, "npartitions") and hasattr(given, "to_parquet"):
+        given.to_parquet(str(folder), write_index=False, compression="zstd")
+        return _inside(folder, (".parquet",))
+    if hasattr(given, "files"):
+        given = list(given.files)
+    places = [given] if isinstance(given, (str, Path)) else list(given)
+    found = [path for place in map(Path, places) for path in _files(place)]
+    if not found:
+        raise InputError("no object tables were given")
+    texts = [path for path in found if path.name.lower().endswith(TEXTS)]
+    if texts and are_spreadsheets(texts):
+        found = [path for path in found if path not in texts]
+        return (*found, join_spreadsheets(texts, folder / "joined.parquet"))
+    made = {path: folder / f"text{number}.parquet" for number, path in enumerate(texts)}
+    for path, target in made.items():
+        convert_text(path, target)
+    return tuple(made.get(path, path) for path in found)
+
+
+def convert_text(path: Path, target: Path) -> None:
+    """Write a text table as Parquet, block by block; measurements are numbers in every block."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        kinds = {field.name: _kind(field) for field in _reader(path, None).schema}
+        reader = _reader(path, kinds)
+        with pq.ParquetWriter(target, reader.schema, compression="zstd") as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise InputError(
+            f"{path} cannot be read as a table: {error}; expected a line of column names, then one "
+            "line per object"
+        ) from error
+
+
+def _reader(path: Path, kinds: dict[str, Any] | None) -> Any:
+    name = path.name.lower().removesuffix(".gz")
+    return csv.open_csv(
+        pa.input_stream(path, compression="detect"),
+        read_options=csv.ReadOptions(block_size=BLOCK),
+        parse_options=csv.ParseOptions(delimiter="," if name.endswith(".csv") else "\t"),
+        convert_options=csv.ConvertOptions(column_types=kinds),
+    )
+
+
+def _kind(field: Any) -> Any:
+    """Numbers of measurements may have a point further down; keys without numbers are text."""
+    kind = field.type
+    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)
+    if numeric and is_feature(field.name, float, image=True):
+        return pa.float64()
+    whole = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_floating(kind)
+    return kind if whole else pa.string()
+
+
+def _files(place: Path) -> tuple[Path, ...]:
+    if place.is_dir():
+        found = _inside(place, (".parquet",)) or _inside(place, TEXTS)
+        if not found:
+            raise InputError(f"there are no Parquet tables in {place}, nor CSV")
+        return found
+    if not place.is_file():
+        raise InputError(f"{place} does not exist: give a table, Parquet or CSV, or a folder")
+    return (place,)
+
+
+def _inside(folder: Path, endings: Sequence[str]) -> tuple[Path, ...]:
+    found = [path for path in folder.iterdir() if path.name.lower().endswith(tuple(endings))]
+    shown = [path for path in found if not path.name.startswith(".")]
+    return tuple(sorted(shown, key=lambda path: natural(path.name)))
