@@ -47,8 +47,8 @@ def import_group(name: str) -> str:
     place, group = split_path(name)
     if place:
         _import(place)
-    elif group in (declared := installed_groups()):
-        declared[group]()
+    elif group.lower() in (declared := installed_groups()):
+        declared[group.lower()]()
     return group
 
 

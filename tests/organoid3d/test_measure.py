@@ -110,7 +110,7 @@ TISSUES = {
 
 
 @pytest.mark.parametrize("where", TISSUES)
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_few_and_flat_nuclei_in_odd_tissue_get_numbers_or_nan(count, where):
     shape = (5, 10, 12)
     nuclei = np.zeros(shape, np.uint64)

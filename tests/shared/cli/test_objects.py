@@ -1,12 +1,14 @@
 """`poolvox evaluate` on files, with planted errors."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
 from poolvox.shared.cli import run_command
+from poolvox.shared.features import registry
 from poolvox.shared.store import read_table
 
 
@@ -78,6 +80,28 @@ def test_features_of_files_with_their_dictionary(files, capsys):
     assert table["Nuclei_Shape_Volume_um3"].tolist() == [800.0] * 4
     assert "Nuclei_Intensity_Mean_dye" in table
     assert "Shape_Volume_um3" in (files / "objects.features.csv").read_text()
+
+
+def test_features_of_own_groups_and_with_options(files, capsys, monkeypatch):
+    monkeypatch.setattr(registry, "_GROUPS", dict(registry._GROUPS))
+    image, labels, out = (str(files / name) for name in ("image.tif", "truth.tif", "t.csv"))
+    stack = np.random.default_rng(0).integers(0, 4000, (6, 40, 40)).astype(np.uint16)
+    tifffile.imwrite(image, stack, metadata={"axes": "ZYX"})
+    (files / "lab.py").write_text(
+        "from poolvox.shared.features import Feature, register\n"
+        "@register('Lab', features=[Feature('Voxels', 'count', 'number of voxels')])\n"
+        "def lab(objects, options):\n"
+        "    return {'Voxels': objects.counts}\n"
+    )
+    groups = f"radial: {{shells: 3}}, {files / 'lab.py'}:lab"
+    command = ["features", image, labels, "-o", out, "--spacing", "2,1,1", "--groups", groups]
+    assert run_command([*command, "--quiet"]) == 0
+    head = Path(out).read_text().splitlines()[0].split(",")
+    assert head[-1] == "Nuclei_Radial_RadialCV_c0_3of3"
+    assert "Nuclei_Lab_Voxels" in head
+    assert "Lab,Lab_Voxels,count,number of voxels" in (files / "t.features.csv").read_text()
+    assert run_command([*command[:-1], "radial: {shell: 3}"]) == 2
+    assert "did you mean 'shells'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -119,16 +119,6 @@ def test_type_and_memory_order_of_the_labels_do_not_matter(scene, tables, dtype)
     assert_same(table, tables[labels.ndim])
 
 
-def test_dimensionless_features_do_not_know_the_unit(scene2d):
-    labels, images, spacing = scene2d
-    groups = ["shape", "zernike", "radial", "colocalisation"]
-    one = measure(labels, images, spacing=spacing, groups=groups)
-    other = measure(labels, images, spacing=np.array(spacing) * 3, groups=groups)
-    plain = [c for c in one if "_um" not in c and "Metadata" not in c]
-    assert len(plain) > 60
-    assert_same(one[plain], other[plain], rtol=1e-6, atol=1e-9)
-
-
 def test_gain_and_offset_of_the_camera(scene3d):
     labels, images, spacing = scene3d
     brighter = {name: 3 * image + 1000 for name, image in images.items()}

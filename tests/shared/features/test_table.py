@@ -1,4 +1,3 @@
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,31 +90,6 @@ def test_no_objects_give_an_empty_table_with_all_columns(shape):
     table = measure(np.zeros(shape, int), {"a": image, "b": image}, spacing=1, groups=groups)
     assert len(table) == 0
     assert len(table.columns) > 150
-
-
-EXTENTS = [(1, 1, 1), (1, 1, 6), (5, 1, 1), (1, 4, 4), (4, 1, 5), (2, 2, 2), (1, 1), (1, 6), (2, 2)]
-
-
-@pytest.mark.parametrize("extent", EXTENTS)
-@pytest.mark.parametrize("kind", ["constant", "zero", "noise", "nan", "negative"])
-def test_degenerate_objects_never_stop_the_table(extent, kind):
-    """One voxel, lines and planes that fill the image or not, in images with nothing to measure."""
-    rng = np.random.default_rng(0)
-    for around in (0, 2):
-        labels = np.pad(np.full(extent, 3, np.uint8), around)
-        image = {
-            "constant": np.full(labels.shape, 0.1),
-            "zero": np.zeros(labels.shape, np.uint16),
-            "noise": rng.random(labels.shape),
-            "nan": np.full(labels.shape, np.nan),
-            "negative": -rng.random(labels.shape),
-        }[kind]
-        images = {"a": image, "b": rng.random(labels.shape)}
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            table = measure(labels, images, spacing=0.5, groups=group_names(labels.ndim))
-        assert len(table) == 1
-        assert not np.isinf(table.to_numpy(dtype=float)).any()
 
 
 def test_half_precision_and_booleans():
