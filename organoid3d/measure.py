@@ -42,6 +42,7 @@ from poolvox.shared.features import (
     choose_groups,
     feature_dictionary,
     find_objects,
+    get_group,
     measure_objects,
 )
 from poolvox.shared.features.choice import name_of
@@ -110,6 +111,11 @@ class MeasureSettings:
     def engine_groups(self) -> list[Group]:
         """Groups of the engine with their options; unknown ones are refused."""
         return choose_groups(self.split()[0], 3, self.engine_options())
+
+    def organoid_groups(self) -> list[Group]:
+        """Groups that say something of a whole organoid, with the options of the nuclei's."""
+        chosen = {group.key: group for group in self.engine_groups()}
+        return [chosen.get(name) or get_group(name) for name in ORGANOID_GROUPS]
 
 
 def measure_nuclei(
@@ -196,7 +202,7 @@ def measure_organoids(
     if "graph" in special:
         asked = _asked(table.set_index("Metadata_Label"), "Nuclei", settings)
         parts.append(_graphs(objects, parent, tissue, asked, settings))
-    whole = _own_features(tissue, images or {}, spacing)
+    whole = _own_features(tissue, images or {}, spacing, settings.organoid_groups())
     return pd.concat([whole, *parts], axis=1).reset_index(drop=True)
 
 
@@ -225,13 +231,15 @@ def _graphs(
 
 
 def _own_features(
-    tissue: Tissue, images: Mapping[str, ArrayLike], spacing: Sequence[float]
+    tissue: Tissue,
+    images: Mapping[str, ArrayLike],
+    spacing: Sequence[float],
+    groups: Iterable[Group],
 ) -> pd.DataFrame:
     """What the engine measures of the organoids; their fields are given back before."""
     tissue.share_depth(spacing)
     organoids = tissue.objects(spacing)
     tissue.release()
-    groups = choose_groups(ORGANOID_GROUPS, 3)
     whole = measure_objects(organoids, images, groups, compartment="Organoids")
     return whole.set_index(pd.Index(whole["Metadata_Label"], name="label"))
 
@@ -274,7 +282,7 @@ def describe_features(settings: MeasureSettings | None = None) -> pd.DataFrame:
     special = settings.split()[1]
     engine = settings.engine_groups()
     measured = {group.key for group in engine}
-    engine += [group for group in choose_groups(ORGANOID_GROUPS, 3) if group.key not in measured]
+    engine += [group for group in settings.organoid_groups() if group.key not in measured]
     own: list[tuple[str, Iterable[Feature]]] = [("Organoids", ORGANOID_FEATURES)]
     own += [("Organoids", SUMMARY_FEATURES), ("Edge", EDGE_FEATURES)]
     if "graph" in special:

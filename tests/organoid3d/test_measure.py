@@ -87,6 +87,21 @@ def test_every_column_of_every_table_is_in_the_dictionary(stack):
         assert set(summed) <= set(whole), kind
 
 
+def test_coefficients_of_harmonics_on_request(stack):
+    nuclei, tissue, images = stack
+    settings = MeasureSettings(groups=("harmonics: {degree: 4, coefficients: true}",))
+    given = {"spacing": SPACING, "settings": settings}
+    table = measure_nuclei(nuclei, images, tissue=tissue, **given)
+    whole = measure_organoids(nuclei, tissue, table, images, **given)
+    for found, compartment in ((table, "Nuclei"), (whole, "Organoids")):
+        names = [f"l{n}m{m}" for n in range(5) for m in range(-n, n + 1)]
+        columns = [f"{compartment}_Harmonics_Coefficient_um_{name}" for name in names]
+        assert found[columns].notna().all(axis=None)
+    # Of degree 0 the coefficient is that of a ball of the mean radius.
+    first = whole["Organoids_Harmonics_Coefficient_um_l0m0"] / np.sqrt(4 * np.pi)
+    assert first.to_numpy() == pytest.approx([21, 14], rel=0.03)
+
+
 def test_neighbours_are_asked_for_any_feature(stack):
     nuclei, tissue, images = stack
     settings = MeasureSettings(

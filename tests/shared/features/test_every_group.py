@@ -180,6 +180,24 @@ def test_every_feature_scales_as_its_unit_says(scene, request):
         )  # fmt: skip
 
 
+def test_a_quarter_turn_of_what_has_a_direction(scene2d, scene3d):
+    """Orientation turns along; the power of harmonics stays, as far as rays and voxels allow."""
+    labels, _, spacing = scene2d
+    name = "Nuclei_Shape_Orientation_degree"
+    before, after = (
+        measure(image, spacing=spacing, groups=["shape"])[name]
+        for image in (labels, np.rot90(labels))
+    )
+    np.testing.assert_allclose((after - before) % 180, 90, atol=1e-6)
+    labels, _, spacing = scene3d
+    turned = np.rot90(labels, axes=(-2, -1))
+    before, after = (
+        measure(image, spacing=spacing, groups=["harmonics"]).filter(like="Harmonics")
+        for image in (labels, turned)
+    )
+    np.testing.assert_allclose(after, before, rtol=0.02, atol=0.01)
+
+
 @pytest.mark.parametrize("scene", ["scene2d", "scene3d"])
 def test_blocks_with_a_margin_give_the_rows_of_the_whole(scene, request, dictionaries):
     """All columns but the distances to other objects, which have no bound."""
