@@ -82,11 +82,12 @@ def choose_groups(
 
 def group_tokens(choices: Iterable[str]) -> list[str]:
     """What of the choices a result depends on; another text where a user's code was changed."""
-    tokens = []
+    tokens, registered = [], set(group_names())
     for text in choices:
         name = name_of(text)
-        path = split_path(name)[0]
-        digest = digest_source(get_group(name).measure) if path else ""
+        # Others are measured by somebody else, such as the tissue graph.
+        ours = split_path(name)[0] or name.lower() in registered
+        digest = digest_source(get_group(name).measure) if ours else ""
         tokens.append(f"{text} {digest}".strip())
     return tokens
 
