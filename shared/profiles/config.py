@@ -146,14 +146,14 @@ class CorrectConfig(Model):
     by : what a batch is
     shrinkage : of covariances, between 0 and 1; `auto` estimates it (Ledoit and Wolf)
     components : at most so many, for `tvn` and `harmony`
-    variance : share of the controls' variance that the components of `tvn` hold
+    ridge : of the whitening of `tvn`, in variances of one feature; 0 whitens in full
     """
 
     method: Literal["none", "sphering", "tvn", "combat", "harmony"] = "none"
     by: Columns = ("Metadata_Plate",)
     shrinkage: Share | Literal["auto"] = "auto"
     components: Count = 200
-    variance: Annotated[float, Field(gt=0, le=1)] = 0.8
+    ridge: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
     seed: int = 0
 
 

@@ -29,9 +29,9 @@ STEP: Final = "correct"
 RIDGE: Final = 0.5
 # Directions with less of the largest variance are rounding.
 NEGLIGIBLE: Final = 1e-10
-# Share of the variance that components of TVN hold: of planted factors it keeps about all, and
-# leaves most of what single features have of their own.
-VARIANCE: Final = 0.8
+# Whitening by halves: of planted signal it keeps more than whitening in full, whether the signal
+# lies where controls vary most or least.
+WHITENING_RIDGE: Final = 2.0
 
 Floats = NDArray[np.float64]
 Shrinkage = float | Literal["auto"]
@@ -111,7 +111,7 @@ def tvn(
     batch: str | Sequence[str],
     samples: Any = None,
     components: int | None = None,
-    variance: float = VARIANCE,
+    ridge: float = WHITENING_RIDGE,
     shrinkage: Shrinkage = 0.0,
     record: Record | None = None,
 ) -> pd.DataFrame:
@@ -126,9 +126,9 @@ def tvn(
     batch : columns that name a batch
     samples : the controls, a query or a mask; None for all rows. Each batch must have some
     components : at most so many
-    variance : share of the controls' variance that the components hold; 1 for all that are more
-        than rounding. All count alike afterwards, those that hold nothing but noise as well, so
-        that keeping them costs signal
+    ridge : added to the variance of every component, in units of that of one feature, before they
+        are scaled by it. With 0 all components count alike afterwards, those that hold nothing but
+        noise as well, which drown the signal where there are many
     shrinkage : of the covariance of each batch's controls; see `sphere`
 
     Returns
@@ -146,7 +146,7 @@ def tvn(
         names,
         controls,
         components=components,
-        variance=variance,
+        ridge=ridge,
         shrinkage=shrinkage,
         record=record,
     )
@@ -256,7 +256,7 @@ def fit_tvn(
     controls: Groups,
     *,
     components: int | None = None,
-    variance: float = VARIANCE,
+    ridge: float = WHITENING_RIDGE,
     shrinkage: Shrinkage = 0.0,
     record: Record | None = None,
 ) -> Linear:
@@ -272,10 +272,8 @@ def fit_tvn(
     width[~(width > 0)] = np.inf
     power, axes = np.linalg.eigh(scaled.T @ scaled / len(rows))
     order = np.argsort(power)[::-1]
-    held = np.cumsum(power[order]) / power.sum()
-    enough = int(np.searchsorted(held, variance - NEGLIGIBLE)) + 1
-    kept = order[power[order] > NEGLIGIBLE * power.max()][:enough][:components]
-    turn = _signed(axes[:, kept]) / np.sqrt(power[kept])
+    kept = order[power[order] > NEGLIGIBLE * power.max()][:components]
+    turn = _signed(axes[:, kept]) / np.sqrt(power[kept] + ridge)
     white = scaled @ turn
     batches = controls.codes[rows]
     matrices = np.empty((len(controls), len(names), len(kept)))

@@ -177,7 +177,7 @@ def _linear(tables: ObjectTables, batches: Groups, work: Work) -> Linear:
         tables.features,
         own,
         components=options.components,
-        variance=options.variance,
+        ridge=options.ridge,
         shrinkage=options.shrinkage,
         record=record,
     )

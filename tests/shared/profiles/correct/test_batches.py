@@ -90,9 +90,9 @@ def test_a_batch_with_its_own_genes_keeps_them_when_controls_decide():
         assert np.abs(mean - kept[controls][FEATURES].mean()).mean() < 0.25
 
 
-def test_tvn_leaves_out_directions_of_noise():
-    """Many features of their own noise: whitened with the rest they would drown the signal."""
-    params = TableParams(genes=30, guides=3, controls=12, cells=25, features=60, plate_shift=0.8)
+def test_tvn_does_not_drown_the_signal_in_directions_of_noise():
+    """Components of noise would count as much as any, and there are many more of them."""
+    params = TableParams(genes=30, guides=3, controls=12, cells=25, features=60, effect=1.2)
     screen = simulate_screen_tables(params, np.random.default_rng(0))
     cells = normalize(screen.objects, by="Metadata_Plate")
 
@@ -105,9 +105,9 @@ def test_tvn_leaves_out_directions_of_noise():
         return scores[scores.Metadata_Gene.isin(screen.active)].Map_Score.mean()
 
     some = signal(tvn(cells, batch="Metadata_Plate", samples=CONTROLS))
-    whole = signal(tvn(cells, batch="Metadata_Plate", samples=CONTROLS, variance=1.0))
-    assert some > 0.85 * signal(cells)
-    assert some > 1.5 * whole
+    whole = signal(tvn(cells, batch="Metadata_Plate", samples=CONTROLS, ridge=0.0))
+    assert some > 0.75 * signal(cells)
+    assert some > 1.3 * whole
 
 
 @pytest.mark.parametrize("rows", [200, 25])
