@@ -20,7 +20,7 @@ from poolvox.ops.refine import refine_planes
 from poolvox.ops.spots import check_images
 from poolvox.shared.imaging.warp import Transform, resample
 
-__all__ = ["AlignSettings", "Alignment", "align_tile", "aligned"]
+__all__ = ["AlignSettings", "AlignedPlanes", "Alignment", "align_tile", "aligned"]
 
 Images = NDArray[np.uint16]
 
@@ -124,6 +124,44 @@ def align_tile(
     return Alignment(tuple(tuple(cycle) for cycle in refined.transforms), table)
 
 
+@dataclass(frozen=True, slots=True)
+class AlignedPlanes:
+    """All planes of a tile on the frame of the first cycle, linearly interpolated.
+
+    A plane is resampled when it is asked for, so that a store can write the stack without a copy
+    of it in memory; zero where a plane has nothing to show.
+
+    Parameters
+    ----------
+    images : (cycle, channel, Y, X) array
+    transforms : per cycle and channel
+    """
+
+    images: Images
+    transforms: Sequence[Sequence[Transform]]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the images."""
+        return self.images.shape
+
+    @property
+    def dtype(self) -> np.dtype[np.uint16]:
+        """Of the images."""
+        return self.images.dtype
+
+    def __getitem__(self, region: tuple[slice, slice, slice, slice]) -> Images:
+        cycles, channels, rows, columns = (
+            range(*part.indices(size)) for part, size in zip(region, self.shape, strict=True)
+        )
+        corner = Transform((float(rows.start), float(columns.start)))
+        block = np.empty((len(cycles), len(channels), len(rows), len(columns)), self.dtype)
+        for i, t in enumerate(cycles):
+            for j, c in enumerate(channels):
+                resample(self.images[t, c], self.transforms[t][c].after(corner), out=block[i, j])
+        return block
+
+
 def aligned(images: Images, transforms: Sequence[Sequence[Transform]]) -> Images:
     """Bring all planes onto the frame of the first cycle, linearly interpolated.
 
@@ -136,11 +174,8 @@ def aligned(images: Images, transforms: Sequence[Sequence[Transform]]) -> Images
     -------
     (cycle, channel, Y, X) array; zero where a plane has nothing to show
     """
-    stack = np.zeros_like(images)
-    for t, cycle in enumerate(transforms):
-        for c, transform in enumerate(cycle):
-            stack[t, c] = resample(images[t, c], transform)
-    return stack
+    whole = slice(None)
+    return AlignedPlanes(images, transforms)[whole, whole, whole, whole]
 
 
 def _judge(residual: float, limit: float) -> str:

@@ -33,8 +33,8 @@ __all__ = ["OpsPipeline", "pipeline"]
 # Bytes of a unit beside its images: code, library and tables.
 OVERHEAD = 350 * 2**20
 # Images of a tile that are in memory at once, over the size of the file: the pixels themselves,
-# the aligned stack that is stored, and one plane of work.
-COPIES = 2.4
+# which stay with the worker until the next tile, and some planes of work.
+COPIES = 1.6
 
 
 class OpsPipeline:
@@ -208,7 +208,7 @@ class _Layout:
             params={"features": group_tokens(groups), "channels": self.optics.channels},
             needs=(f"images/{name}",),
             outputs=(self.folder.called(name, "objects"),),
-            memory=OVERHEAD + self.manifest.tile_bytes,
+            memory=OVERHEAD + int(COPIES * self.manifest.tile_bytes),
             where=_where(tile),
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poolvox.ops.align import Alignment, AlignSettings, align_tile, aligned
+from poolvox.ops.align import AlignedPlanes, Alignment, AlignSettings, align_tile
 from poolvox.ops.cells import near_cells
 from poolvox.ops.chemistry import Chemistry
 from poolvox.ops.config import OpsConfig
@@ -23,11 +23,14 @@ from poolvox.ops.qc import inspect_tile
 from poolvox.ops.segment import SegmentSettings, segment_cells, segment_nuclei
 from poolvox.ops.spots import check_images, find_spots, sample_bases
 from poolvox.shared.features import find_objects
+from poolvox.shared.imaging.scratch import Scratch
 from poolvox.shared.ingest import Manifest, TileKey
 from poolvox.shared.store import create_plate, write_table
 
 __all__ = ["Optics", "image_tile"]
 
+# Pixels of the tile that a worker has in its hands.
+STACK = Scratch()
 # Cells reach this part of a nucleus's diameter beyond it, where nothing else is asked for.
 GROW = 0.4
 
@@ -104,7 +107,7 @@ def image_tile(
 
 def _tile_images(manifest: Manifest, tile: TileKey) -> NDArray[Any]:
     """Pixels (cycle, channel, Y, X); the brightest of each place where there are planes in z."""
-    images = manifest.read(tile)
+    images = manifest.read(tile, scratch=STACK)
     axes = manifest.axes
     if "z" in axes:
         images, axes = images.max(axis=axes.index("z")), axes.replace("z", "")
@@ -152,7 +155,7 @@ def _write_images(
     field = plate[tile.well][tile.field]
     spacing = dict(zip("yx", optics.spacing, strict=True))
     if config.store.images == "aligned":
-        stack = aligned(images, alignment.transforms)
+        stack = AlignedPlanes(images, alignment.transforms)
         field.write(stack, axes="tcyx", spacing=spacing, channels=optics.channels)
     elif optics.nuclear is not None:
         # Labels need an image to lie on: the nuclei they were found in.

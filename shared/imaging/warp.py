@@ -77,7 +77,11 @@ class Transform:
 
 
 def resample(
-    image: NDArray[Any], transform: Transform, shape: tuple[int, int] | None = None
+    image: NDArray[Any],
+    transform: Transform,
+    shape: tuple[int, int] | None = None,
+    *,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Bring `image` onto the frame of the reference, linearly interpolated.
 
@@ -86,12 +90,15 @@ def resample(
     image : (Y, X) array
     transform : from the reference to `image`
     shape : of the reference; that of `image` if not given
+    out : (Y, X) array to fill, of the type of `image`
 
     Returns
     -------
     (Y, X) array of the type of `image`; what lies outside `image` is zero
     """
-    out = np.zeros(shape or image.shape, image.dtype)
+    if out is None:
+        out = np.empty(shape or image.shape, image.dtype)
+    out[:] = 0
     matrix = np.asarray(transform.matrix, np.float64)
     rounding = np.float32(0.5 if np.issubdtype(image.dtype, np.integer) else 0.0)
     shift = np.asarray(transform.shift, np.float64)

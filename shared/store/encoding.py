@@ -79,11 +79,14 @@ class UnitWriter:
         if data is None:
             path.unlink(missing_ok=True)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         # A reader finds the old unit or the new one; what a killed writer leaves is no chunk.
         partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
         try:
-            partial.write_bytes(data)
+            try:
+                partial.write_bytes(data)
+            except FileNotFoundError:  # the first unit of its folder
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial.write_bytes(data)
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)

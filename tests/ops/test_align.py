@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from poolvox.ops.align import align_tile, aligned
+from poolvox.ops.align import AlignedPlanes, align_tile, aligned
 from poolvox.ops.simulate import Camera, Guides, Layout, preset, simulate_tile
 from poolvox.shared.errors import InputError
 from poolvox.shared.imaging.warp import Transform
@@ -118,6 +118,16 @@ def test_aligned_stack_shows_the_same_nuclei(tile):
     assert stack.dtype == images.dtype
     inner = stack[:, 0, 32:-32, 32:-32].reshape(len(stack), -1).clip(0, 5000)
     assert np.corrcoef(inner)[0].min() > 0.97
+
+
+def test_a_region_of_the_aligned_planes_is_cut_from_the_whole(tile):
+    images, _ = tile
+    transforms = [list(cycle) for cycle in align_tile(images, bases=BASES, nuclear=0).transforms]
+    transforms[2][3] = Transform.about((256, 256), (1.25, -2.5), rotation=0.4, scale=1.001)
+    whole, planes = aligned(images, transforms), AlignedPlanes(images, transforms)
+    assert planes.shape == whole.shape
+    part = np.s_[1:4, 2:5, 100:230, 64:]
+    assert np.abs(planes[part].astype(int) - whole[part]).max() <= 1
 
 
 @pytest.mark.parametrize(
