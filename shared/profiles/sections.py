@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from poolvox.shared.profiles.hits.shifts import MIN_SCATTER
 from poolvox.shared.profiles.report.lessons import learning_sections
 from poolvox.shared.profiles.report.pictures import show_map, show_mixing, show_ranks, show_volcano
 from poolvox.shared.report.figures import show_histogram
@@ -104,6 +105,7 @@ def _hits(folder: _Folder) -> Iterator[Section]:
             ("tested", f"{int(tested.sum()):,} of {len(hits):,}"),
             (f"hits at a false discovery rate of {folder.fdr:.0%}", f"{int(active.sum()):,}"),
             ("median cells", f"{hits['Hit_Cells'].median():,.0f}"),
+            *_controls(hits),
             *_not_tested(hits),
         ),
         tables=(Table(_shown(hits, keys, HIT_COLUMNS), "The best", folder.whole("hits")),),
@@ -134,6 +136,14 @@ def _guides(folder: _Folder) -> Iterator[Figure]:
         yield show_volcano(
             guides, _named(guides, _keys(guides)), "The same for every guide.", fdr=folder.fdr
         )
+
+
+def _controls(hits: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Units of controls, on which every p-value rests."""
+    if "Hit_Controls" in hits:
+        count = int(hits["Hit_Controls"].iloc[0])
+        few = "; of so few only large effects are found" if count < MIN_SCATTER else ""
+        yield "guides or wells of controls", f"{count:,}{few}"
 
 
 def _not_tested(hits: pd.DataFrame) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from poolvox.shared.profiles.hits.contrast import Floats, Singles
 
-__all__ = ["MIN_UNITS", "ShiftTest", "UnitSums", "measure_shifts", "sum_units", "unit_profiles"]
+__all__ = [
+    "MIN_SCATTER",
+    "MIN_UNITS",
+    "ShiftTest",
+    "UnitSums",
+    "measure_shifts",
+    "sum_units",
+    "unit_profiles",
+]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
