@@ -50,7 +50,7 @@ def measure_loss(
     """
     view = survey.view
     z, y, x = view.spacing.tolist()
-    nuclei = find_prepared(view.stack, (z, y, x), NucleiRequest(diameter=diameter))
+    nuclei = find_prepared(view.stack, (z, y, x), NucleiRequest("classical", diameter=diameter))
     background = _background(view.stack, nuclei.labels)
     attenuation = _fit(view.stack, nuclei.labels, z, background)
     corrected = correct and attenuation.trusted

@@ -226,7 +226,7 @@ def check_model(model: str | Path) -> ModelFolder | None:
 
 def _plain(request: NucleiRequest) -> NucleiRequest:
     """What the classical method makes of a request to a network."""
-    return NucleiRequest(diameter=request.diameter)
+    return NucleiRequest("classical", diameter=request.diameter)
 
 
 def _in_order(image: Any) -> Any:

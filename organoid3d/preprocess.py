@@ -33,6 +33,8 @@ Spacing = tuple[float, float, float]
 
 # Voxels of light microscopes, micrometres; sizes beyond are in nanometres or pixels.
 VOXEL_LIMITS = (0.01, 50.0)
+# Pixels wider than this, micrometres, show no nuclei.
+WIDEST = 8.0
 # A z step below this part of the pixel size means that the axes were mixed up.
 MIN_STEP = 0.2
 # And pixels that differ more than this along y and x likewise.
@@ -115,6 +117,11 @@ def check_spacing(spacing: Any, ndim: int = 3) -> Spacing:
             "along each axis"
         )
     z, y, x = sizes if ndim == 3 else (max(sizes), *sizes)
+    if max(y, x) > WIDEST:
+        raise InputError(
+            f"the voxel size {_text(sizes)} is impossible: pixels wider than {WIDEST:g} um show no "
+            "nuclei. Is it in nanometres, or in pixels?"
+        )
     if max(y, x) > MAX_OBLONG * min(y, x) or z < MIN_STEP * min(y, x):
         raise InputError(
             f"the voxel size {_text(sizes)} is implausible: it must be in the order z, y, x, with "

@@ -122,7 +122,7 @@ def _read(folder: Folder, name: str, names: tuple[str, ...], stem: str | None = 
     table = pd.concat(parts, ignore_index=True)
     for flag in (name for name in FLAGS if name in table):
         # Not every flag is raised of stacks in windows.
-        table[flag] = table[flag].fillna(False).astype(bool)
+        table[flag] = table[flag].eq(True)
     return table
 
 
