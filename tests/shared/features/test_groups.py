@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage.morphology import reconstruction
 
 from poolvox.shared.features import find_objects, measure
 from poolvox.shared.features.curvature import CurvatureOptions, surface_mesh
@@ -156,6 +157,30 @@ def test_grains_fall_at_their_physical_radius(spacing, radius):
     assert spectrum.sum() == pytest.approx(100, abs=1e-3)
     assert np.argmax(spectrum) == {1.5: 2, 3.0: 4}[radius]
     assert spectrum.max() > 95
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 0.5, 0.7), (2.0, 0.5, 0.5), (0.5, 0.7)])
+def test_granularity_equals_erosion_and_reconstruction_of_scipy(spacing):
+    rng = np.random.default_rng(1)
+    shape = (8, 15, 13)[-len(spacing) :]
+    labels = ndimage.gaussian_filter(rng.standard_normal(shape), 1.5) > -0.02
+    image = rng.integers(0, 60, shape).astype(float)
+    radii = (0.5, 1.0, 2.5, 7.0, 20.0)
+    row = one(labels, image, "granularity", spacing, GranularityOptions(radii_um=radii))
+    mask = np.where(labels, image - image[labels].min(), 0)
+    before = total = mask.sum()
+    for radius in radii:
+        reach = [int(radius / s + 1e-9) for s in spacing]
+        steps = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), -1)
+        ball = np.linalg.norm(steps * spacing, axis=-1) <= radius * (1 + 1e-9)
+        far = np.where(labels, mask, np.inf)
+        eroded = ndimage.grey_erosion(far, footprint=ball, mode="constant", cval=np.inf)
+        marker = np.where(labels, np.minimum(eroded, mask), 0)
+        faces = ndimage.generate_binary_structure(len(shape), 1)
+        here = reconstruction(marker, mask, footprint=faces).sum()
+        expected = 100 * (before - here) / total
+        assert row[f"Spectrum_i_{radius:g}um"] == pytest.approx(expected, abs=1e-4)
+        before = here
 
 
 def test_granularity_in_z_is_not_that_of_planes():
