@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from poolvox.shared.profiles.hits.shifts import MIN_SCATTER
+from poolvox.shared.profiles.hits.shifts import FEW_CONTROLS
 from poolvox.shared.profiles.report.lessons import learning_sections
 from poolvox.shared.profiles.report.pictures import show_map, show_mixing, show_ranks, show_volcano
 from poolvox.shared.report.figures import show_histogram
@@ -142,7 +142,7 @@ def _controls(hits: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Units of controls, on which every p-value rests."""
     if "Hit_Controls" in hits:
         count = int(hits["Hit_Controls"].iloc[0])
-        few = "; of so few only large effects are found" if count < MIN_SCATTER else ""
+        few = "; of so few only large effects are found" if count < FEW_CONTROLS else ""
         yield "guides or wells of controls", f"{count:,}{few}"
 
 

@@ -19,8 +19,8 @@ from poolvox.shared.profiles.compare.rates import benjamini_hochberg, hierarchic
 from poolvox.shared.profiles.hits.combining import rank_aggregation, stouffer
 from poolvox.shared.profiles.hits.comparison import Cells, Centred, Comparison, gather_cells
 from poolvox.shared.profiles.hits.shifts import (
+    FEW_CONTROLS,
     MIN_CELLS,
-    MIN_SCATTER,
     MIN_UNITS,
     ShiftTest,
     UnitSums,
@@ -72,9 +72,9 @@ def find_hits(
     treatments, then their doses.
 
     With fewer than four units of controls nothing tells how much units differ that do the same, so
-    there is no `Hit_PValue`: cells are no replicates. Effect and score still rank. With four to
-    seven the p-values hold, but find little: in simulated plates a twentieth of what eight find
-    with four, half with six.
+    there is no `Hit_PValue`: cells are no replicates. Effect and score still rank. With fewer
+    than ten the p-values allow for how little those few tell, and less is found: of what twelve
+    find in simulated plates hardly anything with four.
 
     Examples
     --------
@@ -135,7 +135,7 @@ def _combine(units: pd.DataFrame, shifts: ShiftTest) -> dict[str, Any]:
     known = weight[np.isfinite(units["z"].to_numpy(float))]
     count = known.sum() ** 2 / max(float((known**2).sum()), 1.0)
     free = max(shifts.controls - 1, 1)
-    directions = shifts.freedom if shifts.controls >= MIN_SCATTER else 1.0
+    directions = shifts.freedom if shifts.controls >= FEW_CONTROLS else 1.0
     p = float(t.sf(score / np.sqrt(1 + count / free), free * directions))
     few = bool((units["cells"] < MIN_CELLS).all())
     reason = f"fewer than {MIN_CELLS} cells" if few else "no controls in its batches"

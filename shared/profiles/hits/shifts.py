@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from poolvox.shared.profiles.hits.contrast import Floats, Singles
 
 __all__ = [
-    "MIN_SCATTER",
+    "FEW_CONTROLS",
     "MIN_UNITS",
     "ShiftTest",
     "UnitSums",
@@ -34,6 +34,8 @@ MIN_CELLS: Final = 5
 MIN_UNITS: Final = 4
 # Units of controls, at least, for telling how their differences scatter.
 MIN_SCATTER: Final = 8
+# Units of controls below which that is told too roughly to be relied on.
+FEW_CONTROLS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
