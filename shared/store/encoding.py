@@ -79,14 +79,13 @@ class UnitWriter:
         if data is None:
             path.unlink(missing_ok=True)
             return
+        # Looking is cheaper than trying, and most folders are there.
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
         # A reader finds the old unit or the new one; what a killed writer leaves is no chunk.
         partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
         try:
-            try:
-                partial.write_bytes(data)
-            except FileNotFoundError:  # the first unit of its folder
-                path.parent.mkdir(parents=True, exist_ok=True)
-                partial.write_bytes(data)
+            partial.write_bytes(data)
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -94,15 +93,14 @@ class UnitWriter:
 
     def _chunk(self, block: Block) -> bytes | None:
         """A compressed chunk, zeros beyond the border; None if there is nothing else in it."""
-        if block.shape != self.chunks:
-            whole = np.zeros(self.chunks, block.dtype)
-            whole[tuple(slice(n) for n in block.shape)] = block
-            block = whole
-        block = np.ascontiguousarray(block)
+        from poolvox.shared.store.kernels import copy_block
+
+        whole = np.empty(self.chunks, block.dtype)
         # As whole numbers, so that a zero with a sign is kept.
-        if not block.reshape(-1).view(f"u{block.itemsize}").any():
+        bits = f"u{block.itemsize}"
+        if not copy_block(_planes(block.view(bits)), _planes(whole.view(bits))):
             return None
-        data: bytes = self.codec.encode(block)
+        data: bytes = self.codec.encode(whole)
         return data
 
     def _shard(self, block: Block) -> bytes | None:
@@ -121,6 +119,11 @@ class UnitWriter:
             return None
         tail = index.tobytes()
         return b"".join([*parts, tail, _crc32c(tail).to_bytes(4, "little")])
+
+
+def _planes(block: Block) -> Block:
+    """As (k, y, x)."""
+    return block.reshape(-1, *((1, 1, *block.shape)[-2:]))
 
 
 def _shard_codec(codecs: Sequence[Any]) -> Blosc | None:

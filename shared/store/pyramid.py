@@ -30,6 +30,9 @@ SMALLEST_SIDE: Final = 512
 # z joins as soon as its step is not more than this times the pixel size: nearest to isotropic.
 NEAR_ISOTROPIC: Final = math.sqrt(2)
 
+# Pixels as cameras write them; sums of a few fit the integers that loops compute with.
+SMALL: Final = (np.dtype("u1"), np.dtype("u2"))
+
 # Wide enough for the sum of all values under one pixel of the next level.
 SUM_TYPES: Final = {
     "u1": "u2", "u2": "u4", "u4": "u8", "i1": "i2", "i2": "i4", "i4": "i8", "f2": "f4",
@@ -82,6 +85,8 @@ def halve_means(block: Pixels, factor: tuple[int, ...]) -> Pixels:
     Integers are rounded to nearest, halves to even: rounding halves up would brighten every
     level by an eighth of a count. A rest at the border is the mean of what is there.
     """
+    if block.dtype in SMALL and factor[-2:] == (2, 2) and math.prod(factor) == 4:
+        return _halve_planes(block)
     block = _padded(block, factor)
     count = math.prod(factor)
     if count == 1:
@@ -98,6 +103,15 @@ def halve_means(block: Pixels, factor: tuple[int, ...]) -> Pixels:
     else:
         total = _divide(total, count)
     return total.astype(block.dtype, copy=False)
+
+
+def _halve_planes(block: Pixels) -> Pixels:
+    from poolvox.shared.store.kernels import halve_planes
+
+    height, width = block.shape[-2:]
+    half = np.empty((*block.shape[:-2], -(-height // 2), -(-width // 2)), block.dtype)
+    halve_planes(block.reshape(-1, height, width), half.reshape(-1, *half.shape[-2:]))
+    return half
 
 
 def halve_labels(block: Pixels, factor: tuple[int, ...]) -> Pixels:
