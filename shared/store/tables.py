@@ -49,7 +49,15 @@ def write_table(frame: pd.DataFrame, path: Path | str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     try:
-        pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
+        # Measurements hardly ever repeat: a dictionary of them is larger than they are.
+        repeated = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
+        pq.write_table(
+            table,
+            partial,
+            compression="zstd",
+            use_dictionary=repeated,
+            row_group_size=ROW_GROUP,
+        )
         os.replace(partial, target)
     except BaseException:
         partial.unlink(missing_ok=True)
