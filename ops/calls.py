@@ -54,6 +54,8 @@ def decode_tile(
     write_table(keyed(frame, tile), folder.called(name, "reads"))
     for axis, place, scale in zip("YX", reads.centres.T, spacing, strict=True):
         cells[f"Metadata_{axis}"], cells[f"Metadata_{axis}_um"] = place, place * scale
+    trusted = bool(read_table(folder.planes(name), ["Align_Trusted"])["Align_Trusted"].all())
+    cells["QC_Alignment"], cells["QC_Reason"] = not trusted, "" if trusted else "Alignment"
     write_table(keyed(cells, tile), folder.called(name, "cells"))
     mapped = int((frame["Read_Barcode"] != "").sum())
     return {"reads": len(frame), "mapped": mapped, "cells": len(cells), **shares}

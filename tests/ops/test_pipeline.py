@@ -236,6 +236,17 @@ def test_a_bad_tile_costs_only_itself_and_says_why(ran, damage, reason):
     assert places == {("A1", "1"), ("A1", "2"), ("B2", "1")}
 
 
+def test_a_tile_that_cannot_be_aligned_is_flagged_and_kept(ran):
+    other = tifffile.imread(raw_file(ran, "A1", 1, 4))
+    rewrite(raw_file(ran, "B2", 2, 4), other)
+    run(ran, workers=1)
+    cells = read_table(ran.parent / "run" / "tables" / "cells.parquet")
+    there = (cells["Metadata_Well"] == "B2") & (cells["Metadata_Tile"] == "2")
+    assert there.any()
+    assert cells["QC_Alignment"].equals(there.rename("QC_Alignment"))
+    assert set(cells["QC_Reason"][there]) == {"Alignment"}
+
+
 def test_a_library_that_is_shorter_than_the_cycles_is_refused(screen):
     library = pd.read_csv(screen.parent / "library.csv")
     library["barcode"] = library["barcode"].str[:5]

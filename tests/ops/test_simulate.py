@@ -146,7 +146,7 @@ def test_decay_has_its_jump_and_mean_one():
 def test_colours_come_from_the_table():
     two = Chemistry(
         channels=("red", "green"),
-        code=((1, 1), (1, 0), (0, 0), (0, 1)),
+        code=((0, 0), (1, 0), (1, 1), (0, 1)),
         gains=(1, 1),
         phasing=0,
         prephasing=0,
@@ -218,14 +218,14 @@ def test_another_chemistry_is_written_as_a_table(tmp_path):
     two = replace(
         EVEN,
         channels=("red", "green"),
-        code=((1, 1), (1, 0), (0, 0), (0, 1)),
+        code=((0, 0), (1, 0), (1, 1), (0, 1)),
         mixing=None,
         gains=(1, 1),
     )
     params = replace(SMALL, tiles=1, chemistry=two)
     config = yaml.safe_load(simulate_screen(tmp_path, params).read_text())
     assert config["raw"]["sbs"]["channels"] == ["DAPI", "red", "green"]
-    assert config["chemistry"] == {"A": ["red", "green"], "C": ["red"], "G": [], "T": ["green"]}
+    assert config["chemistry"] == {"A": [], "C": ["red"], "G": ["red", "green"], "T": ["green"]}
 
 
 def test_hits_change_the_marker_and_the_phenotype_shows_it(tmp_path):
