@@ -19,6 +19,7 @@ from poolvox.shared.profiles.combine.aggregation import bootstrap
 from poolvox.shared.profiles.config import ProfilesConfig
 from poolvox.shared.profiles.correct.mixing import batch_mixing
 from poolvox.shared.profiles.normalise.quality import count_objects
+from poolvox.shared.profiles.steps.centres import Level, aggregate_tables
 from poolvox.shared.profiles.steps.findings import find_all
 from poolvox.shared.profiles.steps.levels import Roles, make_levels, named_rows, object_levels
 from poolvox.shared.profiles.steps.preparation import (
@@ -28,9 +29,7 @@ from poolvox.shared.profiles.steps.preparation import (
     transform_whole,
 )
 from poolvox.shared.profiles.steps.streaming import (
-    Level,
     Work,
-    aggregate_tables,
     control_query,
     fit_tables,
     write_objects,

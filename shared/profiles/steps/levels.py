@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from poolvox.shared.profiles.combine.aggregation import COUNT, aggregate
 from poolvox.shared.profiles.combine.weighting import as_weights
 from poolvox.shared.profiles.config import NONE, ProfilesConfig
-from poolvox.shared.profiles.steps.streaming import Level
+from poolvox.shared.profiles.steps.centres import Level
 from poolvox.shared.profiles.tables.groups import group_rows
 from poolvox.shared.profiles.tables.record import Record
 
