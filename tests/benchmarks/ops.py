@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from threadpoolctl import threadpool_limits
 
 from poolvox.ops.judge import score_cells
 from poolvox.ops.simulate import ScreenParams, Truth, preset
-from tests.benchmarks.children import measured
+from tests.benchmarks.children import cpu_seconds, measured
 from tests.benchmarks.real import real_tables
 from tests.benchmarks.screens import (
     Screen,
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=100, help="seed of the first tile")
     parser.add_argument("--only", choices=sorted(PARTS), action="append", help="only these parts")
     parser.add_argument("--quick", action="store_true", help="one tile per setting")
+    parser.add_argument("--folder", help="where runs are written; in memory, disks do not count")
     parser.add_argument("--crowded", action="store_true", help="small cells, unequal exposures")
     options = parser.parse_args()
     options.tiles = 1 if options.quick else options.tiles
@@ -104,11 +106,23 @@ def main() -> None:
         for name, part in PARTS.items():
             if not options.only or name in options.only:
                 print(f"\n## {name}: {(part.__doc__ or '').splitlines()[0]}", flush=True)
-                start = time.perf_counter()
-                verdicts += part(options)
-                print(f"({time.perf_counter() - start:.0f} s of wall-clock time)", flush=True)
+                start, used = time.perf_counter(), cpu_seconds()
+                found = attempt(name, part, options)
+                show([verdict.row() for verdict in found])
+                verdicts += found
+                wall, used = time.perf_counter() - start, cpu_seconds() - used
+                print(f"({used:.0f} s of CPU, {wall:.0f} s of wall-clock time)", flush=True)
     print("\n## All numbers beside their targets")
-    print(pd.DataFrame([verdict.row() for verdict in verdicts]).to_string(index=False))
+    show([verdict.row() for verdict in verdicts])
+
+
+def attempt(name: str, part: Callable[..., Verdicts], options: argparse.Namespace) -> Verdicts:
+    """Perform a part; where it fails it says so, and the others go on."""
+    try:
+        return part(options)
+    except (Exception, SystemExit) as error:
+        print(f"failed: {type(error).__name__}: {error}", flush=True)
+        return [Verdict(f"{name}: failed", float("nan"), 0.0)]
 
 
 def show(rows: list[dict[str, object]]) -> None:
@@ -295,7 +309,7 @@ def scaling(options: argparse.Namespace) -> Verdicts:
     """More workers and more tiles: wall-clock seconds, CPU seconds and memory of whole runs."""
     repeats = 1 if options.quick else 3
     print(f"load of the machine before: {os.getloadavg()[0]:.1f}")
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
         root = Path(name)
         config = write_screen(root, tiles=16)
         measured("run", str(config), str(root / "warm"), "1", "threads", "1")
@@ -305,6 +319,7 @@ def scaling(options: argparse.Namespace) -> Verdicts:
                 measured("run", str(config), str(root / "out"), str(workers), scheduler, "8")
                 for _ in range(repeats)
             ]
+            print(f"{scheduler}, {workers}: " + ", ".join(f"{one['wall']:.2f} s" for one in times))
             wall = float(np.median([one["wall"] for one in times]))
             cpu = float(np.median([one["cpu"] for one in times]))
             single = rows[0]["wall s"] if rows else wall
@@ -334,7 +349,7 @@ def scaling(options: argparse.Namespace) -> Verdicts:
 def memory(options: argparse.Namespace) -> Verdicts:
     """Peak memory of one tile of 10 cycles, 5 channels, 2048 x 2048 pixels (target 2500 MB)."""
     side = 512 if options.quick else 2048
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
         root = Path(name)
         params = preset("medium")
         cells = int(params.layout.cells * (side / 1024) ** 2)
