@@ -4,8 +4,8 @@
 2. The nucleus diameter is estimated from blobs over all sizes, unless it is given.
 3. Seeds are blobs of about that size that stand out of the noise; a watershed of the response of
    smaller blobs, which falls at necks as well as at dark films, parts them.
-4. The outline of each nucleus is where its own light has fallen to a third of its contrast over
-   the local background; a little lower for very bright ones, whose blur reaches farther.
+4. The outline of each nucleus is where its own light has fallen to a little less than half of its
+   contrast over the local background; lower for very bright ones, whose blur reaches farther.
 5. Pieces that together fill an ellipsoid are joined; splinters are dropped, holes filled.
 """
 
@@ -51,8 +51,8 @@ class ClassicalOptions:
     min_contrast : least contrast of a seed, relative to a typical one
     clutter_factor : least response of a seed, in standard deviations of the background's
     max_clutter : bound of that, relative to a typical seed
-    level : how fast the level of the outline falls with brightness; 1.75 gives 0.38 of the contrast
-        for typical nuclei, 0.48 for those a tenth as bright
+    level : how fast the level of the outline falls with brightness; 0.7 gives 0.43 of the contrast
+        for typical nuclei, 0.49 for those a tenth as bright
     min_volume, max_volume : relative to the ball of that diameter; the largest for joined pieces
     """
 
@@ -65,7 +65,7 @@ class ClassicalOptions:
     min_contrast: float = 0.15
     clutter_factor: float = 4.0
     max_clutter: float = 0.6
-    level: float = 1.75
+    level: float = 0.7
     min_volume: float = 0.1
     max_volume: float = 3.0
 

@@ -70,6 +70,8 @@ class OrganoidsConfig(Model):
     channels : those that show the tissue; `auto`: the nuclei's and the cells'
     threshold : otsu, li, triangle, or a part of the range between 0 and 1
     closing : gaps narrower than twice this are bridged; 5, or 10 with nuclei alone
+    neck : organoids that touch are told apart where the neck between them is narrower than this
+        part of the thinner one's width; 0 leaves them together
     """
 
     channels: tuple[str, ...] | Literal["auto"] = "auto"
@@ -77,12 +79,13 @@ class OrganoidsConfig(Model):
     smooth: Length = 1.5
     closing: Volume | None = None
     min_volume: Volume = 2000.0
+    neck: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     def options(self, channels: Sequence[str]) -> OrganoidOptions:
         """Options for masks that are found in these channels."""
         usual = OrganoidOptions().closing if len(channels) > 1 else NUCLEI_ONLY_CLOSING
         closing = usual if self.closing is None else self.closing
-        return OrganoidOptions(self.threshold, self.smooth, closing, self.min_volume)
+        return OrganoidOptions(self.threshold, self.smooth, closing, self.min_volume, self.neck)
 
 
 class LumensConfig(Model):

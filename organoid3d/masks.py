@@ -16,6 +16,7 @@ from scipy import ndimage
 from skimage import filters
 
 from poolvox.organoid3d.blobs import pool
+from poolvox.organoid3d.bodies import split_bodies
 from poolvox.shared.errors import InputError
 from poolvox.shared.imaging.distance import distance_to
 
@@ -37,7 +38,6 @@ Threshold = Literal["otsu", "li", "triangle"]
 VOXEL = 1.0
 # Contrast at which the logarithm bends, relative to a channel's bright parts.
 KNEE = 0.2
-CORNERS = np.ones((3, 3, 3), bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,15 @@ class OrganoidOptions:
     smooth : width of the Gaussian, micrometres
     closing : gaps narrower than twice this are bridged, micrometres
     min_volume : cubic micrometres; smaller bodies are debris
+    neck : bodies that touch are told apart where the neck between them is narrower than this part
+        of the thinner one's width; 0 leaves them together
     """
 
     threshold: Threshold | float = "otsu"
     smooth: float = 1.5
     closing: float = 5.0
     min_volume: float = 2000.0
+    neck: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def segment_organoids(
     if nuclei is not None:
         tissue |= _pooled_mask(nuclei > 0, spacing)
     filled = ndimage.binary_fill_holes(close_by(tissue, options.closing, steps.tolist()))
-    labels, _ = ndimage.label(filled, CORNERS)
+    labels = split_bodies(filled, steps.tolist(), neck=options.neck, least=options.min_volume)
     kept = _large(labels, options.min_volume / float(steps.prod()))
     return _spread(kept, factors, shape)
 

@@ -19,6 +19,7 @@ organoids:
   channels: auto            # those that show the tissue; auto: the nuclei's and the cells'
   threshold: otsu           # li, triangle, or a number from 0 (all) to 1 (the brightest)
   min_volume: 2000          # cubic micrometres; smaller bodies are debris
+  neck: 0.5                 # organoids that touch are cut at thinner necks; 0: never
 lumens:
   opening: 3                # micrometres; clefts narrower than twice this are no lumen
   min_volume: 300           # cubic micrometres

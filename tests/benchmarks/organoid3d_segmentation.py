@@ -153,7 +153,7 @@ def memory(model: Path) -> Iterator[str]:
     rows = {}
     with tempfile.TemporaryDirectory() as root:
         small = write_model(Path(root) / "hand", rays=32, filters=4)
-        for size in (8, 32, 128, 256):
+        for size in (8, 32, 256):
             place = Path(root) / str(size)
             place.mkdir()
             measured("make_store", str(place), str(size))

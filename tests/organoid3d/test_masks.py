@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
+from poolvox.organoid3d.bodies import split_bodies
 from poolvox.organoid3d.cells import cytoplasm_of, find_parents, segment_cells
 from poolvox.organoid3d.masks import (
     OrganoidOptions,
@@ -46,6 +47,39 @@ def test_several_organoids_are_told_apart():
     made = field(OrganoidSpec("cyst", 30), OrganoidSpec("solid", 30), OrganoidSpec("cyst", 30))
     found = segment_organoids([made.image[0], made.image[1]], spacing=SPACING, nuclei=made.nuclei)
     assert evaluate_labels(made.organoids, found, threshold=0.7).main.f1 == 1
+
+
+def balls(*balls, spacing=SPACING, shape=(40, 110, 200)):
+    """Union of balls of (z, y, x, radius) in micrometres."""
+    grid = np.indices(shape, np.float32) * np.reshape(spacing, (3, 1, 1, 1)).astype(np.float32)
+    mask = np.zeros(shape, bool)
+    for *center, radius in balls:
+        mask |= np.linalg.norm(grid - np.reshape(center, (3, 1, 1, 1)), axis=0) < radius
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("bodies", "count"),
+    [
+        pytest.param([(40, 33, 35, 25), (40, 33, 83, 25)], 2, id="touch"),
+        pytest.param([(40, 33, 35, 28), (40, 33, 74, 12)], 2, id="small one at a large one"),
+        pytest.param([(40, 33, 35, 25), (40, 33, 65, 18)], 1, id="bud"),
+        pytest.param([(40, 33, 35, 25), (40, 33, 62, 12), (40, 33, 78, 12)], 1, id="long bud"),
+        pytest.param([(0, 0, 0, 30), (10, 20, 54, 30)], 2, id="cut by the border"),
+        pytest.param([(40, 33, 40, 30), (40, 33, 72, 4)], 1, id="a speck"),
+        pytest.param([(40, 33, 60, 30)], 1, id="one"),
+    ],
+)
+def test_bodies_are_cut_at_thin_necks(bodies, count):
+    mask = balls(*bodies)
+    labels = split_bodies(mask, SPACING, neck=0.5, least=2000)
+    assert ((labels > 0) == mask).all()
+    assert labels.max() == count
+    if count == 2:
+        sizes = np.bincount(labels.ravel())[1:] * np.prod(SPACING)
+        alone = sorted(np.count_nonzero(balls(body)) * np.prod(SPACING) for body in bodies)
+        assert sorted(sizes) == pytest.approx(alone, rel=0.1)
+    assert split_bodies(mask, SPACING, neck=0, least=2000).max() == 1
 
 
 def test_debris_is_no_organoid(cyst):
