@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,15 +71,18 @@ def match_cells(
     The truth with the columns of the found cell (label 0 and empty barcode where there is none),
     and a row for each found cell that is nowhere in the truth.
     """
-    if shape is not None:
-        cells = cells[_inside(cells[["Metadata_Y", "Metadata_X"]].to_numpy(), shape)]
-        truth = truth[_inside(truth[["y", "x"]].to_numpy(), shape)]
     parts = []
     found_tiles = dict(list(cells.groupby(["Metadata_Well", "Metadata_Tile"])))
     for place, there in truth.groupby(PLACE):
         found = found_tiles.get((str(place[0]), str(place[1])))
         parts.append(_match_tile(there.reset_index(drop=True), found))
-    return pd.concat(parts, ignore_index=True)
+    matched = pd.concat(parts, ignore_index=True)
+    if shape is None:
+        return matched
+    # Cut after matching: a centre that is found beside where it is may lie across the line.
+    found_at = matched[["Metadata_Y", "Metadata_X"]].to_numpy()
+    places = np.where(matched[["y"]].isna(), found_at, matched[["y", "x"]].to_numpy())
+    return matched[_inside(places, shape)].reset_index(drop=True)
 
 
 def _inside(places: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.bool_]:
@@ -87,9 +91,15 @@ def _inside(places: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.boo
 
 
 def _match_tile(truth: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame:
-    names = ["Metadata_Label", "Metadata_Barcode"]
+    names = ["Metadata_Label", "Metadata_Barcode", "Metadata_Y", "Metadata_X"]
+    blank: dict[str, Any] = {
+        "Metadata_Label": 0,
+        "Metadata_Barcode": "",
+        "Metadata_Y": np.nan,
+        "Metadata_X": np.nan,
+    }
     if found is None or not len(found):
-        return truth.assign(Metadata_Label=0, Metadata_Barcode="")
+        return truth.assign(**blank)
     tree = cKDTree(found[["Metadata_Y", "Metadata_X"]].to_numpy())
     far, row = tree.query(truth[["y", "x"]].to_numpy(), distance_upper_bound=SAME_CELL)
     # Of two simulated cells in one place the nearer has it.
@@ -97,7 +107,7 @@ def _match_tile(truth: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame
     first = np.zeros(len(truth), bool)
     first[order[np.unique(row[order], return_index=True)[1]]] = True
     held = np.isfinite(far) & first
-    table = truth.assign(Metadata_Label=0, Metadata_Barcode="")
+    table = truth.assign(**blank)
     for name in names:
         table.loc[held, name] = found[name].to_numpy()[row[held]]
     lone = found.iloc[np.setdiff1d(np.arange(len(found)), row[held])]
