@@ -146,7 +146,7 @@ def test_decay_has_its_jump_and_mean_one():
 def test_colours_come_from_the_table():
     two = Chemistry(
         channels=("red", "green"),
-        code=((0, 0), (1, 0), (1, 1), (0, 1)),
+        code=((1, 1), (1, 0), (0, 0), (0, 1)),
         gains=(1, 1),
         phasing=0,
         prephasing=0,
