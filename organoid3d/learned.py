@@ -177,11 +177,10 @@ def settle_frame(
     spacing : of the source, micrometres
     """
     model = network.folder
-    if not stands_out(view.stack, view.spacing.tolist(), diameter):
-        z, y, x = source.shape
-        none = (*model.notes, "nothing stands out of the noise: no nuclei were looked for")
-        return Settled(Frame((z, y, x), low=0.0, high=0.0), none)
     frame, notes = make_frame(view, source.shape, spacing, model, scale=scale, diameter=diameter)
+    if not stands_out(view.stack, view.spacing.tolist(), diameter):
+        none = (*notes, "nothing stands out of the noise: no nuclei were looked for")
+        return Settled(replace(frame, low=0.0, high=0.0), none)
     if scale != "auto" or diameter is not None or frame.high <= frame.low:
         return Settled(frame, tuple(notes))
     for _ in range(LOOKS):
