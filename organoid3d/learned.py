@@ -191,8 +191,8 @@ def settle_frame(
         if not is_off(off):
             return Settled(frame, tuple(notes), stars if sample is windows else None)
         # Blobs told the size badly; the network has seen the nuclei now and tells it better.
-        notes.append(f"nuclei were {off:.2f} times the size that was expected: done again")
         frame = replace(frame, scale=_times(frame.scale, 1 / off))
+    notes.append(f"{LOOKS} looks did not settle the size of nuclei: better give nuclei: diameter")
     return Settled(frame, tuple(notes))
 
 
