@@ -40,8 +40,8 @@ def check(
     from poolvox.shared.cli.estimate import estimate
     from poolvox.shared.cli.work import open_job
 
-    job = open_job(config, set_ or ())
-    found = estimate(job, _options(job.config, workers=workers, memory=memory))
+    job = open_job(config, _assignments(set_, memory))
+    found = estimate(job, _options(job.config, workers=workers))
     if as_json:
         say_json(found.facts())
     else:
@@ -72,9 +72,9 @@ def run(
 
     from poolvox.shared.cli.work import open_job, perform, report_summary, summary_facts
 
-    job = open_job(config, set_ or ())
+    job = open_job(config, _assignments(set_, memory))
     options = replace(
-        _options(job.config, workers=workers, memory=memory, scheduler=scheduler),
+        _options(job.config, workers=workers, scheduler=scheduler),
         steps=_listed(steps),
         only=_all_listed(only),
         exclude=_all_listed(exclude),
@@ -89,11 +89,15 @@ def run(
     return code
 
 
+def _assignments(given: list[str] | None, memory: str | None) -> list[str]:
+    """Values that come before the configuration's; memory decides how a run is laid out, too."""
+    return [*(given or ()), *([f"engine.memory={memory}"] if memory else [])]
+
+
 def _options(
     config: object,
     *,
     workers: int | None = None,
-    memory: str | None = None,
     scheduler: str | None = None,
 ) -> Options:
     """Take what the command line says, else what the configuration says."""
@@ -103,7 +107,7 @@ def _options(
     engine = getattr(config, "engine", None) or EngineConfig()
     return Options(
         workers=workers or engine.workers,
-        memory=memory or engine.memory,
+        memory=engine.memory,
         scheduler=scheduler or engine.scheduler,
     )
 
