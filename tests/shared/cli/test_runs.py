@@ -57,6 +57,12 @@ def test_run_writes_everything_and_says_where(config, poolvox):
     assert "Bright pixels &lt;b&gt;per tile&lt;/b&gt;" in page
 
 
+def test_memory_of_the_command_line_is_known_to_the_plan(config, poolvox):
+    poolvox("run", config, "--memory", "3GB")
+    assert yaml.safe_load(Path("out/config.yaml").read_text())["engine"]["memory"] == "3GB"
+    assert "0 done, 7 reused" in poolvox("run", config)[1]
+
+
 def test_a_second_run_does_nothing_again(config, poolvox):
     poolvox("run", config)
     code, out, _ = poolvox("run", config)
