@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import watershed
 
+from poolvox.organoid3d.joining import find_faces
 from poolvox.shared.imaging.distance import distance_to
 
 __all__ = ["split_bodies"]
@@ -94,15 +95,8 @@ def _owner(owner: NDArray[np.intp], label: int) -> int:
 
 def _saddles(basins: NDArray[np.int32], depth: NDArray[np.float32]) -> list[tuple[float, int, int]]:
     """Deepest place on the face between every two basins, the deepest first."""
-    codes, depths = [], []
     count = int(basins.max()) + 1
-    for axis in range(3):
-        ahead, behind = np.moveaxis(basins, axis, 0)[1:], np.moveaxis(basins, axis, 0)[:-1]
-        deep = np.moveaxis(depth, axis, 0)
-        face = (ahead != behind) & (ahead > 0) & (behind > 0)
-        low, high = np.minimum(ahead[face], behind[face]), np.maximum(ahead[face], behind[face])
-        codes.append(low.astype(np.int64) * count + high)
-        depths.append(np.minimum(deep[1:][face], deep[:-1][face]))
+    codes, depths = zip(*(find_faces(basins, depth, axis) for axis in range(3)), strict=True)
     code, found = np.concatenate(codes), np.concatenate(depths)
     pairs, place = np.unique(code, return_inverse=True)
     most = np.zeros(len(pairs))

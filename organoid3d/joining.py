@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["join_pieces"]
+__all__ = ["find_faces", "join_pieces"]
 
 Labels = NDArray[np.int32]
 
@@ -73,7 +73,7 @@ def join_pieces(
     largest : volume that no union may exceed, cubic micrometres
     """
     pieces = _measure(labels, bright, np.asarray(spacing, float))
-    faces = _find_faces(labels, contrast, pieces.spacing)
+    faces = _measure_faces(labels, contrast, pieces.spacing)
     neighbours: dict[int, dict[int, tuple[float, float]]] = {}
     for (a, b), face in faces.items():
         neighbours.setdefault(a, {})[b] = face
@@ -133,21 +133,32 @@ def _measure(labels: Labels, bright: NDArray[np.float64], spacing: NDArray[np.fl
     return _Pieces(voxels, first, second, bright.astype(float).copy(), spacing)
 
 
-def _find_faces(
+def find_faces(
+    labels: NDArray[np.integer], values: NDArray[np.float32], axis: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Voxel faces across an axis at which two labels meet.
+
+    Returns
+    -------
+    (N,) codes of the pairs, the lower label times the number of labels with 0, plus the higher; and
+    (N,) the lower of the values on both sides
+    """
+    ahead, behind = np.moveaxis(labels, axis, 0)[1:], np.moveaxis(labels, axis, 0)[:-1]
+    value = np.moveaxis(values, axis, 0)
+    face = (ahead != behind) & (ahead > 0) & (behind > 0)
+    low, high = np.minimum(ahead[face], behind[face]), np.maximum(ahead[face], behind[face])
+    codes = low.astype(np.int64) * (int(labels.max()) + 1) + high
+    return codes, np.minimum(value[1:][face], value[:-1][face])
+
+
+def _measure_faces(
     labels: Labels, contrast: NDArray[np.float32], spacing: NDArray[np.float64]
 ) -> dict[tuple[int, int], tuple[float, float]]:
     """Area of the face between two pieces, and its area times the contrast along it."""
-    codes, lights, areas = [], [], []
     count = int(labels.max()) + 1
-    for axis in range(3):
-        ahead, behind = np.moveaxis(labels, axis, 0)[1:], np.moveaxis(labels, axis, 0)[:-1]
-        light = np.moveaxis(contrast, axis, 0)
-        face = (ahead != behind) & (ahead > 0) & (behind > 0)
-        low, high = np.minimum(ahead[face], behind[face]), np.maximum(ahead[face], behind[face])
-        codes.append(low.astype(np.int64) * count + high)
-        lights.append(np.minimum(light[1:][face], light[:-1][face]))
-        areas.append(np.full(len(low), spacing.prod() / spacing[axis]))
-    area, light = np.concatenate(areas), np.concatenate(lights)
+    codes, lights = zip(*(find_faces(labels, contrast, axis) for axis in range(3)), strict=True)
+    sides = [np.full(len(code), spacing.prod() / side) for code, side in zip(codes, spacing)]
+    area, light = np.concatenate(sides), np.concatenate(lights)
     pairs, index = np.unique(np.concatenate(codes), return_inverse=True)
     total, shine = (
         np.bincount(index, area, len(pairs)),

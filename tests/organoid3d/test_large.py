@@ -141,9 +141,8 @@ def test_the_report_shows_stacks_in_windows(both):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("both", ["plain"], indirect=True)
 def test_a_run_that_was_killed_goes_on_and_gives_the_same(tmp_path, model, both):
-    if both[0].output.parents[1].name != "runs0":
-        pytest.skip("once is enough")
     killed = write_run(tmp_path / "killed", stack("plain"), model)
     code = (
         "import importlib, sys\n"
