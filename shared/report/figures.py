@@ -104,13 +104,14 @@ def show_histogram(
     Parameters
     ----------
     values : numbers, or names of sets and their numbers; NaN and infinities are left out
+    bins : at most so many; few values get fewer
     log : count on a logarithmic axis
     marks : named values to mark by a line, e.g. a threshold
     """
     sets = values if isinstance(values, Mapping) else {"": values}
     finite = {name: _finite(numbers) for name, numbers in sets.items()}
     pooled = np.concatenate(list(finite.values())) if finite else np.empty(0)
-    edges = np.histogram_bin_edges(pooled, bins) if pooled.size else np.linspace(0, 1, bins + 1)
+    edges = _edges(pooled, bins)
     with drawing() as (fig, axes):
         ax = axes[0, 0]
         for name, numbers in finite.items():
@@ -295,6 +296,18 @@ def _draw_scale(ax: Any, shape: tuple[int, ...], micrometres: float) -> None:
         va="bottom",
         bbox=shadow,
     )
+
+
+def _edges(values: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """Bins that their number of values can fill; whole numbers lie in the middle of theirs."""
+    if not values.size:
+        return np.linspace(0, 1, 11)
+    bins = int(np.clip(2 * np.sqrt(values.size), min(10, most), most))
+    low, high = values.min(), values.max()
+    if high - low >= 2**53 or not np.array_equal(values, np.round(values)):
+        return np.histogram_bin_edges(values, bins)
+    width = np.ceil((high - low + 1) / most)
+    return np.arange(low - 0.5, high + 0.5 + width, width)
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:

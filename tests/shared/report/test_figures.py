@@ -6,6 +6,7 @@ import pytest
 from poolvox.shared.report.figures import (
     _binned,
     _contrast,
+    _edges,
     _outlines,
     _plate_of,
     _row_and_column,
@@ -118,3 +119,20 @@ def test_plates_are_those_that_are_sold():
 def test_what_cannot_be_drawn_says_why(draw, said):
     with pytest.raises(ValueError, match=said):
         draw()
+
+
+@pytest.mark.parametrize(
+    ("values", "most", "expected"),
+    [
+        ([], 60, np.linspace(0, 1, 11)),
+        ([1, 3, 3], 60, [0.5, 1.5, 2.5, 3.5]),
+        ([5], 60, [4.5, 5.5]),
+        ([0, 99], 50, np.arange(-0.5, 100, 2)),
+        ([0.0, 0.5, 1.0], 20, np.linspace(0, 1, 11)),
+        ([0.0, *[0.5] * 2000, 1.0], 20, np.linspace(0, 1, 21)),
+    ],
+)
+def test_bins_follow_the_number_of_values_and_whole_numbers(values, most, expected):
+    edges = _edges(np.asarray(values, dtype=float), most)
+    np.testing.assert_allclose(edges, expected)
+    assert np.histogram(values, edges)[0].sum() == len(values)
