@@ -19,7 +19,14 @@ from poolvox.ops.words import BASES, encode, nearest_distance, pack
 from poolvox.shared.config import ConfigPath, Model
 from poolvox.shared.errors import InputError
 
-__all__ = ["Library", "LibraryReport", "LibrarySpec", "load_library", "make_library"]
+__all__ = [
+    "Library",
+    "LibraryReport",
+    "LibrarySpec",
+    "load_library",
+    "make_library",
+    "read_library",
+]
 
 # A run of one base longer than this is reported: it is read with more errors than others.
 MAX_HOMOPOLYMER = 4
@@ -140,16 +147,19 @@ def load_library(spec: LibrarySpec, cycles: int, *, root: Path | None = None) ->
     root : folder that a relative `spec.file` is relative to
     """
     path = spec.file if root is None else root / spec.file
+    return make_library(read_library(path), spec, cycles)
+
+
+def read_library(path: Path) -> pd.DataFrame:
+    """Read the table of a library, all columns text; the separator is told from the first lines."""
     if not path.is_file():
         raise InputError(f"library {path} does not exist: correct `library.file`")
     try:
-        # The separator is told from the first lines: comma, tab or semicolon.
-        frame = pd.read_csv(
+        return pd.read_csv(
             path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig"
         )
     except (ValueError, OSError, UnicodeDecodeError) as error:
         raise InputError(f"library {path} cannot be read as CSV or TSV: {error}") from error
-    return make_library(frame, spec, cycles)
 
 
 def make_library(frame: pd.DataFrame, spec: LibrarySpec, cycles: int) -> Library:

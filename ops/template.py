@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from poolvox.shared.ingest import guess, raw_block
@@ -10,15 +11,13 @@ from poolvox.shared.ingest.guessing import Guess
 
 __all__ = ["write_template"]
 
-LIBRARY_NAMES = ("*librar*.csv", "*librar*.tsv", "*barcode*.csv", "*.csv", "*.tsv")
+LIBRARY_NAMES = ("*librar*", "*barcode*", "*codebook*", "*")
+LIBRARY_ENDS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 TAIL = """\
 library:
   file: {library}
-  barcode: barcode          # its column; [first, second] where guides carry two barcodes
-  guide: sgRNA              # column of the guides' names
-  gene: gene_symbol
-  controls: nontargeting    # what the names of control guides or genes hold
+{columns}
   # cycles: [1, 2, 3, 5]    # bases of the barcode that were imaged, if not the first ones
                             # two lists where guides carry two barcodes: [[1, 2, 3], [1, 2, 3]]
 chemistry: four-colour      # or three-colour(dark: G), two-colour, {{A: [red], C: [red, green] …}}
@@ -57,7 +56,8 @@ def write_template(folder: Path) -> str:
     ]
     block = raw_block(_below(found, folder))
     library, note = _library(folder)
-    return "\n".join([*head, block.rstrip("\n"), *note, TAIL.format(library=json.dumps(library))])
+    tail = TAIL.format(library=json.dumps(str(library)), columns="\n".join(_columns(library)))
+    return "\n".join([*head, block.rstrip("\n"), *note, tail])
 
 
 def _below(found: Guess, folder: Path) -> Guess:
@@ -67,9 +67,38 @@ def _below(found: Guess, folder: Path) -> Guess:
     return replace(found, files=str(folder / found.files), others=())
 
 
-def _library(folder: Path) -> tuple[str, list[str]]:
+def _library(folder: Path) -> tuple[Path, list[str]]:
     for place in (folder, folder.parent):
         for pattern in LIBRARY_NAMES:
             for path in sorted(place.glob(pattern)):
-                return str(path), []
-    return "library.csv", ["# no library was found beside the images: name its file"]
+                if path.name.lower().endswith(LIBRARY_ENDS) and path.is_file():
+                    return path, []
+    return Path("library.csv"), ["# no library was found beside the images: name its file"]
+
+
+def _columns(library: Path) -> list[str]:
+    """Lines that name the library's columns, as its content tells them."""
+    from poolvox.ops.columns import LibraryColumns, guess_columns
+    from poolvox.ops.library import read_library
+    from poolvox.shared.errors import InputError
+
+    try:
+        found = guess_columns(read_library(library))
+    except InputError:
+        found = LibraryColumns("barcode", "sgRNA", "gene_symbol", "nontargeting")
+    about = {
+        "barcode": "its column; [first, second] where guides carry two barcodes",
+        "guide": "column of the guides' names; without it the barcodes name them",
+        "gene": "column of the genes' names",
+        "controls": "what the names of control guides or genes hold",
+    }
+    return [_line(key, getattr(found, key), text) for key, text in about.items()]
+
+
+def _line(key: str, value: str | None, about: str) -> str:
+    given = f"{key}: {_scalar(value)}" if value is not None else f"# {key}: ?"
+    return f"  {given:<25} # {about}"
+
+
+def _scalar(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z_]\w*", text) else json.dumps(text)
