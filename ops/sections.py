@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from poolvox.ops.config import OpsConfig
 from poolvox.ops.folder import Folder
+from poolvox.ops.library import load_library
 from poolvox.ops.parts import load_signal
 from poolvox.ops.signal import Corrections
 from poolvox.shared.report.figures import (
@@ -29,6 +30,7 @@ SHOWN = 256
 # False discovery rates at which what is called is counted.
 RATES = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2])
 KEYS = ["Metadata_Well", "Metadata_Tile"]
+MOST_BARCODES = 50
 
 
 def make_sections(config: OpsConfig) -> list[Section]:
@@ -53,9 +55,10 @@ def _images(config: OpsConfig, folder: Folder) -> Iterator[Section]:
     labels = field.labels("cells").isel(window).to_numpy()
     planes = [shown[t, c] for t in (0, -1) for c in range(len(names))]
     titles = [f"{when}, {name}" for when in ("first cycle", "last cycle") for name in names]
+    outlines = "; outlines are cells" if labels.any() else ""
     caption = (
         f"The middle of tile {field.path.name} of well {field.path.parent.parent.name}"
-        f"{field.path.parent.name}, aligned; outlines are cells."
+        f"{field.path.parent.name}, aligned{outlines}."
     )
     figure = show_montage(
         planes,
@@ -84,7 +87,7 @@ def _alignment(config: OpsConfig, folder: Folder) -> Iterator[Section]:
     tables = []
     if len(bad):
         columns = [*KEYS, "Align_Cycle", "Align_Channel", "Align_Residual", "Align_Reason"]
-        tables.append(Table(bad[columns], "Planes that are not trusted"))
+        tables.append(Table(bad[columns].reset_index(drop=True), "Planes that are not trusted"))
     yield Section(
         "Alignment",
         "Every plane is aligned to the first cycle. What is left is measured on reads and nuclei "
@@ -159,38 +162,62 @@ def _reads(config: OpsConfig, folder: Folder) -> Iterator[Section]:
         return
     columns = ["Metadata_Label", "Read_Barcode", "Read_QValue", "Read_Decoy", "Read_Posterior"]
     reads = read_table(path, [*columns, "Read_SNR"])
-    inside = reads[reads["Metadata_Label"] > 0]
-    mapped = inside["Read_Barcode"] != ""
-    decoys = inside["Read_Decoy"] & (inside["Read_Posterior"] > 0.5)
-    share = {
-        "library": (RATES * 100, _below(inside["Read_QValue"], ~inside["Read_Decoy"])),
-        "decoys": (RATES * 100, _below(inside["Read_QValue"], inside["Read_Decoy"])),
-    }
+    without = config.segment.channel == "none"
+    judged = reads if without else reads[reads["Metadata_Label"] > 0]
+    which = "reads" if without else "reads in cells"
+    mapped = judged["Read_Barcode"] != ""
+    decoys = judged["Read_Decoy"] & (judged["Read_Posterior"] > 0.5)
+    named = judged.loc[mapped, "Read_Barcode"]
+    inside = ("reads in cells", f"{len(judged):,} ({_part(len(judged), len(reads))})")
     yield Section(
         "Reads",
         "Decoys are as many words as the library has, of the same composition and distance, that "
         "no cell carries: what maps to them by chance tells how many library reads do.",
         facts=(
             ("reads", f"{len(reads):,}"),
-            ("reads in cells", f"{len(inside):,} ({_part(len(inside), len(reads))})"),
-            ("reads in cells that map", _part(int(mapped.sum()), len(inside))),
-            ("reads in cells that map to decoys", _part(int(decoys.sum()), len(inside))),
+            *(() if without else (inside,)),
+            (f"{which} that map", _part(int(mapped.sum()), len(judged))),
+            (f"{which} that map to decoys", _part(int(decoys.sum()), len(judged))),
             *_tell_joined(path, config),
         ),
-        figures=(
-            show_curves(
-                share,
-                "Share of the reads in cells that map, by the rate of false ones accepted.",
-                x="false discovery rate",
-                x_unit="%",
-                y="share of reads",
-            ),
-            show_histogram(
-                {"mapped": inside.loc[mapped, "Read_SNR"], "not": inside.loc[~mapped, "Read_SNR"]},
-                "Brightness of the reads in cells.",
-                label="signal-to-noise ratio in the sum of all planes",
-            ),
+        tables=(_frequent(named, config, folder.signal("plate")),) if without else (),
+        figures=_read_figures(judged, mapped, which),
+    )
+
+
+def _read_figures(
+    judged: pd.DataFrame, mapped: pd.Series[bool], which: str
+) -> tuple[Figure, Figure]:
+    share = {
+        "library": (RATES * 100, _below(judged["Read_QValue"], ~judged["Read_Decoy"])),
+        "decoys": (RATES * 100, _below(judged["Read_QValue"], judged["Read_Decoy"])),
+    }
+    return (
+        show_curves(
+            share,
+            f"Share of the {which} that map, by the rate of false ones accepted.",
+            x="false discovery rate",
+            x_unit="%",
+            y="share of reads",
         ),
+        show_histogram(
+            {"mapped": judged.loc[mapped, "Read_SNR"], "not": judged.loc[~mapped, "Read_SNR"]},
+            f"Brightness of the {which}.",
+            label="signal-to-noise ratio in the sum of all planes",
+        ),
+    )
+
+
+def _frequent(barcodes: pd.Series[str], config: OpsConfig, signal: Path) -> Table:
+    """Reads of each barcode, the most frequent first."""
+    counts = barcodes.value_counts().head(MOST_BARCODES).rename_axis("barcode")
+    frame = counts.rename("reads").reset_index()
+    if len(frame):
+        words = load_library(config.library, load_signal(signal).corrections.cycles)
+        names = pd.DataFrame({"guide": words.guides, "gene": words.genes}, index=words.words)
+        frame = frame.join(names, on="barcode")
+    return Table(
+        frame, f"Barcodes with most reads, {MOST_BARCODES} at most", "tables/reads.parquet"
     )
 
 
@@ -205,7 +232,7 @@ def _tell_joined(path: Path, config: OpsConfig) -> Iterator[tuple[str, str]]:
 
 def _cells(config: OpsConfig, folder: Folder) -> Iterator[Section]:
     path = folder.table("cells")
-    if not path.exists():
+    if not path.exists() or config.segment.channel == "none":
         return
     names = ["Metadata_Well", "Metadata_Guide", "Metadata_Barcode", "Call_QValue", "Call_Doublet"]
     cells = read_table(path, [*names, "Call_Reads", "Call_Decoy"])
@@ -226,12 +253,10 @@ def _cells(config: OpsConfig, folder: Folder) -> Iterator[Section]:
             y="share of cells",
         ),
         show_histogram(cells["Call_Reads"], "Reads of the best barcode.", label="reads per cell"),
-        show_plate(
-            {str(w): float(v) for w, v in wells.items()},
-            "Share of the cells that are called.",
-            label="called",
-        ),
     ]
+    if len(wells) > 1:
+        shares = {str(well): float(share) for well, share in wells.items()}
+        figures.append(show_plate(shares, "Share of the cells that are called.", label="called"))
     if len(guides):
         figures.append(show_histogram(guides, "Cells of each guide.", label="cells per guide"))
     yield Section(

@@ -386,3 +386,20 @@ def test_profiles_leave_out_the_light_that_spells_the_barcode(finished):
     assert "Hits" in titles
     told = pd.read_csv(folder / "dictionary.csv")
     assert {"Nuclei_Shape_Area_um2", "Nuclei_Intensity_Mean_{channel}"} <= set(told["name"])
+
+
+def test_without_a_nuclear_stain_the_report_tells_of_all_reads(screen, change):
+    change(screen, segment={"channel": "none"})
+    assert run(screen, workers=1).exit_code == 0
+    config = load_config(screen, OpsConfig)
+    sections = {section.title: section for section in pipeline.sections(config)}
+    assert "Cells" not in sections
+    facts = dict(sections["Reads"].facts)
+    assert "reads in cells" not in facts
+    assert float(facts["reads that map"].rstrip("%")) > 50
+    (frequent,) = sections["Reads"].tables
+    library = pd.read_csv(screen.parent / "library.csv").set_index("barcode")
+    assert frequent.frame["reads"].is_monotonic_decreasing
+    row = frequent.frame.iloc[0]
+    known = library[library.index.str.startswith(row["barcode"])].iloc[0]
+    assert (row["guide"], row["gene"]) == (known["sgRNA"], known["gene_symbol"])
