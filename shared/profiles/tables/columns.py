@@ -32,6 +32,9 @@ __all__ = [
 Matrix = NDArray[np.floating[Any]]
 Samples = "str | pd.Series[bool] | NDArray[np.bool_] | None"
 
+# pandas 3 copies what it joins when it is changed, and minds being told; pandas 2 has to be told.
+_NO_COPY: Final[dict[str, Any]] = {} if int(pd.__version__.split(".")[0]) > 2 else {"copy": False}
+
 KEY_PREFIXES: Final = (
     *("Metadata_", "QC_", "Call_", "Read_", "Hit_", "Map_", "Embed_", "Similarity_", "Class_"),
     *("Image_Metadata_", "ome_arrow_"),
@@ -130,10 +133,7 @@ def with_features(
     gone = {*features, *drop}
     others = [name for name in frame.columns if name not in gone]
     table = pd.DataFrame(values, columns=list(features), index=frame.index, copy=False)
-    # One by one: to concatenate would copy the measurements as well.
-    for name in reversed(others):
-        table.insert(0, name, frame[name].array.copy())
-    return table
+    return pd.concat([frame[others].copy(), table], axis=1, **_NO_COPY)
 
 
 def match(frame: pd.DataFrame, samples: Any = None) -> NDArray[np.bool_]:

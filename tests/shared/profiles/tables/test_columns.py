@@ -4,7 +4,12 @@ import pytest
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles import feature_columns, key_columns
-from poolvox.shared.profiles.tables.columns import feature_matrix, flagged_rows, match
+from poolvox.shared.profiles.tables.columns import (
+    feature_matrix,
+    flagged_rows,
+    match,
+    with_features,
+)
 from poolvox.shared.profiles.tables.groups import group_rows
 
 
@@ -88,3 +93,13 @@ def test_groups_come_in_natural_order_and_missing_is_one():
         group_rows(categories, ["Metadata_Well", "n"]).codes
         == group_rows(frame, ["Metadata_Well", "n"]).codes
     ).all()
+
+
+def test_many_keys_are_joined_to_measurements_without_a_copy_of_them():
+    frame = pd.DataFrame({f"Metadata_{i}": [1, 2] for i in range(300)} | {"f": [0.0, 1.0]})
+    values = np.zeros((2, 1), np.float32)
+    table = with_features(frame, ["f"], values)  # pandas warns of tables in fragments
+    assert list(table) == list(frame)
+    assert np.shares_memory(table["f"].to_numpy(), values)
+    table["Metadata_0"] = 7
+    assert frame["Metadata_0"].tolist() == [1, 2]
