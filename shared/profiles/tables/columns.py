@@ -133,7 +133,8 @@ def with_features(
     gone = {*features, *drop}
     others = [name for name in frame.columns if name not in gone]
     table = pd.DataFrame(values, columns=list(features), index=frame.index, copy=False)
-    return pd.concat([frame[others].copy(), table], axis=1, **_NO_COPY)
+    joined: pd.DataFrame = pd.concat([frame[others].copy(), table], axis=1, **_NO_COPY)
+    return joined
 
 
 def match(frame: pd.DataFrame, samples: Any = None) -> NDArray[np.bool_]:
