@@ -16,7 +16,7 @@ from poolvox.ops.config import OpsConfig
 from poolvox.ops.folder import Folder
 from poolvox.ops.library import Library
 from poolvox.ops.orient import ChannelOrder, explain_no_match, find_channel_order
-from poolvox.ops.parts import Signal, load_reads, load_signal
+from poolvox.ops.parts import Signal, load_light, load_signal
 from poolvox.ops.rates import fit_error_model
 from poolvox.ops.signal import apply_corrections, estimate_corrections
 from poolvox.ops.steps import Optics
@@ -145,11 +145,10 @@ def _chosen(folder: Folder, tiles: Sequence[str]) -> tuple[str, ...]:
 
 def _sample(folder: Folder, tiles: Sequence[str], config: OpsConfig) -> Sample:
     """Light and relative noise of reads of the tiles."""
-    parts = [load_reads(folder.reads(tile)) for tile in tiles]
+    parts = [load_light(folder.reads(tile)) for tile in tiles]
     if not parts:
         return np.zeros((0, 1, 1), np.float32), np.zeros((0, 1), np.float32)
-    light = np.concatenate([part.intensity for part in parts])
-    noise = np.concatenate([part.relative_noise for part in parts])
+    light, noise = (np.concatenate(part) for part in zip(*parts, strict=True))
     if len(light) > SAMPLE_READS:
         rng = np.random.default_rng([config.decode.seed, 1])
         kept = np.sort(rng.choice(len(light), SAMPLE_READS, replace=False))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +20,7 @@ from poolvox.ops.corrections import Corrections
 from poolvox.ops.mistakes import ErrorModel
 from poolvox.shared.errors import InputError
 
-__all__ = ["Signal", "TileReads", "load_reads", "load_signal", "save_reads"]
+__all__ = ["Signal", "TileReads", "load_light", "load_reads", "load_signal", "save_reads"]
 
 Floats = NDArray[np.float32]
 
@@ -65,10 +68,7 @@ class TileReads:
     @property
     def relative_noise(self) -> Floats:
         """(read, channel) noise over that of the median read, for the corrections."""
-        level = np.nanmean(self.noise, axis=1) if len(self.noise) else self.noise[:, 0]
-        typical = np.nanmedian(level, axis=0) if len(level) else 1.0
-        scaled: Floats = np.nan_to_num(level / typical, nan=1.0).astype(np.float32)
-        return scaled
+        return _relative(self.noise)
 
 
 def save_reads(reads: TileReads, path: Path) -> None:
@@ -82,11 +82,30 @@ def save_reads(reads: TileReads, path: Path) -> None:
 
 def load_reads(path: Path) -> TileReads:
     """Read what `save_reads` wrote."""
+    with _opened(path) as stored:
+        return TileReads(**{name: stored[name] for name in stored.files})
+
+
+def load_light(path: Path) -> tuple[Floats, Floats]:
+    """Read the light of the reads and their relative noise alone: the plate needs no more."""
+    with _opened(path) as stored:
+        return stored["intensity"], _relative(stored["noise"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with np.load(path) as stored:
-            return TileReads(**{name: stored[name] for name in stored.files})
+            yield stored
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}): remove it and run again") from error
+
+
+def _relative(noise: Floats) -> Floats:
+    level = np.nanmean(noise, axis=1) if len(noise) else noise[:, 0]
+    typical = np.nanmedian(level, axis=0) if len(level) else 1.0
+    scaled: Floats = np.nan_to_num(level / typical, nan=1.0).astype(np.float32)
+    return scaled
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,13 +23,13 @@ MIB = 2**20
 CALLING = ("images", "signal", "decode", "calls")
 
 
-def measured(name: str, *values: str) -> dict[str, float]:
+def measured(name: str, *values: str) -> dict[str, Any]:
     """Run one of `CHILDREN` and hand back what it says, with its peak of memory."""
     command = [sys.executable, "-m", "tests.benchmarks.children", name, *values]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name} {values} failed:\n{done.stderr[-3000:]}")
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
@@ -39,13 +41,43 @@ def make_screen(root: str, values: str) -> dict[str, float]:
     side = given["side"]
     layout = replace(params.layout, shape=(side, side), cells=given["cells"])
     simulate_screen(
-        root, replace(params, layout=layout, tiles=given["tiles"], cycles=given["cycles"])
+        root, replace(params, layout=layout, tiles=given["made"], cycles=given["cycles"])
     )
+    _repeat_tiles(Path(root) / "raw", given["made"], given["tiles"])
     return {}
 
 
-def whole_run(config: str, out: str, workers: str, scheduler: str, tiles: str) -> dict[str, float]:
-    """A run of the first tiles of a screen, from an empty folder."""
+def _repeat_tiles(raw: Path, made: int, tiles: int) -> None:
+    """Link the files of the tiles that were made under the numbers of more tiles."""
+    for tile in range(made, tiles):
+        for path in raw.rglob(f"*_T-{tile % made + 1}_*"):
+            name = path.name.replace(f"_T-{tile % made + 1}_", f"_T-{tile + 1}_")
+            path.with_name(name).hardlink_to(path)
+
+
+def whole_run(config: str, out: str, tiles: str) -> dict[str, float]:
+    """A run of the first tiles of a screen with one worker, after a warm-up."""
+    go = _runs(config, out)
+    go(1, 1)
+    return go(int(tiles), 1)
+
+
+def run_pairs(
+    config: str, out: str, tiles: str, repeats: str, scheduler: str
+) -> dict[str, list[float]]:
+    """Runs with one and with two workers by turns, so that what else the machine does hits both."""
+    go = _runs(config, out)
+    go(1, 1)  # compiled code is loaded once per process, and most screens have more tiles
+    found: dict[str, list[float]] = {}
+    for _ in range(int(repeats)):
+        for workers in (1, 2):
+            for name, value in go(int(tiles), workers, scheduler).items():
+                found.setdefault(f"{name} {workers}", []).append(value)
+    return found
+
+
+def _runs(config: str, out: str) -> Callable[..., dict[str, float]]:
+    """What runs the first tiles of a screen in an empty folder, and tells seconds."""
     from poolvox.ops.config import OpsConfig
     from poolvox.ops.pipeline import pipeline
     from poolvox.shared.config import load_config
@@ -53,20 +85,18 @@ def whole_run(config: str, out: str, workers: str, scheduler: str, tiles: str) -
 
     settings = load_config(Path(config), OpsConfig, overrides=[f"output={out}"])
 
-    def go(count: int) -> tuple[float, float]:
+    def go(tiles: int, workers: int, scheduler: str = "threads") -> dict[str, float]:
         shutil.rmtree(out, ignore_errors=True)
-        only = tuple(f"tile={k + 1}" for k in range(count))
-        options = Options(int(workers), scheduler=scheduler, only=only, steps=CALLING)
-        start, before = time.perf_counter(), cpu_seconds()
+        only = tuple(f"tile={k + 1}" for k in range(tiles))
+        options = Options(workers, scheduler=scheduler, only=only, steps=CALLING)
+        start, before, switched = time.perf_counter(), cpu_seconds(), switches()
         summary = run_plan(pipeline.plan(settings), settings.output, options=options)
         if summary.failed:
             raise SystemExit(f"units failed: {dict(summary.failed)}")
-        return time.perf_counter() - start, cpu_seconds() - before
+        wall, cpu = time.perf_counter() - start, cpu_seconds() - before
+        return {"wall": wall, "cpu": cpu, "switched": float(switches() - switched)}
 
-    if scheduler == "threads":
-        go(1)  # compiled code is loaded once per process, and most screens have more tiles
-    wall, cpu = go(int(tiles))
-    return {"wall": wall, "cpu": cpu}
+    return go
 
 
 def large_decode(reads: str, words: str) -> dict[str, float]:
@@ -128,13 +158,18 @@ def cpu_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
+def switches() -> int:
+    """How often this process had to leave a core to others: few times on a quiet machine."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
 def peak_mb() -> float:
     """The largest of this process and its children; kB on Linux."""
     whom = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return max(resource.getrusage(who).ru_maxrss for who in whom) * 1024 / MIB
 
 
-CHILDREN = {"screen": make_screen, "run": whole_run, "decode": large_decode}
+CHILDREN = {"screen": make_screen, "run": whole_run, "pairs": run_pairs, "decode": large_decode}
 
 if __name__ == "__main__":
     print(json.dumps(CHILDREN[sys.argv[1]](*sys.argv[2:]) | {"peak_mb": peak_mb()}))
