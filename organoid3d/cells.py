@@ -14,9 +14,9 @@ from skimage.segmentation import watershed
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import Objects, find_objects
 from poolvox.shared.features.kernels import Layout, kernel
-from poolvox.shared.imaging.distance import nearest_label
+from poolvox.shared.imaging.distance import distance_to, nearest_label
 
-__all__ = ["cytoplasm_of", "find_parents", "segment_cells"]
+__all__ = ["cytoplasm_of", "find_parents", "segment_cells", "stain_levels"]
 
 Labels = NDArray[np.uint32]
 Stain = Literal["membrane", "cytoplasm"]
@@ -35,6 +35,7 @@ def segment_cells(
     image: NDArray[Any] | None = None,
     stain: Stain = "membrane",
     reach: float = 10.0,
+    levels: tuple[float, float] | None = None,
 ) -> Labels:
     """Grow a cell around each nucleus; it gets the nucleus's label.
 
@@ -46,6 +47,7 @@ def segment_cells(
     image : (Z, Y, X) stain; with it cells meet at bright membranes, or where the cytoplasm is
         darkest; without it each voxel goes to the nearest nucleus
     reach : how far a cell may reach beyond its nucleus, micrometres
+    levels : dark and bright stain, see `stain_levels`; of a part of a stack, those of the whole
 
     Examples
     --------
@@ -64,15 +66,42 @@ def segment_cells(
     allowed |= markers > 0
     if image is None:
         return np.where(allowed, nearest, np.uint32(0)).astype(np.uint32)
-    sigma = [SMOOTH / step for step in spacing]
-    light = ndimage.gaussian_filter(np.asarray(image, np.float32), sigma, mode="nearest")
-    low, high = np.percentile(light[allowed], (1, 99))
-    ground = np.clip((light - low) / max(float(high - low), 1e-9), 0, 1)
+    light = _smoothed(image, spacing)
+    low, high = levels or _levels(light, allowed)
+    ground = np.clip((light - low) / max(high - low, 1e-9), 0, 1)
     if stain == "cytoplasm":
         ground = 1 - ground
     ground += np.float32(DISTANCE_WEIGHT / reach) * away
     grown: Labels = watershed(ground, markers.astype(np.int64), mask=allowed).astype(np.uint32)
     return grown
+
+
+def stain_levels(
+    image: NDArray[Any],
+    nuclei: NDArray[np.bool_],
+    *,
+    spacing: Sequence[float],
+    mask: NDArray[np.bool_],
+    reach: float,
+) -> tuple[float, float]:
+    """Dark and bright stain where cells can be; parameters as in `segment_cells`."""
+    if not nuclei.any():
+        return 0.0, 0.0
+    allowed = (distance_to(nuclei, spacing=spacing) <= reach) & mask | nuclei
+    return _levels(_smoothed(image, spacing), allowed)
+
+
+def _smoothed(image: NDArray[Any], spacing: Sequence[float]) -> NDArray[np.float32]:
+    sigma = [SMOOTH / step for step in spacing]
+    light: NDArray[np.float32] = ndimage.gaussian_filter(
+        np.asarray(image, np.float32), sigma, mode="nearest"
+    )
+    return light
+
+
+def _levels(light: NDArray[np.float32], allowed: NDArray[np.bool_]) -> tuple[float, float]:
+    low, high = np.percentile(light[allowed], (1, 99))
+    return float(low), float(high)
 
 
 def cytoplasm_of(cells: NDArray[np.integer], nuclei: NDArray[np.integer]) -> NDArray[np.integer]:

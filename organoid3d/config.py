@@ -138,8 +138,8 @@ class Organoid3dConfig(RunConfig):
         the nuclei of a first pass tell it well enough; `off` only measures it
     windows : stacks are segmented in windows, which several workers share and no stack is too large
         for: `auto` where a stack would need more than `engine: memory` (or 80 % of the machine's)
-        as a whole, `always`, or `never`. Such stacks get nuclei, organoids and lumens, their
-        places and sizes; cells and features are for stacks in memory
+        as a whole, `always`, or `never`. Tables are the same; organoids of very large stacks are
+        found and measured on coarser voxels, which is said
     features : groups of measurements, by name or with options, such as `texture: {levels: 64}`;
         and `graph` and `position`, which need the tissue
     profiles : how organoids, wells and treatments are compared by them

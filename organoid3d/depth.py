@@ -28,7 +28,7 @@ class Loss:
     attenuation : the fit
     survey : the stack as it is looked at from now on: corrected where that was wanted and known
     corrected : whether it was
-    nuclei : on which it was measured, on the voxels of the view
+    nuclei : on which it was measured, on the voxels of the sample
     """
 
     attenuation: Attenuation
@@ -48,11 +48,11 @@ def measure_loss(
     correct : whether to correct it where the fit is trusted
     diameter : of a typical nucleus, micrometres; estimated where it is not given
     """
-    view = survey.view
-    z, y, x = view.spacing.tolist()
-    nuclei = find_prepared(view.stack, (z, y, x), NucleiRequest("classical", diameter=diameter))
-    background = _background(view.stack, nuclei.labels)
-    attenuation = _fit(view.stack, nuclei.labels, z, background)
+    shown = survey.sample
+    z, y, x = shown.spacing.tolist()
+    nuclei = find_prepared(shown.stack, (z, y, x), NucleiRequest("classical", diameter=diameter))
+    background = _background(shown.stack, nuclei.labels)
+    attenuation = _fit(shown.stack, nuclei.labels, z, background)
     corrected = correct and attenuation.trusted
     if corrected:
         survey = survey.corrected(attenuation.rate * float(spacing[0]), background)

@@ -19,6 +19,7 @@ from poolvox.organoid3d.models import ModelFolder
 from poolvox.organoid3d.outlines import refine_labels, refining_margin
 from poolvox.organoid3d.segment import draw_stars, find_touching, typical_radius
 from poolvox.organoid3d.stars import Geometry, Stars
+from poolvox.organoid3d.stored import with_margin
 
 __all__ = ["ROW", "Drawn", "Painter", "sum_up", "tally"]
 
@@ -113,9 +114,7 @@ class Painter:
         if not radius:
             return box
         margin = refining_margin(radius, self.spacing)
-        low = [max(a - m, 0) for a, m in zip(box.start, margin)]
-        high = [min(b + m, n) for b, m, n in zip(box.stop, margin, self.frame.shape)]
-        return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+        return with_margin(box, margin, self.frame.shape)
 
 
 def tally(

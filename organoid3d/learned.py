@@ -110,6 +110,7 @@ def find_nuclei_by_network(
     scale: float | Literal["auto"] = "auto",
     diameter: float | None = None,
     view: Pooled | None = None,
+    sample: Pooled | None = None,
 ) -> LearnedResult:
     """Segment bright nuclei.
 
@@ -120,10 +121,13 @@ def find_nuclei_by_network(
     scale : factor to the size that the network was trained on, or `auto`
     diameter : of a typical nucleus, micrometres; estimated where it is not given
     view : the stack, averaged where it is large; None: the stack itself
+    sample : of the stack, on voxels that show nuclei; None: the view
     """
     network = load_network(model)
     shown = view or Pooled(stack, (1, 1, 1), np.asarray(spacing, float))
-    settled = settle_frame(stack, shown, spacing, network, scale=scale, diameter=diameter)
+    settled = settle_frame(
+        stack, shown, spacing, network, scale=scale, diameter=diameter, sample=sample
+    )
     frame, notes = settled.frame, settled.notes
     if frame.high <= frame.low:
         return _nothing(stack, network, frame, notes)
@@ -167,6 +171,7 @@ def settle_frame(
     *,
     scale: float | Literal["auto"],
     diameter: float | None,
+    sample: Pooled | None = None,
 ) -> Settled:
     """Choose scale and intensities, and let the network check the size in a few windows.
 
@@ -175,21 +180,22 @@ def settle_frame(
     source : (Z, Y, X) array, read by slices; what the network will be given
     view : the same, averaged where it is large
     spacing : of the source, micrometres
+    sample : of the source, on voxels that show nuclei; None: the view
     """
-    model = network.folder
-    frame, notes = make_frame(view, source.shape, spacing, model, scale=scale, diameter=diameter)
-    if not stands_out(view.stack, view.spacing.tolist(), diameter):
+    model, fine = network.folder, sample or view
+    frame, notes = make_frame(fine, source.shape, spacing, model, scale=scale, diameter=diameter)
+    if not stands_out(fine.stack, fine.spacing.tolist(), diameter):
         none = (*notes, "nothing stands out of the noise: no nuclei were looked for")
         return Settled(replace(frame, low=0.0, high=0.0), none)
     if scale != "auto" or diameter is not None or frame.high <= frame.low:
         return Settled(frame, tuple(notes))
     for _ in range(LOOKS):
         windows = windows_of(frame, network, view)
-        sample = _fullest(windows, frame, view) if len(windows) > SAMPLED else windows
-        stars = find_stars(source, frame, network, options_of(model), sample)
+        looked = _fullest(windows, frame, view) if len(windows) > SAMPLED else windows
+        stars = find_stars(source, frame, network, options_of(model), looked)
         off = size_off(stars, network)
         if not is_off(off):
-            return Settled(frame, tuple(notes), stars if sample is windows else None)
+            return Settled(frame, tuple(notes), stars if looked is windows else None)
         # Blobs told the size badly; the network has seen the nuclei now and tells it better.
         frame = replace(frame, scale=_times(frame.scale, 1 / off))
     notes.append(f"{LOOKS} looks did not settle the size of nuclei: better give nuclei: diameter")
@@ -242,7 +248,7 @@ def make_frame(
 
     Parameters
     ----------
-    view : the stack, averaged where it is large
+    view : the stack or a sample of it, averaged where it is large
     shape, spacing : of the stack itself
     """
     notes = list(model.notes)

@@ -16,7 +16,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 import poolvox.organoid3d.harmonics  # noqa: F401  registers its group
-from poolvox.organoid3d.cells import find_parents
 from poolvox.organoid3d.graph import (
     EdgeKind,
     describe_graph,
@@ -31,7 +30,9 @@ from poolvox.organoid3d.position import POSITION_FEATURES, measure_positions
 from poolvox.organoid3d.shape import (
     ORGANOID_FEATURES,
     SUMMARY_FEATURES,
-    measure_contents,
+    Held,
+    held_by,
+    sum_up_contents,
     summarise_objects,
 )
 from poolvox.organoid3d.tissue import Body, Tissue
@@ -53,8 +54,11 @@ __all__ = [
     "TISSUE_GROUPS",
     "MeasureSettings",
     "describe_features",
+    "describe_neighbours",
     "measure_nuclei",
     "measure_organoids",
+    "name_edges",
+    "sum_up_organoids",
     "tabulate_edges",
 ]
 
@@ -162,9 +166,7 @@ def measure_nuclei(
         graph = tissue_graph(
             objects, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=mask
         )
-        asked = _asked(parts[0], compartment, settings)
-        found = describe_nodes(graph).join(neighbour_statistics(graph, asked))
-        parts.append(found.add_prefix(f"{compartment}_Graph_"))
+        parts.append(describe_neighbours(graph, parts[0], compartment, settings))
     if "position" in special and tissue is not None:
         found = measure_positions(objects, tissue, spacing=spacing)
         parts.append(found.add_prefix(f"{compartment}_Position_"))
@@ -190,39 +192,66 @@ def measure_organoids(
     images, spacing, settings : as for the nuclei
     """
     settings = settings or MeasureSettings()
-    special = settings.split()[1]
     objects = find_objects(nuclei, spacing=spacing)
-    contents = measure_contents(objects, tissue, spacing=spacing).add_prefix("Organoids_")
-    parent = find_parents(objects, tissue.organoids)[0].reset_index(drop=True)
+    graph = None
+    if "graph" in settings.split()[1]:
+        graph = tissue_graph(
+            objects, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=tissue.solid
+        )
+    held = held_by(objects, tissue, spacing=spacing)
+    return sum_up_organoids(held, tissue, table, graph, images, spacing=spacing, settings=settings)
+
+
+def sum_up_organoids(
+    held: Held,
+    tissue: Tissue,
+    table: pd.DataFrame,
+    graph: nx.Graph | None,
+    images: Mapping[str, ArrayLike] | None = None,
+    *,
+    spacing: Sequence[float],
+    settings: MeasureSettings,
+) -> pd.DataFrame:
+    """As `measure_organoids`, of nuclei that were measured before.
+
+    Parameters
+    ----------
+    held : who holds each nucleus of `table`
+    graph : of the nuclei; None where it is not wanted
+    spacing : of the tissue and the images; the nuclei may have been measured on finer voxels
+    """
+    contents = sum_up_contents(held, tissue, spacing=spacing).add_prefix("Organoids_")
     features = table[[name for name in table if not str(name).startswith("Metadata_")]]
     depth = table.get("Nuclei_Position_DepthRelative", pd.Series(np.nan, index=table.index))
+    parent = pd.Series(held.parent, index=table.index)
     parts: list[pd.DataFrame] = [contents]
     if len(table) and (parent > 0).any():
         parts.append(summarise_objects(features, parent, depth))
-    if "graph" in special:
+    if graph is not None:
         asked = _asked(table.set_index("Metadata_Label"), "Nuclei", settings)
-        parts.append(_graphs(objects, parent, tissue, asked, settings))
+        parts.append(_graphs(graph, held, tissue, asked, spacing))
     whole = _own_features(tissue, images or {}, spacing, settings.organoid_groups())
     return pd.concat([whole, *parts], axis=1).reset_index(drop=True)
 
 
-def _graphs(
-    objects: Objects,
-    parent: pd.Series,
-    tissue: Tissue,
-    asked: pd.DataFrame,
-    settings: MeasureSettings,
+def describe_neighbours(
+    graph: nx.Graph, table: pd.DataFrame, compartment: str, settings: MeasureSettings
 ) -> pd.DataFrame:
-    """The tissue graph of every organoid in numbers."""
-    spacing = objects.spacing.tolist()
-    graph = tissue_graph(
-        objects, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=tissue.solid
-    )
+    """Columns of the graph, by label; `table` has the features that neighbours are asked for."""
+    asked = _asked(table, compartment, settings)
+    found = describe_nodes(graph).join(neighbour_statistics(graph, asked))
+    return found.add_prefix(f"{compartment}_Graph_")
+
+
+def _graphs(
+    graph: nx.Graph, held: Held, tissue: Tissue, asked: pd.DataFrame, spacing: Sequence[float]
+) -> pd.DataFrame:
+    """The tissue graph of every organoid in numbers; `asked` is indexed by label, as `held` is."""
     rows = {}
     for body in tissue.bodies(spacing):
-        held = objects.ids[(parent == body.label).to_numpy()].tolist()
-        own = graph if len(held) == len(graph) else graph.subgraph(held).copy()
-        rows[body.label] = _describe(own, body, asked)
+        own = asked.index[held.parent == body.label].tolist()
+        part = graph if len(own) == len(graph) else graph.subgraph(own).copy()
+        rows[body.label] = _describe(part, body, asked)
     return (
         pd.DataFrame.from_dict(rows, orient="index")
         .rename_axis("label")
@@ -261,6 +290,11 @@ def tabulate_edges(
     edges = find_edges(
         labels, spacing=spacing, kind=settings.edges, reach=settings.reach, mask=mask
     )
+    return name_edges(edges, settings)
+
+
+def name_edges(edges: pd.DataFrame, settings: MeasureSettings) -> pd.DataFrame:
+    """Edges as `find_edges` gives them, with the names of the table."""
     names = {
         "source": "Metadata_Source",
         "target": "Metadata_Target",

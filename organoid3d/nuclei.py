@@ -45,14 +45,16 @@ class NucleiRequest:
     model : name of a segmenter, `default`, or the folder of a network
     scale : factor that brings nuclei to the size a network was trained on, or `auto`
     diameter : of a typical nucleus, micrometres; None: found by the segmenter
-    view : the stack, averaged where it is large, by which a network's scale and intensities are
-        chosen; None: the stack itself
+    view : the stack, averaged where it is large, by which a network's windows are chosen; None:
+        the stack itself
+    sample : of the stack, by which its scale and intensities are; None: the view
     """
 
     model: str = "default"
     scale: float | Literal["auto"] = "auto"
     diameter: float | None = None
     view: Pooled | None = None
+    sample: Pooled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ def find_nuclei(
     if pixels.ndim == 3:
         check_axes(pixels.shape)
     prepared = prepare_stack(pixels[None] if pixels.ndim == 2 else pixels, steps)
-    request = NucleiRequest(str(model), scale, diameter, prepared.survey.view)
+    survey = prepared.survey
+    request = NucleiRequest(str(model), scale, diameter, survey.view, survey.sample)
     found = find_prepared(prepared.stack, steps, request)
     labels = found.labels.reshape(pixels.shape)
     return replace(found, labels=labels, notes=(*prepared.notes, *found.notes))
@@ -178,7 +181,13 @@ def _network(
 
     model = read_model(request.model)
     found = find_nuclei_by_network(
-        stack, spacing, model, scale=request.scale, diameter=request.diameter, view=request.view
+        stack,
+        spacing,
+        model,
+        scale=request.scale,
+        diameter=request.diameter,
+        view=request.view,
+        sample=request.sample,
     )
     if not found.labels.any():
         thin = _too_thin(stack, spacing, model, found.scale)

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["TABLES", "Folder", "OrganoidPipeline", "pipeline"]
 
 TABLES = ("organoids", "nuclei", "cells", "edges")
-# Those of stacks that were segmented in windows: they have other columns.
-LARGE = ("large_organoids", "large_nuclei")
 DICTIONARY = "features.csv"
 # Blocks of the configuration that what is done to a stack does not depend on.
 APART = frozenset({"output", "engine", "raw", "pipeline", "profiles", "windows"})
@@ -185,11 +183,11 @@ def process_stack(
 
 def finish_stack(folder: Folder, large: Large) -> dict[str, Any]:
     """Write the tables of a stack that was segmented in windows."""
-    from poolvox.organoid3d.large import describe_large
+    from poolvox.organoid3d.large_objects import describe_large
 
     tables, facts = describe_large(large)
     for name, table in tables.items():
-        write_table(_keyed(table, large.tile), folder.part(large.name, f"large_{name}"))
+        write_table(_keyed(table, large.tile), folder.part(large.name, name))
     where = {"well": large.tile.well, "organoid": _name(large.tile)}
     _write_json(folder.facts(large.name), {**where, **facts})
     return facts
@@ -199,17 +197,16 @@ def collect_tables(
     folder: Folder, tiles: Sequence[TileKey], config: Organoid3dConfig
 ) -> dict[str, Any]:
     """Put the tables of all stacks that were done into one each, and say what they hold."""
+    from poolvox.organoid3d.large_objects import joined
     from poolvox.organoid3d.measure import describe_features
 
     rows = {}
-    for name in (*TABLES, *LARGE):
+    for name in TABLES:
         paths = [folder.part(str(tile), name) for tile in tiles]
         parts = [read_table(path) for path in paths if path.exists()]
         if not parts:
             continue
-        # Stacks without objects have rows of no type, which would change those of the others.
-        full = [part for part in parts if len(part)] or parts[:1]
-        table = pd.concat(full, ignore_index=True)
+        table = joined(parts)
         write_table(table, folder.table(name))
         rows[name] = len(table)
     if not rows:
@@ -245,6 +242,8 @@ def _stack_units(
 ) -> list[Unit]:
     """What is done for one stack; the last of the units is called like the stack."""
     from poolvox.organoid3d.large import Large, is_large, plan_large
+    from poolvox.organoid3d.large_objects import plan_objects
+    from poolvox.organoid3d.survey import MOST
 
     row, column = parse_well(tile.well)
     name = str(tile)
@@ -265,17 +264,18 @@ def _stack_units(
         work = folder.root / "parts" / "windows" / name
         large = Large(tile, image, work, spacing, config, memory, manifest.channels)
         before = plan_large(large, manifest)
+        objects = plan_objects(large, (planes, sizes["y"], sizes["x"]), before[-1].key)
         last = Unit(
             key=f"stacks/{name}",
             step="stacks",
             call=partial(finish_stack, folder, large),
             params=params,
-            needs=(before[-1].key,),
-            outputs=(*(folder.part(name, table) for table in LARGE), folder.facts(name)),
-            memory=OVERHEAD,
+            needs=tuple(unit.key for unit in objects),
+            outputs=(*(folder.part(name, table) for table in TABLES), folder.facts(name)),
+            memory=OVERHEAD + BYTES_PER_VOXEL * min(voxels, MOST),
             where=where,
         )
-        return [*before, last]
+        return [*before, *objects, last]
     return [
         Unit(
             key=f"stacks/{name}",
@@ -297,7 +297,7 @@ def _table_unit(folder: Folder, tiles: Sequence[TileKey], config: Organoid3dConf
         call=partial(collect_tables, folder, tiles, config),
         params={"features": list(config.features)},
         needs=tuple(f"stacks/{tile}" for tile in tiles),
-        outputs=(*(folder.table(name) for name in (*TABLES, *LARGE)), folder.dictionary),
+        outputs=(*(folder.table(name) for name in TABLES), folder.dictionary),
         memory=OVERHEAD,
         tolerant=True,
     )

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.organoid3d.cells import find_parents
+from poolvox.organoid3d.spread import TissuePart
 from poolvox.organoid3d.tissue import Tissue
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import Feature, Objects, find_objects
@@ -80,7 +81,11 @@ POSITION_FEATURES = (
 
 
 def measure_positions(
-    labels: NDArray[np.integer] | Objects, tissue: Tissue, *, spacing: Sequence[float]
+    labels: NDArray[np.integer] | Objects,
+    tissue: Tissue | TissuePart,
+    *,
+    spacing: Sequence[float],
+    diameter: float | None = None,
 ) -> pd.DataFrame:
     """Measure where every object lies in its organoid.
 
@@ -89,6 +94,7 @@ def measure_positions(
     labels : (Z, Y, X) array of nuclei or cells, 0 is background; or its objects
     tissue : what they lie in; an object belongs to the organoid that holds most of it
     spacing : (z, y, x) in micrometres
+    diameter : of the ball with the objects' mean volume, where these are not all there are
 
     Returns
     -------
@@ -104,7 +110,8 @@ def measure_positions(
     index = pd.Index(objects.ids, name="label")
     if not len(objects):
         return pd.DataFrame(np.nan, index=index, columns=names)
-    diameter = float(np.cbrt(6 / np.pi * objects.voxel_size * objects.counts.mean()))
+    if diameter is None:
+        diameter = float(np.cbrt(6 / np.pi * objects.voxel_size * objects.counts.mean()))
     found, outward, radial = _in_bodies(objects, tissue, diameter / 2)
     long_axis = principal_axes(objects)[1][:, :, 0]
     table = pd.DataFrame(found, index=index)
@@ -121,7 +128,7 @@ def measure_positions(
 
 
 def _in_bodies(
-    objects: Objects, tissue: Tissue, blur: float
+    objects: Objects, tissue: Tissue | TissuePart, blur: float
 ) -> tuple[dict[str, Floats], Floats, Floats]:
     """Distances by name, outward directions of any length, and ways from the organoid's centre."""
     parent = find_parents(objects, tissue.organoids)[0].to_numpy()
@@ -138,9 +145,8 @@ def _in_bodies(
         objects.reduce(_slopes, outward, body.depth, place, *window)
         if body.lumen_distance is not None:
             objects.reduce(_reached, lumen, body.lumen_distance, place)
-        deepest[mine] = body.depth.max()
-        centre = body.organoids.centroids[body.row]
-        radial[mine] = (objects.centroids[mine] - centre) * objects.spacing
+        deepest[mine] = body.deepest
+        radial[mine] = (objects.centroids[mine] - body.centre) * objects.spacing
     found = dict(zip(("DepthMean_um", "DepthMin_um", "DepthMax_um", "DepthCentroid_um"), depth.T))
     found["DepthRelative"] = depth[:, 0] / deepest
     found |= {"LumenDistanceMean_um": lumen[:, 0], "LumenDistanceMin_um": lumen[:, 1]}
@@ -171,7 +177,9 @@ def _reached(
                 low, high = min(low, value), max(high, value)
         if np.isnan(total):
             low, high = np.nan, np.nan
-        middle = np.minimum(np.maximum(np.rint(centroids[k]) - origin, 0), tops).astype(np.int64)
+        # Not to the even one of two: that depends on where the image begins.
+        middle = np.floor(centroids[k] + 0.5) - origin
+        middle = np.minimum(np.maximum(middle, 0), tops).astype(np.int64)
         out[k, 0], out[k, 1] = total / (layout.voxels[k + 1] - layout.voxels[k]), low
         out[k, 2], out[k, 3] = high, field[middle[0], middle[1], middle[2]]
 
@@ -208,7 +216,7 @@ def _slopes(
     for k in range(start, stop):
         if not mine[k]:
             continue
-        middle = np.rint(centroids[k]).astype(np.int64)
+        middle = np.floor(centroids[k] + 0.5).astype(np.int64)
         total, mean, first, second, product = 0.0, 0.0, np.zeros(3), np.zeros(3), np.zeros(3)
         for i in range(len(steps)):
             z, y, x = middle[0] + steps[i, 0], middle[1] + steps[i, 1], middle[2] + steps[i, 2]

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["FLAGS", "flag_borders", "flag_drawn", "flag_objects", "saturated_part"]
+__all__ = ["FIRST_STOP", "FLAGS", "flag_forms", "flag_objects", "measure_forms", "saturated_part"]
 
 # Sizes beyond these factors of the median volume are unusual.
 SMALL, LARGE = 0.25, 4.0
@@ -23,6 +23,8 @@ MIN_OBJECTS = 5
 UNSURE = 0.25
 INSIDE = 0.5
 CORNERS = np.ones((3, 3, 3), bool)
+# Columns of the box of an object.
+FIRST_STOP = ("first_z", "stop_z", "first_y", "stop_y", "first_x", "stop_x")
 
 FLAGS = {
     "QC_BorderXY": "touches the side of the stack",
@@ -61,13 +63,49 @@ def flag_objects(
     DataFrame indexed by label: one boolean column per flag that was asked for, and `QC_Reason`,
     the flags in words
     """
+    return flag_forms(
+        measure_forms(labels, spacing=spacing),
+        labels.shape,
+        inside=inside,
+        probability=probability,
+        threshold=threshold,
+        sizes=sizes,
+    )
+
+
+def measure_forms(labels: NDArray[np.integer], *, spacing: Sequence[float]) -> pd.DataFrame:
+    """What flags are raised by: box (`first`, and `stop` beyond it), volume, parts and fill.
+
+    Returns
+    -------
+    DataFrame indexed by label; `fill` is the filled part of the ellipsoid of equal moments
+    """
     boxes = [(n, box) for n, box in enumerate(ndimage.find_objects(labels), 1) if box is not None]
-    table = pd.DataFrame(index=pd.Index([n for n, _ in boxes], name="label", dtype=np.int64))
-    ends = np.array([[(part.start, part.stop) for part in box] for _, box in boxes])
-    ends = ends.reshape(-1, 3, 2)
-    table = table.assign(**_borders(ends, labels.shape))
-    facts = [_measure(labels[box] == n, spacing) for n, box in boxes]
-    volume, parts, fill = np.array(facts).reshape(-1, 3).T
+    index = pd.Index([n for n, _ in boxes], name="label", dtype=np.int64)
+    ends = np.array([[(part.start, part.stop) for part in box] for _, box in boxes], np.int64)
+    facts = np.array([_measure(labels[box] == n, spacing) for n, box in boxes], float)
+    table = pd.DataFrame(ends.reshape(-1, 6), index, [*FIRST_STOP])
+    return table.assign(**dict(zip(("volume", "parts", "fill"), facts.reshape(-1, 3).T)))
+
+
+def flag_forms(
+    forms: pd.DataFrame,
+    shape: Sequence[int],
+    *,
+    inside: pd.Series | None = None,
+    probability: pd.Series | None = None,
+    threshold: float = 0.5,
+    sizes: bool = True,
+) -> pd.DataFrame:
+    """Flag objects of which the forms are at hand, see `measure_forms` and `flag_objects`.
+
+    Parameters
+    ----------
+    shape : (Z, Y, X) of the stack
+    """
+    ends = forms[[*FIRST_STOP]].to_numpy().reshape(-1, 3, 2)
+    table = pd.DataFrame(index=forms.index).assign(**_borders(ends, shape))
+    volume, parts, fill = (forms[name].to_numpy(float) for name in ("volume", "parts", "fill"))
     if sizes:
         usual = _usual(volume)
         table["QC_Size"] = (volume < SMALL * usual) | (volume > LARGE * usual)
@@ -78,41 +116,6 @@ def flag_objects(
     if probability is not None:
         sure = probability.reindex(table.index).to_numpy(float)
         table["QC_LowProbability"] = _unsure(sure, threshold)
-    table["QC_Reason"] = _in_words(table)
-    return table
-
-
-def flag_drawn(
-    ends: NDArray[np.integer],
-    volume: NDArray[np.floating],
-    shape: Sequence[int],
-    *,
-    outside: NDArray[np.bool_],
-    probability: NDArray[np.floating],
-    threshold: float,
-) -> pd.DataFrame:
-    """Flag objects of which only sizes and places are at hand.
-
-    Parameters
-    ----------
-    ends : (N, 3, 2) array, first voxel along each axis, and the first beyond
-    volume : (N,) array
-    shape : (Z, Y, X) of the stack
-    outside : (N,) array, whether an object lies outside of every organoid
-    probability, threshold : as in `flag_objects`
-    """
-    usual = _usual(volume)
-    table = pd.DataFrame(_borders(ends, shape))
-    table["QC_Size"] = (volume < SMALL * usual) | (volume > LARGE * usual)
-    table["QC_Outside"] = outside
-    table["QC_LowProbability"] = _unsure(probability, threshold)
-    table["QC_Reason"] = _in_words(table)
-    return table
-
-
-def flag_borders(ends: NDArray[np.integer], shape: Sequence[int]) -> pd.DataFrame:
-    """Flag objects that the border of the stack cuts; `ends` and `shape` as in `flag_drawn`."""
-    table = pd.DataFrame(_borders(ends, shape))
     table["QC_Reason"] = _in_words(table)
     return table
 

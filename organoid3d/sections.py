@@ -42,8 +42,6 @@ ORGANOID_COLUMNS = {
     "Organoids_Filling_NucleiDensity_per_um3": "nuclei per um3",
     "Organoids_Graph_DegreeMean": "neighbours, mean",
 }
-# Stacks that were measured, and those that were segmented in windows, have tables of their own.
-KINDS = ("", "large_")
 # Voxels of a stack that are shown; of larger ones a coarser level of the pyramid is.
 MAX_SHOWN = 50_000_000
 # Slices of a depth profile, each with as many nuclei; fewer nuclei than this make no slice.
@@ -55,8 +53,7 @@ def make_sections(config: Organoid3dConfig) -> list[Section]:
     """Make the chapters, from the files of the run alone."""
     folder = Folder(config.output)
     facts = _facts(folder)
-    tables = [folder.table(f"{kind}nuclei") for kind in KINDS]
-    if facts.empty or not any(table.exists() for table in tables):
+    if facts.empty or not folder.table("nuclei").exists():
         return [Section("Organoids", "No stack was finished, so there is nothing to show.")]
     organoids = _read(folder, "organoids", (*ORGANOID_COLUMNS, *FLAGS))
     nuclei = _read(folder, "nuclei", (VOLUME, DEGREE, DEPTH, *FLAGS), BRIGHTNESS)
@@ -112,16 +109,13 @@ def _read(folder: Folder, name: str, names: tuple[str, ...], stem: str | None = 
     """Those of the columns that the tables have, and those that begin with `stem`."""
     from pyarrow.parquet import read_schema
 
-    parts = []
-    for path in (folder.table(f"{kind}{name}") for kind in KINDS):
-        if path.exists():
-            there = read_schema(path).names
-            wanted = [name for name in names if name in there]
-            wanted += [name for name in there if stem is not None and name.startswith(stem)]
-            parts.append(read_table(path, wanted))
-    table = pd.concat(parts, ignore_index=True)
+    path = folder.table(name)
+    there = read_schema(path).names
+    wanted = [name for name in names if name in there]
+    wanted += [name for name in there if stem is not None and name.startswith(stem)]
+    table = read_table(path, wanted)
     for flag in (name for name in FLAGS if name in table):
-        # Not every flag is raised of stacks in windows.
+        # Only networks tell how sure they are.
         table[flag] = table[flag].eq(True)
     return table
 
@@ -136,8 +130,7 @@ def _segmentation(config: Organoid3dConfig, folder: Folder, facts: pd.DataFrame)
                 channel = nuclear_channel(config, image.channels)
                 figures.append(orthogonal_cuts(image, channel, f"{well}, {tile}"))
     notes = sorted({note for notes in facts["warnings"] for note in notes})
-    text = "Nuclei, organoids, lumens and cells were found in every stack that is listed below, "
-    text += "without cells where it was segmented in windows. "
+    text = "Nuclei, organoids, lumens and cells were found in every stack that is listed below. "
     text += f"The first {len(figures)} of {len(facts)} stacks are shown. "
     text += ("Notes: " + "; ".join(notes) + ".") if notes else ""
     return Section(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,11 @@ from poolvox.shared.imaging.distance import distance_to
 __all__ = [
     "ORGANOID_FEATURES",
     "SUMMARY_FEATURES",
+    "Held",
     "count_buds",
+    "held_by",
     "measure_contents",
+    "sum_up_contents",
     "summarise_objects",
 ]
 
@@ -91,10 +95,32 @@ def measure_contents(
     -------
     One row per organoid, ascending, with the columns of `ORGANOID_FEATURES`.
     """
+    return sum_up_contents(held_by(nuclei, tissue, spacing=spacing), tissue, spacing=spacing)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Objects in organoids: the label of the organoid that holds each, 0 for none, and volumes."""
+
+    parent: NDArray[np.int64]
+    volume: NDArray[np.floating]
+
+
+def held_by(
+    labels: NDArray[np.integer] | Objects, tissue: Tissue, *, spacing: Sequence[float]
+) -> Held:
+    """Which organoid holds most of each object."""
+    objects = find_objects(labels, spacing=spacing)
+    parent = find_parents(objects, tissue.organoids)[0].to_numpy()
+    return Held(parent, objects.counts * objects.voxel_size)
+
+
+def sum_up_contents(nuclei: Held, tissue: Tissue, *, spacing: Sequence[float]) -> pd.DataFrame:
+    """As `measure_contents`, of nuclei that were measured before."""
     organoids = tissue.objects(spacing)
-    nucleus = _sums(find_objects(nuclei, spacing=spacing), tissue, organoids)
+    nucleus = _sums(nuclei, organoids)
     lumens = np.zeros_like(tissue.organoids) if tissue.lumens is None else tissue.lumens
-    lumen = _sums(find_objects(lumens, spacing=spacing), tissue, organoids)
+    lumen = _sums(held_by(lumens, tissue, spacing=spacing), organoids)
     volume = organoids.counts * organoids.voxel_size
     solid = np.maximum(volume - lumen["volume"], organoids.voxel_size)
     own = [_own_form(body) for body in tissue.bodies(spacing)]
@@ -202,12 +228,11 @@ def _slopes(table: pd.DataFrame, parent: pd.Series, depth: pd.Series) -> pd.Data
     return product / spread.where(spread > 1e-12)
 
 
-def _sums(objects: Objects, tissue: Tissue, organoids: Objects) -> dict[str, NDArray[np.float64]]:
+def _sums(objects: Held, organoids: Objects) -> dict[str, NDArray[np.float64]]:
     """Number, volume and largest volume of the objects of every organoid."""
-    parent = find_parents(objects, tissue.organoids)[0].to_numpy()
-    held = parent > 0
-    row = np.searchsorted(organoids.ids, parent[held])
-    volume = objects.counts[held] * objects.voxel_size
+    held = objects.parent > 0
+    row = np.searchsorted(organoids.ids, objects.parent[held])
+    volume = objects.volume[held]
     largest = np.zeros(len(organoids))
     np.maximum.at(largest, row, volume)
     count = np.bincount(row, minlength=len(organoids)).astype(float)

@@ -26,7 +26,16 @@ from poolvox.organoid3d.qc import flag_objects, saturated_part
 from poolvox.organoid3d.tissue import Tissue
 from poolvox.shared.features import find_objects
 
-__all__ = ["StackLabels", "StackResult", "measure_stack", "segment_stack", "summarise"]
+__all__ = [
+    "StackLabels",
+    "StackResult",
+    "finite",
+    "known_or_none",
+    "measure_stack",
+    "saturated_notes",
+    "segment_stack",
+    "summarise",
+]
 
 Labels = NDArray[np.uint32]
 Spacing = tuple[float, float, float]
@@ -102,14 +111,12 @@ def segment_stack(
         stack = prepared.stack
         if loss.corrected:
             stack = survey.view.stack if survey.whole else survey.light.deepened(stack.copy())
-        request = NucleiRequest(wanted.model, wanted.scale, wanted.diameter, survey.view)
+        request = NucleiRequest(
+            wanted.model, wanted.scale, wanted.diameter, survey.view, survey.sample
+        )
         found = find_prepared(stack, spacing, request)
     notes = [*prepared.notes, *found.notes]
-    notes += [
-        f"{name}: {part:.1%} of the voxels are saturated"
-        for name, part in ((name, saturated_part(image)) for name, image in channels.items())
-        if part > SATURATED
-    ]
+    notes += saturated_notes({name: saturated_part(image) for name, image in channels.items()})
     labels = _surroundings(channels, prepared.stack, found.labels, spacing, config)
     return StackResult(
         labels,
@@ -187,7 +194,7 @@ def _surroundings(
     """Organoids, lumens and cells of known nuclei."""
     stained = {nuclear_channel(config, list(channels)): nuclear}
     names = tissue_channels(config, list(channels))
-    tissue = [stained[n] if n in stained else _finite(channels[n]) for n in names]
+    tissue = [stained[n] if n in stained else finite(channels[n]) for n in names]
     organoids = segment_organoids(
         tissue, spacing=spacing, nuclei=nuclei, options=config.organoids.options(names)
     )
@@ -199,14 +206,24 @@ def _surroundings(
         nuclei,
         spacing=spacing,
         mask=(organoids > 0) & (lumens == 0),
-        image=None if cell is None else _finite(channels[cell]),
+        image=None if cell is None else finite(channels[cell]),
         stain=config.cells.stain,
         reach=config.cells.reach,
     )
     return StackLabels(nuclei, cells, lumens, organoids)
 
 
-def _finite(image: NDArray[Any]) -> NDArray[np.float32]:
+def saturated_notes(parts: Mapping[str, float]) -> list[str]:
+    """What is said of channels of which too large a part is saturated."""
+    return [
+        f"{name}: {part:.1%} of the voxels are saturated"
+        for name, part in parts.items()
+        if part > SATURATED
+    ]
+
+
+def finite(image: NDArray[Any]) -> NDArray[np.float32]:
+    """A channel with 0 for what is not finite."""
     return np.nan_to_num(np.asarray(image, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -221,16 +238,17 @@ def summarise(result: StackResult) -> dict[str, Any]:
         "nuclei": int(result.labels.nuclei.max()),
         "organoids": int(result.labels.organoids.max()),
         "lumens": int(result.labels.lumens.max()),
-        "diameter_um": _known(result.diameter),
+        "diameter_um": known_or_none(result.diameter),
         "method": result.method,
         "scale": " x ".join(f"{factor:.2f}" for factor in result.scale or ()),
-        "attenuation_per_um": _known(loss.rate),
-        "attenuation_r2": _known(loss.r2),
+        "attenuation_per_um": known_or_none(loss.rate),
+        "attenuation_r2": known_or_none(loss.r2),
         "attenuation_reason": loss.reason,
         "corrected": result.corrected,
         "warnings": list(result.notes),
     }
 
 
-def _known(value: float) -> float | None:
+def known_or_none(value: float) -> float | None:
+    """A number as it is written to facts: None instead of NaN."""
     return float(value) if np.isfinite(value) else None

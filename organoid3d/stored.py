@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from poolvox.shared.store import Image
 from poolvox.shared.store.targets import Target
 from poolvox.shared.store.units import tiling
 
-__all__ = ["AT_ONCE", "Source", "boxes_of", "write_arrays"]
+__all__ = ["AT_ONCE", "Source", "boxes_of", "cut_box", "with_margin", "write_arrays", "write_text"]
 
 # Voxels that are written at once.
 AT_ONCE = 16_000_000
@@ -60,6 +61,35 @@ def boxes_of(target: Target) -> list[Box]:
         Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
         for z, y, x in tiling(target.shape, (deep, *target.unit[1:]))
     ]
+
+
+def cut_box(box: Box, most: int) -> list[Box]:
+    """Parts of a box of at most so many voxels, in raster order."""
+    sides = list(box.shape)
+    while np.prod(sides) > most:
+        axis = int(np.argmax(sides))
+        sides[axis] = -(-sides[axis] // 2)
+    parts = []
+    for region in tiling(box.shape, tuple(sides)):
+        ends = [(side.start + a, side.stop + a) for side, a in zip(region, box.start, strict=True)]
+        (z, z1), (y, y1), (x, x1) = ends
+        parts.append(Box((z, y, x), (z1, y1, x1)))
+    return parts
+
+
+def with_margin(box: Box, margin: Sequence[int], shape: Sequence[int]) -> Box:
+    """A box with as many voxels round it as there are, up to a margin along each axis."""
+    low = [max(a - m, 0) for a, m in zip(box.start, margin, strict=True)]
+    high = [min(b + m, n) for b, m, n in zip(box.stop, margin, shape, strict=True)]
+    return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_name(f".{path.name}.partial")
+    partial_path.write_text(text, encoding="utf-8")
+    partial_path.replace(path)
 
 
 def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:

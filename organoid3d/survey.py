@@ -1,8 +1,10 @@
 """What is decided once for a whole stack, from one pass over it, however large it is.
 
 A stack is looked at slab by slab. What the decisions need is kept as a view: the stack itself where
-it is small, else averaged over blocks of voxels. How stored pixels become what nuclei are looked
-for in, their `Light`, is the same for the whole stack and for any part that is read later.
+it is small, else averaged over blocks of voxels. Where these would swallow nuclei, a sample of the
+stack tells what nuclei tell: columns through all planes, on voxels that show them. How stored
+pixels become what nuclei are looked for in, their `Light`, is the same for the whole stack and for
+any part that is read later.
 """
 
 from __future__ import annotations
@@ -25,6 +27,12 @@ Stack = NDArray[np.float32]
 MOST = 16_000_000
 # Voxels that are read at once.
 SLAB = 16_000_000
+# Wider voxels of a view do not show nuclei, micrometres.
+FINE = 1.0
+# Voxels of a sample, and the side of its columns.
+SAMPLE, COLUMN = 8_000_000, 64
+# Columns with less to see than this part of the fullest are empty.
+EMPTY = 0.1
 # What is taken for voxels that are not finite: this percentile of the others.
 DARK = 5
 # No correction brightens by more than this: noise would be all that is left.
@@ -94,11 +102,13 @@ class Survey:
     ----------
     light : how its pixels are taken; not corrected for depth
     view : the stack in that light, averaged where it is large
+    sample : of the stack, to see nuclei in; the view itself where it shows them
     notes : what was changed
     """
 
     light: Light
     view: Pooled
+    sample: Pooled
     notes: tuple[str, ...] = ()
 
     @property
@@ -109,11 +119,9 @@ class Survey:
     def corrected(self, rate: float, background: float) -> Survey:
         """The same with the loss of light corrected: `rate` per plane of the stack."""
         light = replace(self.light, rate=rate, background=background)
-        each = self.view.factors[0]
-        # The view's planes are this many of the stack's apart, and their middles lie between.
-        coarse = replace(light, rate=rate * each)
-        stack = coarse.deepened(self.view.stack.copy(), (each - 1) / 2 / each)
-        return Survey(light, replace(self.view, stack=stack), self.notes)
+        view = _deepened(self.view, light)
+        sample = view if self.sample is self.view else _deepened(self.sample, light)
+        return Survey(light, view, sample, self.notes)
 
 
 def survey_stack(source: Any, spacing: Sequence[float], *, most: int = MOST) -> Survey:
@@ -121,7 +129,7 @@ def survey_stack(source: Any, spacing: Sequence[float], *, most: int = MOST) -> 
 
     Parameters
     ----------
-    source : (Z, Y, X) array of real numbers, read by slices of planes
+    source : (Z, Y, X) array of real numbers, read by slices
     spacing : micrometres
     most : voxels of the view
     """
@@ -142,11 +150,14 @@ def survey_stack(source: Any, spacing: Sequence[float], *, most: int = MOST) -> 
         notes.append(f"{broken / voxels:.2%} of the voxels were not finite: taken as background")
     stack = parts[0] if len(parts) == 1 else np.concatenate(parts)
     view = Pooled(stack, factors, np.asarray(spacing, float) * factors)
-    if _is_inverted(view):
+    sample = _sample(source, light, view, spacing)
+    if _is_inverted(sample):
         notes.append("nuclei are darker than their surroundings: the contrast was turned round")
         light = replace(light, top=top)
+        alone = sample is view
         view = replace(view, stack=np.float32(top) - stack)
-    return Survey(light, view, tuple(notes))
+        sample = view if alone else replace(sample, stack=np.float32(top) - sample.stack)
+    return Survey(light, view, sample, tuple(notes))
 
 
 def pool_stack(source: Any, light: Light, factors: tuple[int, int, int]) -> Stack:
@@ -177,6 +188,50 @@ def view_factors(
     return z, y, x
 
 
+def _deepened(shown: Pooled, light: Light) -> Pooled:
+    """A view with its loss of light corrected."""
+    each = shown.factors[0]
+    # Its planes are this many of the stack's apart, and their middles lie between.
+    coarse = replace(light, rate=light.rate * each)
+    return replace(shown, stack=coarse.deepened(shown.stack.copy(), (each - 1) / 2 / each))
+
+
+def _sample(source: Any, light: Light, view: Pooled, spacing: Sequence[float]) -> Pooled:
+    """Columns of a stack in which there is something, side by side; or the view if it is fine."""
+    z, y, x = (max(int(FINE / step + 1e-9), 1) for step in spacing)
+    factors = (z, y, x)
+    if all(there <= wanted for there, wanted in zip(view.factors, factors, strict=True)):
+        return view
+    planes = -(-source.shape[0] // factors[0])
+    side = min(COLUMN, max(int(np.sqrt(SAMPLE / planes)), 1))
+    tall, wide = (min(side * f, n) for f, n in zip(factors[1:], source.shape[1:], strict=True))
+    corners = [
+        (y, x)
+        for y in range(0, source.shape[1] - tall + 1, tall)
+        for x in range(0, source.shape[2] - wide + 1, wide)
+    ]
+    # Dark nuclei are as good as bright ones.
+    seen = np.abs(view.stack - np.median(view.stack)).sum(axis=0, dtype=np.float64)
+    _, down, across = view.factors
+    scores = [
+        seen[y // down : -(-(y + tall) // down), x // across : -(-(x + wide) // across)].mean()
+        for y, x in corners
+    ]
+    full = np.flatnonzero(np.array(scores) >= EMPTY * max(scores))
+    count = min(max(SAMPLE // (planes * side**2), 1), len(full))
+    # Evenly over all that is there: neither the brightest nor the first stand for the others.
+    chosen = full[np.linspace(0, len(full) - 1, count).round().astype(int)]
+    deep = max(SLAB // (tall * wide) // factors[0], 1) * factors[0]
+    columns = []
+    for y, x in (corners[number] for number in chosen):
+        slabs = [
+            light.of(np.asarray(source[first : first + deep, y : y + tall, x : x + wide]), first)
+            for first in range(0, source.shape[0], deep)
+        ]
+        columns.append(np.concatenate([pool_by(slab, factors) for slab in slabs]))
+    return Pooled(np.concatenate(columns, axis=2), factors, np.asarray(spacing, float) * factors)
+
+
 def _slabs(source: Any, each: int) -> Iterator[tuple[int, NDArray[Any]]]:
     """The stack in slabs of planes, multiples of `each`, and the first plane of each slab."""
     planes, size = source.shape[0], int(np.prod(source.shape[1:]))
@@ -195,9 +250,9 @@ def _dark(source: Any) -> float:
     return float(np.percentile(sample, DARK)) if sample.size else 0.0
 
 
-def _is_inverted(view: Pooled) -> bool:
+def _is_inverted(sample: Pooled) -> bool:
     """Tell by blobs and by the histogram's longer tail; both must say so."""
-    coarse = pool(view.stack, view.spacing.tolist(), 1.0)
+    coarse = pool(sample.stack, sample.spacing.tolist(), 1.0)
     low, middle, high = np.percentile(coarse.stack, (0.5, 50, 99.5))
     if high - low <= 0 or high - middle >= middle - low:
         return False

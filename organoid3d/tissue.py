@@ -132,6 +132,17 @@ class Body:
         """(3,) first voxel of the box."""
         return np.array([side.start for side in self.box])
 
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """(3,) centroid, voxels."""
+        centre: NDArray[np.float64] = self.organoids.centroids[self.row]
+        return centre
+
+    @cached_property
+    def deepest(self) -> float:
+        """Largest depth in it, micrometres."""
+        return float(self.depth.max())
+
     @cached_property
     def inside(self) -> Mask:
         """The organoid, lumens filled."""

@@ -31,7 +31,7 @@ from poolvox.organoid3d.nuclei import MIN_PLANES
 from poolvox.organoid3d.preprocess import check_spacing
 from poolvox.organoid3d.segment import StarOptions, merge_stars, name_stars, window_stars
 from poolvox.organoid3d.stars import Stars
-from poolvox.organoid3d.stored import AT_ONCE, Source, boxes_of, write_arrays
+from poolvox.organoid3d.stored import AT_ONCE, Source, boxes_of, write_arrays, write_text
 from poolvox.organoid3d.survey import MOST, SLAB, Light, Lit
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.errors import InputError
@@ -208,7 +208,13 @@ def make_frame(volume: Volume) -> dict[str, Any]:
     survey = loss.survey
     lit = Lit(source, survey.light)
     settled = settle_frame(
-        lit, survey.view, steps, network, scale=volume.scale, diameter=volume.diameter
+        lit,
+        survey.view,
+        steps,
+        network,
+        scale=volume.scale,
+        diameter=volume.diameter,
+        sample=survey.sample,
     )
     frame, every = settled.frame, all_windows(settled.frame, network, volume.window)
     chosen = windows_of(frame, network, survey.view, most=volume.window)
@@ -220,7 +226,7 @@ def make_frame(volume: Volume) -> dict[str, Any]:
         "corrected": loss.corrected,
         "notes": [*notes, *settled.notes],
     }
-    _write_text(volume.frame, json.dumps(facts))
+    write_text(volume.frame, json.dumps(facts))
     kept = {"scale": list(frame.scale), "low": frame.low, "high": frame.high}
     return {**kept, "windows": len(chosen), "warnings": facts["notes"]}
 
@@ -343,10 +349,3 @@ def _write_stars(path: Path, stars: Stars, names: NDArray[np.int64] | None = Non
 def _read_stars(path: Path) -> tuple[Stars, NDArray[np.int64]]:
     with np.load(path) as arrays:
         return Stars(arrays["points"], arrays["prob"], arrays["dist"]), arrays["names"]
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".{path.name}.partial")
-    partial_path.write_text(text, encoding="utf-8")
-    partial_path.replace(path)

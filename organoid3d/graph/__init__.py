@@ -24,6 +24,7 @@ __all__ = [
     "describe_nodes",
     "find_edges",
     "geary_c",
+    "make_graph",
     "measure_contacts",
     "moran_i",
     "neighbour_statistics",
@@ -68,22 +69,39 @@ def tissue_graph(
     options = {"reach": reach, "mask": mask, "neighbours": neighbours, "radius": radius}
     objects = find_objects(labels, spacing=spacing)
     edges = find_edges(objects, spacing=spacing, kind=kind, **options)  # type: ignore[arg-type]
-    ids, points = objects.ids, objects.centroids * objects.spacing
+    surfaces = objects.remember(
+        "surfaces", lambda: measure_contacts(objects.labels, spacing=spacing).objects
+    )
+    graph = make_graph(objects.ids, objects.centroids * objects.spacing, edges, surfaces)
+    if features is not None:
+        for label, values in features.reindex(list(graph)).to_dict(orient="index").items():
+            graph.nodes[label].update(values)
+    return graph
+
+
+def make_graph(
+    ids: NDArray[np.integer],
+    points: NDArray[np.float64],
+    edges: pd.DataFrame,
+    surfaces: pd.DataFrame,
+) -> nx.Graph:
+    """Make the graph of objects whose neighbours are known, as `tissue_graph` describes it.
+
+    Parameters
+    ----------
+    ids, points : (N,) labels and (N, 3) centroids, micrometres
+    edges : as `find_edges` gives them; those by contact have an area
+    surfaces : by label, `contact` and `free`, as `measure_contacts` gives them
+    """
     graph = nx.Graph()
     for label, (z, y, x) in zip(ids.tolist(), points.tolist(), strict=True):
         graph.add_node(label, z_um=z, y_um=y, x_um=x)
     ends = zip(edges["source"].tolist(), edges["target"].tolist(), strict=True)
-    for (source, target), length in zip(ends, edges["distance"].tolist(), strict=True):
+    lengths, areas = edges["distance"].tolist(), edges["area"].tolist()
+    for (source, target), length, area in zip(ends, lengths, areas, strict=True):
         graph.add_edge(source, target, distance_um=length)
-    if kind == "contact":
-        pairs = edges[["source", "target", "area"]].to_numpy(object)
-        nx.set_edge_attributes(graph, {(a, b): area for a, b, area in pairs}, "area_um2")
-    surfaces = objects.remember(
-        "surfaces", lambda: measure_contacts(objects.labels, spacing=spacing).objects
-    )
+        if area == area:  # NaN where they do not touch
+            graph.edges[source, target]["area_um2"] = area
     for column in ("contact", "free"):
         nx.set_node_attributes(graph, surfaces[column].to_dict(), f"{column}_um2")
-    if features is not None:
-        for label, values in features.reindex(list(graph)).to_dict(orient="index").items():
-            graph.nodes[label].update(values)
     return graph

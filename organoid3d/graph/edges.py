@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,13 +12,21 @@ from numpy.typing import NDArray
 from scipy.spatial import Delaunay, QhullError, cKDTree
 
 from poolvox.organoid3d.cells import find_parents
-from poolvox.organoid3d.graph.contact import measure_contacts
+from poolvox.organoid3d.graph.contact import Contacts, measure_contacts
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import Objects, find_objects
 from poolvox.shared.imaging.distance import expand_within, nearest_label
 from poolvox.shared.kernels import kernel
 
-__all__ = ["EDGE_KINDS", "EdgeKind", "find_edges"]
+__all__ = [
+    "EDGE_KINDS",
+    "EdgeKind",
+    "Points",
+    "find_edges",
+    "join_contacts",
+    "join_points",
+    "touching",
+]
 
 EdgeKind = Literal["contact", "delaunay", "knn", "radius"]
 EDGE_KINDS: tuple[EdgeKind, ...] = ("contact", "delaunay", "knn", "radius")
@@ -32,8 +41,24 @@ MIN_FACET = 0.15
 FACET_VOXELS = 6
 
 Mask = NDArray[np.bool_] | NDArray[np.integer]
-Points = NDArray[np.float64]
+Places = NDArray[np.float64]
 Pairs = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Objects as the tissue graph sees them.
+
+    Attributes
+    ----------
+    ids : (N,) labels, ascending
+    places : (N, 3) centroids, micrometres
+    parent : (N,) organoids; objects of different ones are no neighbours
+    """
+
+    ids: NDArray[np.integer]
+    places: Places
+    parent: NDArray[np.int64]
 
 
 def find_edges(
@@ -90,43 +115,68 @@ def _find(
     neighbours: int,
     radius: float,
 ) -> pd.DataFrame:
-    points = objects.centroids * objects.spacing
     parent = np.zeros(len(objects), np.int64)
     if mask is not None and np.issubdtype(mask.dtype, np.integer):
         parent = find_parents(objects, mask)[0].to_numpy()
+    points = Points(objects.ids, objects.centroids * objects.spacing, parent)
     if kind == "contact":
-        table = _by_contact(objects, points, reach)
-        ends = np.searchsorted(objects.ids, table[["source", "target"]].to_numpy())
-        together = np.flatnonzero(parent[ends[:, 0]] == parent[ends[:, 1]])
-        return table.iloc[together].reset_index(drop=True)
-    found = [_no_pairs()]
-    for organoid in np.unique(parent):
-        members = np.flatnonzero(parent == organoid)
-        tissue = mask if mask is None or mask.dtype == bool else mask == organoid
-        if kind == "delaunay":
-            pairs = _delaunay(points[members], tissue, objects.spacing)
-        elif kind == "knn":
-            pairs = _nearest(points[members], neighbours)
-        else:
-            pairs = cKDTree(points[members]).query_pairs(radius, output_type="ndarray")
-        found.append(members[pairs])
-    return _table(objects.ids, points, np.concatenate(found))
+        spacing = objects.spacing.tolist()
+        return join_contacts(points, touching(objects.labels, reach, spacing=spacing))
+    return join_points(
+        points, mask, spacing=objects.spacing, kind=kind, neighbours=neighbours, radius=radius
+    )
 
 
-def _by_contact(objects: Objects, points: Points, reach: float) -> pd.DataFrame:
-    labels, spacing = objects.labels, objects.spacing.tolist()
+def touching(labels: NDArray[np.integer], reach: float, *, spacing: Sequence[float]) -> Contacts:
+    """Contacts of objects that were grown by `reach` micrometres before."""
     grown = expand_within(labels, reach, spacing=spacing) if reach else labels
-    contacts = measure_contacts(grown, spacing=spacing)
-    pairs = np.searchsorted(objects.ids, contacts.pairs[["source", "target"]].to_numpy())
-    table = _table(objects.ids, points, pairs.astype(np.intp).reshape(-1, 2))
+    return measure_contacts(grown, spacing=spacing)
+
+
+def join_points(
+    points: Points,
+    mask: Mask | None,
+    *,
+    spacing: NDArray[np.float64],
+    kind: EdgeKind,
+    neighbours: int = 6,
+    radius: float = 15.0,
+) -> pd.DataFrame:
+    """Join the centres of objects; `mask` and the rest as in `find_edges`.
+
+    Parameters
+    ----------
+    spacing : of the mask; the middle of its first voxel is where `points` are counted from
+    """
+    found = [_no_pairs()]
+    for organoid in np.unique(points.parent):
+        members = np.flatnonzero(points.parent == organoid)
+        tissue = mask if mask is None or mask.dtype == bool else mask == organoid
+        places = points.places[members]
+        if kind == "delaunay":
+            pairs = _delaunay(places, tissue, spacing)
+        elif kind == "knn":
+            pairs = _nearest(places, neighbours)
+        else:
+            pairs = cKDTree(places).query_pairs(radius, output_type="ndarray")
+        found.append(members[pairs])
+    return _table(points.ids, points.places, np.concatenate(found))
+
+
+def join_contacts(points: Points, contacts: Contacts) -> pd.DataFrame:
+    """Join objects of one organoid that touch."""
+    pairs = np.searchsorted(points.ids, contacts.pairs[["source", "target"]].to_numpy())
+    table = _table(points.ids, points.places, pairs.astype(np.intp).reshape(-1, 2))
     surface = contacts.objects["surface"]
     table["area"] = contacts.pairs["area"].to_numpy()
     for side in ("source", "target"):
         table[f"{side}_share"] = table["area"] / surface.loc[table[side]].to_numpy()
-    return table
+    ends = np.searchsorted(points.ids, table[["source", "target"]].to_numpy())
+    together = np.flatnonzero(points.parent[ends[:, 0]] == points.parent[ends[:, 1]])
+    return table.iloc[together].reset_index(drop=True)
 
 
-def _delaunay(points: Points, mask: Mask | None, spacing: NDArray[np.float64]) -> Pairs:
+def _delaunay(points: Places, mask: Mask | None, spacing: NDArray[np.float64]) -> Pairs:
     """Delaunay pairs that are neighbours in the tissue."""
     pairs = _triangulated(points)
     pairs = pairs[_short(points, pairs)]
@@ -138,7 +188,7 @@ def _delaunay(points: Points, mask: Mask | None, spacing: NDArray[np.float64]) -
 
 
 def _facets(
-    points: Points, pairs: Pairs, mask: Mask, spacing: NDArray[np.float64]
+    points: Places, pairs: Pairs, mask: Mask, spacing: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """How far the Voronoi cells of each pair meet inside the tissue: area over distance squared.
 
@@ -166,7 +216,7 @@ def _facets(
     return np.where(known, area / away**2, np.inf)
 
 
-def _triangulated(points: Points) -> Pairs:
+def _triangulated(points: Places) -> Pairs:
     if len(points) < 2:
         return _no_pairs()
     # Points of one plane or line have no volume to fill: triangulate in the axes they span.
@@ -187,7 +237,7 @@ def _triangulated(points: Points) -> Pairs:
     return _ordered(simplices[:, corners].reshape(-1, 2).astype(np.intp))
 
 
-def _short(points: Points, pairs: Pairs) -> NDArray[np.bool_]:
+def _short(points: Places, pairs: Pairs) -> NDArray[np.bool_]:
     length = _lengths(points, pairs)
     kept: NDArray[np.bool_] = (
         length <= MAX_LENGTH * np.median(length) if len(length) else length > 0
@@ -196,7 +246,7 @@ def _short(points: Points, pairs: Pairs) -> NDArray[np.bool_]:
 
 
 @kernel
-def _inside_share(points: Points, pairs: Pairs, mask: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _inside_share(points: Places, pairs: Pairs, mask: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Share of each edge that runs through the mask; points in voxels."""
     share = np.empty(len(pairs))
     for i in range(len(pairs)):
@@ -211,7 +261,7 @@ def _inside_share(points: Points, pairs: Pairs, mask: NDArray[np.uint8]) -> NDAr
     return share
 
 
-def _nearest(points: Points, neighbours: int) -> Pairs:
+def _nearest(points: Places, neighbours: int) -> Pairs:
     count = min(neighbours, len(points) - 1)
     if count < 1:
         return _no_pairs()
@@ -230,12 +280,12 @@ def _no_pairs() -> Pairs:
     return np.empty((0, 2), np.intp)
 
 
-def _lengths(points: Points, pairs: Pairs) -> NDArray[np.float64]:
+def _lengths(points: Places, pairs: Pairs) -> NDArray[np.float64]:
     length: NDArray[np.float64] = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
     return length
 
 
-def _table(ids: NDArray[np.integer], points: Points, pairs: Pairs) -> pd.DataFrame:
+def _table(ids: NDArray[np.integer], points: Places, pairs: Pairs) -> pd.DataFrame:
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))] if len(pairs) else pairs
     nothing = np.full(len(pairs), np.nan)
     return pd.DataFrame(

@@ -30,6 +30,9 @@ ZOOM = (0.72, 1.4)
 STRETCH = (0.7, 1.6)
 # Contrast and brightness after normalisation, as percentiles that are a bit off would change them.
 GAIN = (0.4, 1.7)
+# Some patches are bent as well: dim nuclei come nearer to bright ones, or go farther from them.
+BENT = 0.4
+BEND = (0.6, 1.5)
 SHIFT = 0.25
 NOISE = 0.08
 
@@ -190,6 +193,9 @@ def _random_center(example: Example, rng: np.random.Generator) -> NDArray[np.flo
 
 def _recoloured(image: Image, rng: np.random.Generator) -> Image:
     gain, shift = np.exp(rng.uniform(*np.log(GAIN))), rng.uniform(-SHIFT, SHIFT)
+    if rng.random() < BENT:
+        bend = np.float32(np.exp(rng.uniform(*np.log(BEND))))
+        image = np.sign(image) * np.abs(image) ** bend
     changed = np.float32(gain) * image + np.float32(shift)
     if rng.random() < 0.3:
         changed += np.float32(rng.uniform(0, NOISE)) * rng.standard_normal(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from poolvox.organoid3d.cutout import find_cut
 from poolvox.organoid3d.training.batches import Example, normalise
 from poolvox.organoid3d.training.scale import (
     lateral_diameter,
@@ -49,7 +50,9 @@ def to_training_scale(
     """
     diameter = lateral_diameter(labels) * spacing[1]
     factors = scale_factors(diameter, spacing, target)
-    resized = normalise(resize_image(normalise(image), factors))
+    cut = find_cut(lambda: [image])
+    seen = cut.filled(image) if cut else image
+    resized = normalise(resize_image(normalise(seen), factors))
     return resized, resize_labels(labels, factors)
 
 

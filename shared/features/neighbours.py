@@ -15,7 +15,7 @@ from poolvox.shared.features.objects import Objects
 from poolvox.shared.features.options import check_number
 from poolvox.shared.features.registry import Feature, register
 
-__all__ = ["NeighboursOptions", "measure_neighbours"]
+__all__ = ["NeighboursOptions", "measure_closest", "measure_neighbours"]
 
 # Candidates for the two closest: more than two, so that equal distances are decided by label.
 CANDIDATES = 8
@@ -78,10 +78,14 @@ def measure_neighbours(objects: Objects, options: NeighboursOptions) -> dict[str
     labels = objects.labels.view(f"u{objects.labels.dtype.itemsize}")
     steps = _steps(options.gap_um, objects.layout.spacing, objects.ndim)
     touching = objects.reduce(_touching, np.empty((len(objects), 2)), labels, steps)
-    distances, angle = _closest(objects.centroids * objects.spacing)
+    closest = measure_closest(objects.centroids * objects.spacing)
+    return {"Touching": touching[:, 0], "FractionTouching": touching[:, 1], **closest}
+
+
+def measure_closest(points: Floats) -> dict[str, Floats]:
+    """What the group says of the two closest objects, from the centres (K, ndim), micrometres."""
+    distances, angle = _closest(points)
     return {
-        "Touching": touching[:, 0],
-        "FractionTouching": touching[:, 1],
         "FirstDistance_um": distances[:, 0],
         "SecondDistance_um": distances[:, 1],
         "Angle_degree": angle,

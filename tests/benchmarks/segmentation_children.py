@@ -55,14 +55,18 @@ def segment_store(root: str, model: str, workers: str, scheduler: str) -> dict[s
     # A worker has a thread for every core there is: one core for each, or they compare unlike.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(workers)])
     options = Options(workers=int(workers), scheduler=scheduler)
-    before = cpu_seconds()
+    cpu = [cpu_seconds()]
     frame, seconds = run(root, model, options, ("frame",)), time.perf_counter()
+    cpu.append(cpu_seconds())
     run(root, model, options, ("windows",))
     windows = time.perf_counter() - seconds
+    cpu.append(cpu_seconds())
     summary = run(root, model, options, ())
+    cpu.append(cpu_seconds())
     if frame.failed or summary.failed:
         raise SystemExit(str(summary.failed))
-    return {"windows": windows, "cpu": cpu_seconds() - before, **labels_of(root)}
+    parts = dict(zip(("cpu_frame", "cpu_windows", "cpu_labels"), np.diff(cpu).tolist()))
+    return {"windows": windows, "cpu": cpu[-1] - cpu[0], **parts, **labels_of(root)}
 
 
 def resume_store(root: str, model: str) -> dict[str, float]:

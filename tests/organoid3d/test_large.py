@@ -7,6 +7,7 @@ import time
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
@@ -24,7 +25,8 @@ pytestmark = [
 ]
 
 SHAPE = (16, 64, 76)
-NAMES = ("nuclei", "organoids", "lumens")
+NAMES = ("nuclei", "organoids", "lumens", "cells")
+TABLES = ("nuclei", "cells", "organoids", "edges")
 
 
 @pytest.fixture(scope="module")
@@ -38,26 +40,29 @@ def model(tmp_path_factory):
 
 
 def stack(kind):
-    """Nuclei that fade with depth, as they come from different microscopes."""
+    """Nuclei that fade with depth, as they come from different microscopes, and membranes."""
     image = balls_image(SHAPE, 40, seed=3)
     fading = np.exp(-0.02 * 2.0 * np.arange(SHAPE[0]))[:, None, None]
     pixels = (image * fading * 3000 + 200).clip(0, 60_000)
+    noise = np.random.default_rng(1).normal(0, 20, SHAPE)
+    shells = np.clip(image, 0, 1) * (1 - np.clip(image, 0, 1)) * 2000 + 300 + noise
     if kind == "dark":
         broken = (2 - pixels / 4000).astype(np.float32)
         broken[5, 10:14, 20:30] = np.nan
-        return broken
-    return pixels.astype(np.uint16)
+        return np.stack([broken, shells.astype(np.float32)], axis=1)
+    return np.stack([pixels, shells], axis=1).astype(np.uint16)
 
 
 def write_run(folder, pixels, model, **changes):
     (folder / "stacks").mkdir(parents=True)
-    tifffile.imwrite(folder / "stacks" / "A1_1.tif", pixels)
+    axes = {"axes": "ZCYX"}
+    tifffile.imwrite(folder / "stacks" / "A1_1.tif", pixels, imagej=False, metadata=axes)
     settings = {"windows": "always", "features": ["shape"]} | changes
     lines = "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
     (folder / "config.yaml").write_text(
         "pipeline: organoid3d\noutput: out\n"
-        "raw: {stacks: {files: 'stacks/{well}_{organoid}.tif', channels: [nuclei], "
-        "voxel_size: [2, 1, 1]}}\n"
+        "raw: {stacks: {files: 'stacks/{well}_{organoid}.tif', channels: [nuclei, membrane], "
+        "voxel_size: [2, 1, 1], axes: zcyx}}\n"
         f"nuclei: {{model: {model}, scale: 1}}\n{lines}"
     )
     return load_config(folder / "config.yaml", Organoid3dConfig)
@@ -83,6 +88,9 @@ PIECES = (
     ("poolvox.organoid3d.survey", "SLAB", 5 * SHAPE[1] * SHAPE[2]),
     ("poolvox.organoid3d.large", "SLAB", 1),
     ("poolvox.organoid3d.large", "WINDOW_BYTES", 1_500_000),
+    ("poolvox.organoid3d.large_objects", "SHARE", 30_000),
+    ("poolvox.organoid3d.large_objects", "GROWN", 30_000),
+    ("poolvox.organoid3d.parts", "PART", 10_000),
     ("poolvox.shared.store.units", "SHARD_BYTES", 4 * 64 * 64 * 8),
     ("poolvox.shared.store.units", "CHUNK_SIDE", 64),
 )
@@ -96,16 +104,39 @@ def in_pieces():
         yield
 
 
+# What is asked for in either case: all that tells a part from the whole.
+WANTED = {
+    "plain": {
+        "features": [
+            "shape",
+            "harmonics",
+            "intensity",
+            "radial",
+            "neighbours",
+            "graph",
+            "position",
+        ],
+        "cells": {"reach": 4.0},
+    },
+    "dark": {
+        "features": ["intensity", "texture", "colocalisation", "graph"],
+        "graph": {"edges": "contact", "reach": 3.0},
+        "cells": {"channel": "membrane", "reach": 5.0},
+        "organoids": {"channels": ["nuclei"]},
+    },
+}
+
+
 @pytest.fixture(scope="module", params=["plain", "dark"])
 def both(request, tmp_path_factory, model):
     """One stack as a whole, and in windows by two workers."""
     folder, pixels = tmp_path_factory.mktemp("runs"), stack(request.param)
-    features = ["intensity"]
-    whole = write_run(folder / "whole", pixels, model, windows="never", features=features)
-    parts = write_run(folder / "parts", pixels, model)
+    wanted = WANTED[request.param]
+    whole = write_run(folder / "whole", pixels, model, windows="never", **wanted)
+    parts = write_run(folder / "parts", pixels, model, **wanted)
     run(whole, workers=1)
     summary = run(parts, workers=2)
-    for step in ("windows/", "draw/"):
+    for step in ("windows/", "draw/", "measure/"):
         assert sum(key.startswith(step) for key in summary.done) == 3
     return whole, parts
 
@@ -114,23 +145,32 @@ def test_windows_of_a_run_give_the_labels_of_the_whole_stack(both):
     whole, parts = (labels_of(config) for config in both)
     assert whole["nuclei"].max() > 25
     for name in NAMES:
-        assert (whole[name] == parts[name]).all(), name
+        differ = np.count_nonzero(whole[name] != parts[name])
+        # Where the stain says nothing, it is chance to which of two cells a voxel goes.
+        assert differ <= (1e-3 * np.count_nonzero(whole[name]) if name == "cells" else 0), name
 
 
-def test_facts_and_tables_of_windows_are_those_of_the_whole_stack(both):
+def test_facts_of_windows_are_those_of_the_whole_stack(both):
     paths = [config.output / "parts" / "facts" / "P1-A1-1.json" for config in both]
     expected, facts = (json.loads(path.read_text()) for path in paths)
     assert facts["corrected"]
     for name in ("nuclei", "organoids", "lumens", "diameter_um", "attenuation_per_um", "scale"):
         assert facts[name] == pytest.approx(expected[name]), name
     assert any("segmented in windows" in note for note in facts["warnings"])
-    expected = read_table(both[0].output / "tables" / "nuclei.parquet")
-    found = read_table(both[1].output / "tables" / "large_nuclei.parquet")
-    for name in ("Metadata_Label", "Metadata_Z_um", "Nuclei_Probability", "QC_BorderXY"):
-        assert found[name].to_numpy(float) == pytest.approx(expected[name].to_numpy(float)), name
-    mean = [table["Nuclei_Intensity_Mean_nuclei"].to_numpy() for table in (found, expected)]
-    assert mean[0] == pytest.approx(mean[1], rel=1e-5)
-    assert not (both[1].output / "tables" / "nuclei.parquet").exists()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_of_windows_are_those_of_the_whole_stack(both, name):
+    expected, found = (read_table(c.output / "tables" / f"{name}.parquet") for c in both)
+    assert len(expected) > 0
+    if (both[1].cells.channel, name) == ("membrane", "cells"):
+        numbers = expected.select_dtypes("number").columns
+        assert list(found) == list(expected)
+        equal = np.isclose(found[numbers], expected[numbers], equal_nan=True)
+        assert equal.mean() > 0.95
+        assert np.median(equal.mean(axis=1)) == 1
+    else:
+        pd.testing.assert_frame_equal(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_the_report_shows_stacks_in_windows(both):
