@@ -145,6 +145,7 @@ def stream_ours(source: str, out: str, workers: str) -> dict[str, float]:
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "kept": made.facts["kept"],
         "guides": made.facts["guides"],
+        "written": sum(path.stat().st_size for path in Path(out).iterdir()) / 1e6,
     }
 
 

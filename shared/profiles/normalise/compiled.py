@@ -298,22 +298,52 @@ def weighted_centres(
     found = np.full((groups, features), np.nan)
     longest = _longest(bounds) + 1
     buffer = np.empty(_room(index, bounds, scattered), values.dtype)
-    scratch, room, kept = np.empty(longest, values.dtype), np.empty(longest), np.empty(longest)
+    scratch, sample = np.empty(longest, values.dtype), np.empty(SAMPLE, values.dtype)
+    room, kept = np.empty(longest), np.empty(longest)
+    totals = _totals(weights, bounds)
     for f in range(features):
         column = values[:, f]
         _load(column, index, scattered, buffer)
         for g in range(groups):
             own = _group(column, index, bounds[g], bounds[g + 1], scattered, buffer)
-            n, total = _settle_pairs(own, weights[bounds[g] : bounds[g + 1]], kept)
+            given = weights[bounds[g] : bounds[g + 1]]
+            n, total = len(own), totals[g]
+            # Usually all count, and nothing need be moved.
+            if not (total > 0 and _all_finite(own)):
+                n, total = _settle_pairs(own, given, kept)
+                given = kept
             if n == 0:
                 continue
             if median:
-                found[g, f] = weighted_median(own, kept, n, total, scratch, room)
+                found[g, f] = weighted_median(own, given, n, total, scratch, room, sample)
             else:
-                mean = 0.0
-                for i in range(n):
-                    mean += own[i] * kept[i]
-                found[g, f] = mean / total
+                found[g, f] = _weighted_sum(own, given, n) / total
+    return found
+
+
+@kernel
+def _totals(weights: Floats, bounds: Ints) -> Floats:
+    """Weight of each group; NaN where some rows have none."""
+    found = np.zeros(len(bounds) - 1)
+    for g in range(len(found)):
+        for i in range(bounds[g], bounds[g + 1]):
+            found[g] += weights[i] if weights[i] > 0 else np.nan
+    return found
+
+
+@kernel
+def _all_finite(values: Matrix) -> bool:
+    odd = 0
+    for i in range(len(values)):
+        odd += not np.isfinite(values[i])
+    return odd == 0
+
+
+@kernel
+def _weighted_sum(values: Matrix, weights: Floats, n: int) -> float:
+    found = 0.0
+    for i in range(n):
+        found += values[i] * weights[i]
     return found
 
 
@@ -368,19 +398,35 @@ def describe_columns(values: Matrix, rows: Ints) -> tuple[Ints, Floats, Floats, 
     rows : (M,) the rows that count
     """
     features = values.shape[1]
-    count = np.zeros(features, np.int64)
-    mean, variance = np.full(features, np.nan), np.full(features, np.nan)
-    largest = np.full(features, np.nan)
+    count, found = np.zeros(features, np.int64), np.empty((features, 3))
     buffer = np.empty(len(rows), values.dtype)
+    first = rows[0] if _follow(rows) else -1
     for f in range(features):
         column = values[:, f]
+        if first >= 0 and _all_finite(column[first : first + len(rows)]):
+            count[f] = len(rows)
+            found[f] = _describe(column[first : first + len(rows)], len(rows))
+            continue
         for i in range(len(rows)):
             buffer[i] = column[rows[i]]
-        n = settle(buffer)
-        count[f] = n
-        if n == 0:
-            continue
-        mean[f] = _mean(buffer, n)
-        variance[f] = _variance(buffer, n, mean[f])
-        largest[f] = _largest(buffer, n)
-    return count, mean, variance, largest
+        count[f] = settle(buffer)
+        found[f] = _describe(buffer, count[f])
+    return count, found[:, 0], found[:, 1], found[:, 2]
+
+
+@kernel
+def _describe(values: Matrix, n: int) -> tuple[float, float, float]:
+    """Mean, variance and largest absolute value of the first `n`."""
+    if n == 0:
+        return np.nan, np.nan, np.nan
+    mean = _mean(values, n)
+    return mean, _variance(values, n, mean), np.float64(_largest(values, n))
+
+
+@kernel
+def _follow(rows: Ints) -> bool:
+    """Tell whether rows follow each other, so that they need not be gathered."""
+    for i in range(1, len(rows)):
+        if rows[i] != rows[i - 1] + 1:
+            return False
+    return len(rows) > 0

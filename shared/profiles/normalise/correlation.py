@@ -54,11 +54,11 @@ def correlate_columns(
     width = np.sqrt(stats.variance[own])
     constant = ~(width > 0)
     width[constant] = 1.0
-    whole = bool((stats.count[own] == len(rows)).all())
-    sums = _Sums(len(at), whole=whole)
+    sums = _Sums(len(at), np.flatnonzero(stats.count[own] < len(rows)))
     for piece in pieces:
-        block = source[piece][:, own]
-        block = (block - mean.astype(block.dtype)) / width.astype(block.dtype)
+        block = _taken(source, piece, own)
+        block -= mean.astype(block.dtype)
+        block /= width.astype(block.dtype)
         sums.add(block)
     found = sums.correlation()
     found[constant, :] = found[:, constant] = np.nan
@@ -66,47 +66,66 @@ def correlate_columns(
 
 
 class _Sums:
-    """Sums of products over blocks of rows, kept in double precision."""
+    """Sums of products over blocks of rows, kept in double precision.
 
-    def __init__(self, count: int, *, whole: bool) -> None:
-        self.whole, self.rows = whole, 0
+    Most columns have all values, and only with the others the rows of a pair must be told apart.
+    """
+
+    def __init__(self, count: int, holed: NDArray[np.int64]) -> None:
+        """Begin with no rows; `holed` are the columns that lack some values."""
+        self.holed = holed
         self.products: Any = np.zeros((count, count))
-        if whole:
-            self.sums: Any = np.zeros(count)
-        else:
-            self.counts, self.sums, self.squares = (np.zeros((count, count)) for _ in range(3))
+        # Of each column: number of values, sum and sum of squares.
+        self.total: Any = np.zeros((3, count))
+        # The same of column i over the rows that the j-th holed column has.
+        self.shared: Any = np.zeros((3, count, len(holed)))
 
     def add(self, block: Matrix) -> None:
-        self.rows += len(block)
-        if self.whole:
-            self.products += block.T @ block
-            self.sums += block.sum(axis=0, dtype=float)
-            return
-        there = np.isfinite(block)
-        block[~there] = 0
-        mask = there.astype(block.dtype)
+        there = np.isfinite(block[:, self.holed])
+        block[:, self.holed] = np.where(there, block[:, self.holed], 0)
         self.products += block.T @ block
-        self.counts += mask.T @ mask
-        self.sums += block.T @ mask
-        self.squares += (block * block).T @ mask
+        self.total[0] += len(block)
+        self.total[1] += block.sum(axis=0, dtype=float)
+        if not len(self.holed):
+            return
+        present = np.ones_like(block)
+        present[:, self.holed] = there
+        squares, mask = block * block, present[:, self.holed]
+        self.total[0] -= len(block) - present.sum(axis=0, dtype=float)
+        self.total[2] += squares.sum(axis=0, dtype=float)
+        for place, values in enumerate((present, block, squares)):
+            self.shared[place] += values.T @ mask
 
     def correlation(self) -> Floats:
         """Pearson's of each pair over the rows that have both."""
+        # Of column i over the rows that column j has as well, (K, K).
+        counts, sums, squares = (self._over(place) for place in range(3))
         with np.errstate(invalid="ignore", divide="ignore"):
-            if self.whole:
-                covariance = self.products - np.outer(self.sums, self.sums) / self.rows
+            covariance = self.products - sums * sums.T / counts
+            if len(self.holed):
+                variance = squares - sums**2 / counts
+                product = variance * variance.T
+            else:
                 variance = np.diag(covariance)
                 product = np.outer(variance, variance)
-            else:
-                # sums[i, j]: of column i over the rows that column j has as well.
-                covariance = self.products - self.sums * self.sums.T / self.counts
-                variance = self.squares - self.sums**2 / self.counts
-                product = variance * variance.T
             found: Floats = covariance / np.sqrt(np.maximum(product, 0))
-        if not self.whole:
-            found[self.counts < 2] = np.nan
+        found[counts < 2] = np.nan
         found[~np.isfinite(found)] = np.nan
         return np.clip(found, -1, 1)
+
+    def _over(self, place: int) -> Floats:
+        own = self.total[place]
+        over = np.repeat(own[:, None], len(own), axis=1)
+        over[:, self.holed] = self.shared[place]
+        return over
+
+
+def _taken(values: Matrix, rows: NDArray[np.int64], columns: NDArray[Any]) -> Matrix:
+    """Copy some rows and columns, column-major; rows that follow each other are read in one go."""
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first + 1 == len(rows) and (np.diff(rows) == 1).all():
+        return np.asarray(values[first : last + 1].T[columns]).T
+    return np.asarray(values.T[np.ix_(columns, rows)]).T
 
 
 def _ranks(values: Matrix, rows: NDArray[np.int64], columns: NDArray[Any]) -> Matrix:

@@ -1,8 +1,8 @@
 """Compiled order statistics: exact, of values in any order, in about three nanoseconds a value.
 
-A few values taken at even steps tell between which two the wanted one lies; counting, which the
-processor does for many values at once, brings the two closer; only what is left between them is
-sorted out one by one (after Floyd and Rivest, doi:10.1145/360680.360691).
+A few values taken at even steps tell between which two the wanted one should lie; counting, which
+the processor does for many values at once, makes sure of it and brings the two closer; only what is
+left between them is sorted out one by one (after Floyd and Rivest, doi:10.1145/360680.360691).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from poolvox.shared.kernels import kernel
+from poolvox.shared.kernels import kernel, sum_kernel
 
 __all__ = ["SAMPLE", "quantile", "settle", "weighted_median"]
 
@@ -20,18 +20,18 @@ Matrix = NDArray[np.floating[Any]]
 Floats = NDArray[np.float64]
 
 # Shorter arrays are partitioned outright.
-_SHORT: Final = 96
+_SHORT: Final = 32
 # Values of a sample: one in so many, at least and at most so many.
-_STEP: Final = 32
-_LEAST: Final = 32
+_STEP: Final = 128
+_LEAST: Final = 8
 SAMPLE: Final = 8_192
-# Standard deviations, of the rank in the sample, within which the wanted value is expected. Chance
-# leads astray in 3 of 1,000 cases, in which everything is partitioned.
-_REACH: Final = 3.0
-# How often the two limits are brought closer by counting.
-_ROUNDS: Final = 3
-# The same weights summed in another order differ by rounding.
-_SLACK: Final = 1e-12
+# Standard deviations, of the rank in the sample, within which the wanted value is expected.
+_REACH: Final = 2.0
+# The limits are brought closer by counting until so few values are left between them, or so often.
+_LEFT: Final = 16
+_ROUNDS: Final = 10
+# The same weights summed in another order differ by rounding, at most so much for each of them.
+_ROUNDING: Final = 2.0**-52
 
 
 @kernel
@@ -69,49 +69,88 @@ def quantile(values: Matrix, n: int, share: float, scratch: Matrix, sample: Matr
 @kernel
 def _ranked(values: Matrix, n: int, k: int, scratch: Matrix, sample: Matrix) -> tuple[float, float]:
     """Find the k-th and (k + 1)-th smallest of the first `n`."""
-    if n >= _SHORT:
-        low, high = _limits(values, n, k, sample)
-        below, inside = 0, 0
-        for i in range(n):
-            value = values[i]
-            below += value < low
-            scratch[inside] = value
-            inside += (value >= low) & (value <= high)
-        if below <= k and k + 1 < below + inside:
-            if low == high:
-                return np.float64(low), np.float64(low)
-            return _two_in_order(scratch, inside, k - below)
-    scratch[:n] = values[:n]
-    return _two_in_order(scratch, n, k)
+    if n < _SHORT:
+        scratch[:n] = values[:n]
+        return _two_in_order(scratch, n, k)
+    low, high, below = _limits(values, n, k, sample)
+    if low == high:
+        return np.float64(low), np.float64(low)
+    inside = 0
+    for i in range(n):
+        value = values[i]
+        scratch[inside] = value
+        inside += (value >= low) & (value <= high)
+    return _two_in_order(scratch, inside, k - below)
 
 
 @kernel
-def _limits(values: Matrix, n: int, k: int, sample: Matrix) -> tuple[float, float]:
-    """Two values between which, both included, the k-th and (k + 1)-th smallest should be."""
+def _limits(values: Matrix, n: int, k: int, sample: Matrix) -> tuple[Any, Any, int]:
+    """Two values between which, both included, the k-th and (k + 1)-th smallest are.
+
+    Returned are the two, in the precision of the values, and how many values are below the first.
+    """
+    low, high = _guess(values, n, k / n, sample)
+    below, upto = _count_below(values, n, low), _count_upto(values, n, high)
+    if below > k:
+        low, below = _smallest(values, 0, n - 1), 0
+    if upto < k + 2:
+        high, upto = _largest(values, 0, n - 1), n
+    for _ in range(_ROUNDS):
+        # In the precision of the values, which both limits are compared with.
+        sample[0] = 0.5 * (low + high)
+        middle = sample[0]
+        if upto - below <= _LEFT or not low < middle < high:
+            break
+        under = _count_below(values, n, middle)
+        if under <= k:
+            low, below = middle, under
+        elif under > k + 1:
+            high, upto = middle, under
+        else:
+            break
+    return low, high, below
+
+
+@kernel
+def _guess(values: Matrix, n: int, share: float, sample: Matrix) -> tuple[Any, Any]:
+    """Two values between which, going by a sample, that share of the values is reached."""
     size = min(max(_LEAST, n // _STEP), len(sample))
     step = n // size
     for i in range(size):
         sample[i] = values[i * step]
-    sample[:size].sort()
-    place, margin = int(k * (size / n)), int(_REACH * 0.5 * np.sqrt(size)) + 1
-    low = sample[max(place - margin, 0)]
-    high = sample[min(place + margin, size - 1)]
-    for _ in range(_ROUNDS):
-        # In the precision of the values: both limits are compared with them.
-        sample[0] = 0.5 * (low + high)
-        middle = sample[0]
-        if not low < middle < high:
-            break
-        below = 0
-        for i in range(n):
-            below += values[i] < middle
-        if below <= k:
-            low = middle
-        elif below > k + 1:
-            high = middle
-        else:
-            break
-    return low, high
+    if size <= _LEFT:
+        _insert(sample, size)
+    else:
+        sample[:size].sort()
+    place, margin = int(share * size), int(_REACH * 0.5 * np.sqrt(size)) + 1
+    return sample[max(place - margin, 0)], sample[min(place + margin, size - 1)]
+
+
+@kernel
+def _insert(values: Matrix, n: int) -> None:
+    """Sort a few values in place."""
+    for i in range(1, n):
+        value, place = values[i], i
+        while place > 0 and values[place - 1] > value:
+            values[place] = values[place - 1]
+            place -= 1
+        values[place] = value
+
+
+@kernel
+def _count_below(values: Matrix, n: int, limit: Any) -> int:
+    count = 0
+    for i in range(n):
+        count += values[i] < limit
+    return count
+
+
+@kernel
+def _count_upto(values: Matrix, n: int, limit: Any) -> int:
+    count = 0
+    for i in range(n):
+        count += values[i] <= limit
+    return count
 
 
 @kernel
@@ -159,7 +198,13 @@ def _partition(values: Matrix, n: int, k: int) -> float:
 
 @kernel
 def weighted_median(
-    values: Matrix, weights: Floats, n: int, total: float, scratch: Matrix, room: Floats
+    values: Matrix,
+    weights: Floats,
+    n: int,
+    total: float,
+    scratch: Matrix,
+    room: Floats,
+    sample: Matrix,
 ) -> float:
     """Find the value below which half of the weight lies.
 
@@ -171,81 +216,83 @@ def weighted_median(
     values : finite, and left as they are
     weights : above 0, summing to `total`
     scratch, room : room for `n + 1` values, and as many weights
+    sample : room for `SAMPLE` values
     """
-    if n >= _SHORT:
-        low, high = _weighted_limits(values, weights, n, total)
-        before, within, inside = 0.0, 0.0, 0
-        for i in range(n):
-            value, weight = values[i], weights[i]
-            before += weight if value < low else 0.0
-            scratch[inside], room[inside] = value, weight
-            chosen = (value >= low) & (value <= high)
-            within += weight if chosen else 0.0
-            inside += chosen
-        slack = 2 * _SLACK * total
-        if before < 0.5 * total - slack and before + within > 0.5 * total + slack:
-            if low == high:
-                return np.float64(low)
-            return _split(scratch, room, inside, total, before)
-    scratch[:n] = values[:n]
-    room[:n] = weights[:n]
-    return _split(scratch, room, n, total, 0.0)
+    slack = _ROUNDING * n * total
+    if n < _SHORT:
+        scratch[:n], room[:n] = values[:n], weights[:n]
+        return _split(scratch, room, n, 0.5 * total, slack, 0.0)
+    low, high, before = _weighted_limits(values, weights, n, total, sample)
+    if low == high:
+        return np.float64(low)
+    inside = 0
+    for i in range(n):
+        value = values[i]
+        scratch[inside], room[inside] = value, weights[i]
+        inside += (value >= low) & (value <= high)
+    return _split(scratch, room, inside, 0.5 * total, slack, before)
 
 
 @kernel
-def _weighted_limits(values: Matrix, weights: Floats, n: int, total: float) -> tuple[float, float]:
-    """Two values between which, both included, half of the weight should be reached."""
-    size = min(max(_LEAST, n // _STEP), SAMPLE)
-    step = n // size
-    sample, weight = np.empty(size, values.dtype), np.empty(size)
-    for i in range(size):
-        sample[i], weight[i] = values[i * step], weights[i * step]
-    order = np.argsort(sample)
-    half, reached, place = 0.5 * weight.sum(), 0.0, 0
-    while place + 1 < size and reached + weight[order[place]] < half:
-        reached += weight[order[place]]
-        place += 1
-    margin = int(_REACH * 0.5 * np.sqrt(size)) + 1
-    low = sample[order[max(place - margin, 0)]]
-    high = sample[order[min(place + margin, size - 1)]]
+def _weighted_limits(
+    values: Matrix, weights: Floats, n: int, total: float, sample: Matrix
+) -> tuple[Any, Any, float]:
+    """Two values between which, both included, half of the weight is reached.
+
+    Returned are the two, in the precision of the values, and the weight below the first.
+    """
+    # Only what is clear decides: sums in another order differ by rounding.
+    half, slack = 0.5 * total, 2 * _ROUNDING * n * total
+    low, high = _guess(values, n, 0.5, sample)
+    before, upto = _weight_below(values, weights, n, low), _weight_upto(values, weights, n, high)
+    if before > half - slack:
+        low, before = _smallest(values, 0, n - 1), 0.0
+    if upto < half + slack:
+        high, upto = _largest(values, 0, n - 1), total
     for _ in range(_ROUNDS):
         sample[0] = 0.5 * (low + high)
         middle = sample[0]
-        if not low < middle < high:
+        if n * (upto - before) <= _LEFT * total or not low < middle < high:
             break
-        below = _weight_below(values, weights, n, middle)
-        # Only where it is clear: sums in another order differ by rounding.
-        if below < 0.5 * total * (1 - 1e-9):
-            low = middle
-        elif below > 0.5 * total * (1 + 1e-9):
-            high = middle
+        under = _weight_below(values, weights, n, middle)
+        if under < half - slack:
+            low, before = middle, under
+        elif under > half + slack:
+            high, upto = middle, under
         else:
             break
-    return low, high
+    return low, high, before
+
+
+@sum_kernel
+def _weight_below(values: Matrix, weights: Floats, n: int, limit: Any) -> float:
+    found = 0.0
+    for i in range(n):
+        found += weights[i] if values[i] < limit else 0.0
+    return found
+
+
+@sum_kernel
+def _weight_upto(values: Matrix, weights: Floats, n: int, limit: Any) -> float:
+    found = 0.0
+    for i in range(n):
+        found += weights[i] if values[i] <= limit else 0.0
+    return found
 
 
 @kernel
-def _weight_below(values: Matrix, weights: Floats, n: int, limit: float) -> float:
-    """Sum in two parts, which do not wait for each other; products, since branches do."""
-    a, b = 0.0, 0.0
-    for i in range(n // 2):
-        a += weights[2 * i] * (values[2 * i] < limit)
-        b += weights[2 * i + 1] * (values[2 * i + 1] < limit)
-    if n % 2:
-        a += weights[n - 1] * (values[n - 1] < limit)
-    return a + b
-
-
-@kernel
-def _split(values: Matrix, weights: Floats, n: int, total: float, before: float) -> float:
+def _split(
+    values: Matrix, weights: Floats, n: int, half: float, slack: float, before: float
+) -> float:
     """Find where half of the weight lies below, by partitions; values and weights are reordered.
 
     Parameters
     ----------
+    half : of the weight, of these and all other values
+    slack : within which weights are equal
     before : weight of all that is smaller than these values
     """
     low, high = 0, n - 1
-    half, slack = 0.5 * total, _SLACK * total
     while low < high:
         pivot, i, j = values[(low + high) >> 1], low, high
         while i <= j:
@@ -266,27 +313,33 @@ def _split(values: Matrix, weights: Floats, n: int, total: float, before: float)
         if left > half + slack:
             high = j
         elif left >= half - slack:
-            return 0.5 * (_largest(values, low, j) + _smallest(values, j + 1, high))
+            return _middle(_largest(values, low, j), _smallest(values, j + 1, high))
         elif middle > half + slack:
             return np.float64(values[j + 1])
         elif middle >= half - slack and i <= high:
-            return 0.5 * (np.float64(values[i - 1]) + _smallest(values, i, high))
+            return _middle(values[i - 1], _smallest(values, i, high))
         else:
             low, before = i, middle
     return np.float64(values[min(low, n - 1)])
 
 
 @kernel
-def _largest(values: Matrix, start: int, stop: int) -> float:
-    found = -np.inf
+def _middle(one: Any, other: Any) -> float:
+    middle: float = 0.5 * (np.float64(one) + np.float64(other))
+    return middle
+
+
+@kernel
+def _largest(values: Matrix, start: int, stop: int) -> Any:
+    found = values[start]
     for k in range(start, stop + 1):
         found = max(found, values[k])
     return found
 
 
 @kernel
-def _smallest(values: Matrix, start: int, stop: int) -> float:
-    found = np.inf
+def _smallest(values: Matrix, start: int, stop: int) -> Any:
+    found = values[start]
     for k in range(start, stop + 1):
         found = min(found, values[k])
     return found

@@ -36,6 +36,9 @@ from poolvox.shared.profiles.tables.record import Record
 
 __all__ = ["Fitted", "Work", "fit_tables", "write_objects"]
 
+# Parts of a batch that each thread works on, one after the other: none waits long for the others.
+SHARES: Final = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -118,7 +121,7 @@ def fit_tables(
     with ThreadPoolExecutor(work.threads) as pool:
         at = 0
         for names, values in batches:
-            parts = np.array_split(np.arange(len(names)), min(work.threads, len(names)))
+            parts = np.array_split(np.arange(len(names)), min(SHARES * work.threads, len(names)))
             chosen = [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
 
             def learn(part: slice, at: int = at, values: Matrix = values) -> _Learnt:
@@ -196,7 +199,8 @@ class _Learner:
             scales.apply(values, self.groups.codes, out=values)
         operations, options = config.select.operations, config.select.options
         found = judge_columns(values, names, self.rows, self.replicates, operations, options)
-        self.sample[:, at : at + len(names)] = values[self.near]
+        for place in range(len(names)):
+            self.sample[:, at + place] = values[self.near, place]
         gone = {name for dropped in found.values() for name in dropped}
         for start, stop in _runs([name not in gone for name in names]):
             self.summit.add(at + start, values[:, start:stop])

@@ -54,8 +54,8 @@ class ObjectTables:
     def schema(self) -> dict[str, Any]:
         """Type of each column, which holds what all files have in it."""
         found: dict[str, Any] = {}
-        for path in self.paths:
-            own = {field.name: field.type for field in _schema(path)}
+        for path, footer in zip(self.paths, self._footers):
+            own = {field.name: field.type for field in footer.schema.to_arrow_schema()}
             if found and set(own) != set(found):
                 odd = sorted(set(own) ^ set(found))
                 raise InputError(
@@ -68,19 +68,26 @@ class ObjectTables:
     @cached_property
     def rows(self) -> int:
         """How many rows there are."""
-        return sum(_open(path).metadata.num_rows for path in self.paths)
+        return sum(footer.num_rows for footer in self._footers)
 
     @cached_property
     def features(self) -> tuple[str, ...]:
         """Measurements, in the order of the first file."""
-        order = _schema(self.paths[0]).names
-        return tuple(name for name in order if self._measured(name))
+        return tuple(name for name in self._order if self._measured(name))
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
         """All other columns, in the order of the first file."""
-        order = _schema(self.paths[0]).names
-        return tuple(name for name in order if not self._measured(name))
+        return tuple(name for name in self._order if not self._measured(name))
+
+    @cached_property
+    def _footers(self) -> tuple[Any, ...]:
+        """What each file says about itself: with many row groups it takes long to read."""
+        return tuple(_footer(path) for path in self.paths)
+
+    @cached_property
+    def _order(self) -> list[str]:
+        return list(self._footers[0].schema.to_arrow_schema().names)
 
     def dtype(self, features: Sequence[str]) -> np.dtype[Any]:
         """float32 where it holds all of these, else float64; as `feature_matrix` has it."""
@@ -97,7 +104,10 @@ class ObjectTables:
         """Some columns of all rows, as Arrow has them."""
         wanted = list(columns)
         kinds = pa.schema([pa.field(name, _plain(self.schema[name])) for name in wanted])
-        parts = [_read(path, wanted).cast(kinds) for path in self.paths]
+        parts = []
+        for path, footer in zip(self.paths, self._footers):
+            with pq.ParquetFile(path, metadata=footer) as file:
+                parts.append(file.read(columns=wanted).select(wanted).cast(kinds))
         return pa.concat_tables(parts)
 
     def matrix(self, features: Sequence[str], out: Matrix | None = None) -> Matrix:
@@ -109,8 +119,8 @@ class ObjectTables:
         def read(share: int) -> None:
             """Read every so many-th row group, with files of its own."""
             number, start = 0, 0
-            for path in self.paths:
-                with _open(path) as file:
+            for path, footer in zip(self.paths, self._footers):
+                with pq.ParquetFile(path, metadata=footer) as file:
                     for group in range(file.num_row_groups):
                         if number % self.threads == share:
                             part = file.read_row_group(
@@ -118,7 +128,7 @@ class ObjectTables:
                             )
                             _fill(values, start, part, features)
                         number += 1
-                        start += file.metadata.row_group(group).num_rows
+                        start += footer.row_group(group).num_rows
 
         run_side_by_side(read, self.threads)
         return values
@@ -128,20 +138,28 @@ class ObjectTables:
     ) -> Iterator[tuple[tuple[str, ...], Matrix]]:
         """Read measurements some columns at a time, in order.
 
+        With several threads the next are read while these are worked on.
+
         Parameters
         ----------
-        memory : bytes that one batch may take
+        memory : bytes that batches may take
 
         Yields
         ------
-        names, and a column-major matrix that the next batch overwrites
+        names, and a column-major matrix that is overwritten once the next one is asked for
         """
-        kind = self.dtype(features)
-        width = max(1, memory // max(1, self.rows * kind.itemsize))
-        space = np.empty((self.rows, min(width, len(features))), kind, order="F")
-        for start in range(0, len(features), width):
-            names = tuple(features[start : start + width])
-            yield names, self.matrix(names, space[:, : len(names)])
+        kind, rooms = self.dtype(features), 1 if self.threads == 1 else 2
+        width = max(1, memory // rooms // max(1, self.rows * kind.itemsize))
+        parts = [tuple(features[at : at + width]) for at in range(0, len(features), width)]
+        shape = (self.rows, min(width, len(features)))
+        space = [np.empty(shape, kind, order="F") for _ in range(min(rooms, len(parts)))]
+
+        def read(number: int) -> Matrix:
+            names = parts[number]
+            return self.matrix(names, space[number % len(space)][:, : len(names)])
+
+        for number, values in _ahead(read, len(parts), rooms - 1):
+            yield parts[number], values
 
     def rows_of(self, rows: NDArray[np.int64], features: Sequence[str], memory: int) -> Matrix:
         """Measurements of some rows, (M, F), read some columns at a time."""
@@ -178,8 +196,8 @@ class ObjectTables:
                         block = np.empty((self.rows - start, len(features)), kind, order="F")
 
     def _parts(self, features: Sequence[str]) -> Iterator[Any]:
-        for path in self.paths:
-            with _open(path) as file:
+        for path, footer in zip(self.paths, self._footers):
+            with pq.ParquetFile(path, metadata=footer) as file:
                 yield from file.iter_batches(
                     batch_size=_DECODED, columns=list(features), use_threads=self.threads > 1
                 )
@@ -228,7 +246,13 @@ class TableWriter:
         columns |= {
             name: pa.array(values[:, f], from_pandas=False) for f, name in enumerate(self._features)
         }
-        table = pa.table(columns).replace_schema_metadata({"poolvox": __version__})
+        # A measurement that is missing is NaN: no marks of missing ones need be kept beside.
+        fields = [
+            pa.field(name, column.type, nullable=name in self._keys.column_names)
+            for name, column in columns.items()
+        ]
+        schema = pa.schema(fields, metadata={"poolvox": __version__})
+        table = pa.table(list(columns.values()), schema=schema)
         if self._writer is None:
             self._writer = pq.ParquetWriter(
                 self._partial,
@@ -252,21 +276,26 @@ def run_side_by_side(work: Callable[[int], None], threads: int) -> None:
         list(pool.map(work, range(threads)))
 
 
-def _open(path: Path) -> Any:
+def _ahead(read: Callable[[int], Matrix], count: int, ahead: int) -> Iterator[tuple[int, Matrix]]:
+    """Call with 0, 1, …, as far ahead of what is used as may be."""
+    if not ahead:
+        yield from ((number, read(number)) for number in range(count))
+        return
+    with ThreadPoolExecutor(1) as pool:
+        coming = [pool.submit(read, number) for number in range(min(ahead, count))]
+        for number in range(count):
+            values = coming.pop(0).result()
+            if number + ahead < count:
+                coming.append(pool.submit(read, number + ahead))
+            yield number, values
+
+
+def _footer(path: Path) -> Any:
     try:
-        return pq.ParquetFile(path)
+        with pq.ParquetFile(path) as file:
+            return file.metadata
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InputError(f"{path} is not a readable Parquet table: {error}") from error
-
-
-def _schema(path: Path) -> Any:
-    with _open(path) as file:
-        return file.schema_arrow
-
-
-def _read(path: Path, columns: Sequence[str]) -> Any:
-    with _open(path) as file:
-        return file.read(columns=list(columns)).select(list(columns))
 
 
 def _empty(kind: Any) -> bool:

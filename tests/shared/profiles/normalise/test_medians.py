@@ -17,14 +17,14 @@ SHAPES = {
     "two values": lambda n: np.repeat([0.0, 1.0], [n // 2, n - n // 2]),
     "sorted": lambda n: np.sort(RNG.standard_normal(n)),
     "with holes": lambda n: np.where(RNG.random(n) < 0.3, np.nan, RNG.standard_normal(n)),
-    "in steps of the sample": lambda n: np.arange(n) % 32 * 1.0,
+    "in steps of the sample": lambda n: np.arange(n) % 128 * 1.0,
 }
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_centres_and_spreads_are_exact(shape, dtype):
-    sizes = (1, 2, 95, 96, 97, 1_000, 4_097)
+    sizes = (1, 2, 31, 32, 33, 97, 1_000, 4_097)
     codes = RNG.permutation(np.repeat(np.arange(len(sizes)), sizes))
     values = SHAPES[shape](len(codes)).astype(dtype)
     frame = pd.DataFrame({"Metadata_Well": codes})
@@ -60,3 +60,27 @@ def test_rows_are_found_either_way():
     sparse = few.only(RNG.random(len(values)) < 0.1)
     assert not sparse.layout.scattered
     assert compiled.group_centres(values, *sparse.layout, compiled.MEDIAN).shape == (12, 3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("weight", ["any", "equal", "rare"])
+def test_half_of_the_weight_is_on_either_side(shape, weight):
+    for n in (1, 2, 31, 32, 33, 500, 5_000):
+        values = SHAPES[shape](n)
+        weights = {
+            "any": RNG.uniform(0.1, 1, n),
+            "equal": np.full(n, 0.9),
+            "rare": np.where(RNG.random(n) < 0.02, 1e3, 1e-3),
+        }[weight]
+        bounds, places = np.array([0, n]), np.arange(n, dtype=np.int32)
+        matrix = np.asfortranarray(values[:, None])
+        found = compiled.weighted_centres(matrix, weights, places, bounds, True, True)[0, 0]
+        there = np.isfinite(values)
+        if not there.any():
+            assert np.isnan(found)
+        elif weight == "equal":
+            assert found == np.median(values[there])
+        else:
+            half = weights[there].sum() / 2 * (1 + 1e-9)
+            assert weights[there & (values < found)].sum() <= half
+            assert weights[there & (values > found)].sum() <= half
