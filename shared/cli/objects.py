@@ -176,5 +176,6 @@ def _save(tables: dict[str, Any], out: Path | None, *, as_json: bool) -> int:
         for name, frame in tables.items():
             write_table(frame, out / f"{name}.parquet")
         if not as_json:
-            say(f"tables and picture written to {show_path(out)}")
+            what = "tables and picture" if (out / "errors.png").exists() else "tables"
+            say(f"{what} written to {show_path(out)}")
     return 0

@@ -60,6 +60,9 @@ def evaluate_points(
     0.5
     """
     points = np.asarray(points, float).reshape(-1, labels.ndim)
+    if not np.isfinite(points).all():
+        broken = int((~np.isfinite(points)).any(axis=1).sum())
+        raise InputError(f"{broken} of {len(points)} centres have a coordinate that is no number")
     scale = np.asarray(spacing, float)
     if scale.shape != (labels.ndim,) or not (scale > 0).all():
         raise InputError(f"spacing needs {labels.ndim} numbers above 0, got {spacing}")

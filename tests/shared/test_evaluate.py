@@ -210,6 +210,11 @@ def test_points_within_objects_count_once():
     assert found.truth["match"].tolist() in ([1, 0, 0, 0], [0, 1, 0, 0])
 
 
+def test_centres_that_are_no_numbers_are_refused():
+    with pytest.raises(InputError, match="1 of 2 centres"):
+        evaluate_points([[1, 1], [np.nan, 2]], np.ones((4, 4), int), spacing=(1, 1))
+
+
 def test_points_within_a_radius_in_micrometres():
     labels = np.zeros((10, 40, 40), np.uint8)
     labels[4:7, 4:7, 4:7], labels[4:7, 14:17, 4:7] = 1, 2
