@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from poolvox.organoid3d.config import Organoid3dConfig, nuclear_channel
 from poolvox.organoid3d.pipeline import Folder
@@ -67,15 +69,13 @@ def make_sections(config: Organoid3dConfig) -> list[Section]:
 
 
 def orthogonal_cuts(image: Image, channel: str, title: str) -> Figure:
-    """Three cuts through the middle of the nuclei, with their outlines."""
+    """Three cuts where they cross most nuclei, with their outlines."""
     level = _level(image)
     stack = image.image(level)
     pixels = stack.sel(c=channel).to_numpy() if "c" in stack.dims else stack.to_numpy()
     labels = image.labels("nuclei", level).to_numpy()
     lumens = image.labels("organoids", level).to_numpy()
-    where = np.argwhere(labels > 0)
-    middle = where.mean(axis=0) if len(where) else np.array(pixels.shape) / 2
-    z, y, x = (round(float(m)) for m in middle)
+    z, y, x = _fullest_planes(labels)
     spacing = stack.attrs["spacing"]
     tall = max(1, round(spacing["z"] / spacing["y"]))
     cuts: list[tuple[Any, int]] = [(np.s_[z], 1), (np.s_[:, y], tall), (np.s_[:, :, x], tall)]
@@ -85,13 +85,28 @@ def orthogonal_cuts(image: Image, channel: str, title: str) -> Figure:
     bodies = [np.repeat(lumens[cut], times, axis=0) for cut, times in cuts]
     return show_montage(
         [*images, images[0]],
-        f"{title}: cuts across z, y and x through the middle of the nuclei with their outlines, "
+        f"{title}: cuts across z, y and x where they cross most nuclei, with their outlines, "
         "and the organoid's outline.",
         titles=("z", "y", "x", "organoid"),
         labels=[*outlines, bodies[0]],
         spacing=(spacing["y"], spacing["x"]),
         columns=4,
     )
+
+
+def _fullest_planes(labels: NDArray[Any]) -> list[int]:
+    """Of each axis, the plane that crosses most objects; of several the one in their middle."""
+    # Labels may be larger than a table of them could be long.
+    names, numbers = np.unique(labels, return_inverse=True)
+    boxes = ndimage.find_objects(numbers.reshape(labels.shape) + int(names[0] != 0))
+    planes = []
+    for axis, size in enumerate(labels.shape):
+        crossed = np.zeros(size, np.int64)
+        for box in boxes:
+            crossed[box[axis]] += 1
+        fullest = np.flatnonzero(crossed == crossed.max())
+        planes.append(int(fullest[len(fullest) // 2]))
+    return planes
 
 
 def _facts(folder: Folder) -> pd.DataFrame:
@@ -161,7 +176,8 @@ def _counts(facts: pd.DataFrame, organoids: pd.DataFrame, nuclei: pd.DataFrame) 
             )
         )
     per_well = {str(well): float(n) for well, n in facts.groupby("well")["nuclei"].sum().items()}
-    figures.append(show_plate(per_well, "Nuclei per well.", label="nuclei"))
+    if len(per_well) > 1:
+        figures.append(show_plate(per_well, "Nuclei per well.", label="nuclei"))
     shown = organoids[[name for name in ORGANOID_COLUMNS if name in organoids]]
     shown = shown.rename(columns=ORGANOID_COLUMNS)
     return Section(

@@ -7,6 +7,7 @@ import tifffile
 from poolvox.organoid3d.config import Organoid3dConfig
 from poolvox.organoid3d.judge import judge_run
 from poolvox.organoid3d.pipeline import pipeline
+from poolvox.organoid3d.sections import _fullest_planes
 from poolvox.organoid3d.simulate import Effect, FieldSpec, OrganoidSpec, PlateSpec, simulate_plate
 from poolvox.shared.config import load_config
 from poolvox.shared.engine.options import Options
@@ -141,3 +142,12 @@ def test_template_runs(folder, tmp_path, summary):
     made = load_config(path, Organoid3dConfig)
     assert len(pipeline.plan(made)) >= 3
     assert made.cells.channel == "membrane"
+
+
+def test_the_report_cuts_where_most_nuclei_are_seen():
+    labels = np.zeros((12, 9, 9), np.int64)
+    labels[1, 2, 2] = 2**40
+    labels[6:11, 4, 6:8] = 3
+    labels[8:12, 7, 7] = 9
+    assert _fullest_planes(labels) == [9, 4, 7]
+    assert _fullest_planes(np.zeros((4, 6, 8), np.int64)) == [2, 3, 4]
