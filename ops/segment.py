@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from poolvox.ops.pieces import join_pieces
 from poolvox.shared.errors import InputError
 from poolvox.shared.imaging.basins import find_basins
 from poolvox.shared.imaging.cleanup import drop_small, fill_holes, number_from_one
@@ -34,14 +35,12 @@ class SegmentSettings:
     diameter : of a nucleus, in pixels; measured on the image if None
     share : a pixel belongs to a nucleus above this share of the brightness, over the background,
         that the nucleus reaches
-    depth : touching nuclei are divided where the relief falls by this share between them
     least_area : of a nucleus, as a share of that of a disk of the diameter
     grow : how far a cell reaches beyond its nucleus, in pixels; 0.4 diameters if None
     """
 
     diameter: float | None = None
     share: float = 0.45
-    depth: float = 0.12
     least_area: float = 0.2
     grow: float | None = None
 
@@ -59,6 +58,8 @@ class Segmentation:
 LEAST_CONTRAST = 4.0
 # Diameters, in pixels, that are looked for.
 DIAMETERS = (6.0, 80.0)
+# Pieces that touching nuclei are cut into first: the relief falls by this share between them.
+LEAST_DENT = 0.01
 # The diameter is measured in the middle of the image, this many pixels wide, by dividing it this
 # many times at the diameter found before.
 SAMPLE_SIDE = 512
@@ -163,7 +164,8 @@ def _divide(
 ) -> Labels:
     depth = gaussian(distance_to(~mask), diameter / 14)
     smooth = np.maximum(gaussian(lit, diameter / 8), 1e-3)
-    relief = depth * np.sqrt(smooth)
-    parts = find_basins(relief, mask, depth=settings.depth)
+    relief = np.ascontiguousarray(depth * np.sqrt(smooth), np.float32)
+    pieces = find_basins(relief, mask, depth=LEAST_DENT)
+    parts = join_pieces(pieces, relief, np.pi / 4 * diameter**2)
     least = settings.least_area * np.pi / 4 * diameter**2
     return number_from_one(drop_small(parts, least))

@@ -8,7 +8,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["find_basins"]
+from poolvox.shared.imaging.cleanup import rename_labels
+
+__all__ = ["find_basins", "find_passes"]
 
 
 def find_basins(
@@ -32,19 +34,18 @@ def find_basins(
     labels, summits = _climb(relief, np.ascontiguousarray(mask))
     if len(summits) < 2:
         return labels
-    low, high, passes = _passes(relief, labels)
+    low, high, passes = find_passes(relief, labels)
     order = np.argsort(-passes, kind="stable")
     parent = _join(low[order], high[order], passes[order], summits, 1.0 - depth)
-    names, numbers = np.unique(parent, return_inverse=True)
-    joined: NDArray[np.int32] = np.append(0, numbers + 1).astype(np.int32)[labels]
-    return joined if len(names) else labels
+    numbers = np.unique(parent, return_inverse=True)[1]
+    return rename_labels(labels, np.append(0, numbers + 1).astype(np.int32))
 
 
 @njit(cache=True, nogil=True)
 def _climb(relief, mask):  # type: ignore[no-untyped-def]
     """Label each pixel by the summit that steepest ascent leads to."""
     height, width = relief.shape
-    up = np.full(height * width, -1, np.int64)
+    up = np.full(height * width, -1, np.int32)
     for r in range(height):
         for c in range(width):
             if not mask[r, c]:
@@ -62,29 +63,26 @@ def _climb(relief, mask):  # type: ignore[no-untyped-def]
                         best, at = relief[y, x], other
             up[here] = at
     labels = np.zeros(height * width, np.int32)
-    summits = np.empty(height * width, np.float32)
-    n = 0
-    path = np.empty(height * width, np.int64)
+    summits = [np.float32(0)]
     for start in range(height * width):
         if up[start] < 0 or labels[start]:
             continue
-        here, k = start, 0
+        here = start
         while labels[here] == 0 and up[here] != here:
-            path[k] = here
-            k += 1
             here = up[here]
         if labels[here] == 0:
-            n += 1
-            labels[here] = n
-            summits[n - 1] = relief[here // width, here % width]
-        for i in range(k):
-            labels[path[i]] = labels[here]
-    return labels.reshape(height, width), summits[:n].copy()
+            labels[here] = len(summits)
+            summits.append(relief[here // width, here % width])
+        label, here = labels[here], start
+        while labels[here] == 0:
+            labels[here] = label
+            here = up[here]
+    return labels.reshape(height, width), np.array(summits[1:])
 
 
 @njit(cache=True, nogil=True)
-def _passes(relief, labels):  # type: ignore[no-untyped-def]
-    """Height of each step between two basins, with the labels of both."""
+def find_passes(relief, labels):  # type: ignore[no-untyped-def]
+    """Steps between two basins: the lower label, the higher one, and how high the step lies."""
     height, width = labels.shape
     low, high, passes = [np.int32(0)], [np.int32(0)], [np.float32(0)]
     for r in range(height):
