@@ -211,7 +211,7 @@ def find_tissue(large: Large) -> dict[str, Any]:
     names = tissue_channels(config, large.channels)
     nuclear = nuclear_channel(config, large.channels)
     factors = view_factors(Source(image, nuclear).shape, large.spacing)
-    lit = replace(read_known(large.volume).light, rate=0.0)
+    lit = replace(read_known(large.volume).light.uncut, rate=0.0)
     views = [
         pool_stack(Source(image, name), lit if name == nuclear else Light(), factors)
         for name in names

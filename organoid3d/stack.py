@@ -117,7 +117,10 @@ def segment_stack(
         found = find_prepared(stack, spacing, request)
     notes = [*prepared.notes, *found.notes]
     notes += saturated_notes({name: saturated_part(image) for name, image in channels.items()})
-    labels = _surroundings(channels, prepared.stack, found.labels, spacing, config)
+    light = prepared.survey.light
+    # What was cut out is no tissue, though for nuclei it is filled.
+    tissue = prepared.stack if light.beyond is None else light.uncut.of(channels[nuclear])
+    labels = _surroundings(channels, tissue, found.labels, spacing, config)
     return StackResult(
         labels,
         found.diameter,

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolvox.organoid3d.blobs import Pooled, blob_response, pool, pool_by
+from poolvox.organoid3d.cutout import Darkest
 from poolvox.shared.errors import InputError
 
 __all__ = ["Light", "Lit", "Survey", "pool_stack", "survey_stack", "view_factors"]
@@ -53,21 +54,32 @@ class Light:
     top : what contrast is turned round at; None where nuclei are bright
     rate : of the light's loss with depth, per plane; 0 where it is not corrected
     background : which is not brightened with depth
+    beyond : value of all that lies beyond the cut of a stack that was cut out; else None
+    level : taken for that
     """
 
     fill: float = 0.0
     top: float | None = None
     rate: float = 0.0
     background: float = 0.0
+    beyond: float | None = None
+    level: float = 0.0
 
     def of(self, pixels: NDArray[Any], first: float = 0.0) -> Stack:
         """(Z, Y, X) pixels as they are looked at, a copy; `first` is the place of their plane 0."""
         lit = np.array(pixels, np.float32)
         if pixels.dtype.kind == "f":
             lit[~np.isfinite(lit)] = self.fill
+        if self.beyond is not None:
+            lit[lit == np.float32(self.beyond)] = self.level
         if self.top is not None:
             np.subtract(np.float32(self.top), lit, out=lit)
         return self.deepened(lit, first)
+
+    @property
+    def uncut(self) -> Light:
+        """The same, but what lies beyond a cut is left dark: it is no tissue."""
+        return replace(self, beyond=None)
 
     def deepened(self, stack: Stack, first: float = 0.0) -> Stack:
         """Brighten deep planes of a finite stack by what they have lost, in place."""
@@ -135,12 +147,13 @@ def survey_stack(source: Any, spacing: Sequence[float], *, most: int = MOST) -> 
     """
     factors = view_factors(source.shape, spacing, most)
     light = Light(_dark(source) if source.dtype.kind == "f" else 0.0)
-    parts, broken, top = [], 0, -np.inf
+    parts, broken, top, darkest = [], 0, -np.inf, Darkest()
     for first, pixels in _slabs(source, factors[0]):
         if pixels.dtype.kind == "f":
             broken += pixels.size - int(np.count_nonzero(np.isfinite(pixels)))
         lit = light.of(pixels, first)
         top = max(top, float(lit.max()))
+        darkest.add(lit)
         parts.append(pool_by(lit, factors))
     voxels = int(np.prod(source.shape))
     if broken == voxels:
@@ -149,6 +162,13 @@ def survey_stack(source: Any, spacing: Sequence[float], *, most: int = MOST) -> 
     if broken:
         notes.append(f"{broken / voxels:.2%} of the voxels were not finite: taken as background")
     stack = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    cut = darkest.cut(lambda: (light.of(pixels) for _, pixels in _slabs(source, factors[0])))
+    if cut is not None:
+        notes.append(
+            f"{cut.part:.0%} of the voxels lie beyond a cut: as dark as its edge from now on"
+        )
+        light = replace(light, beyond=cut.value, level=cut.level)
+        stack = pool_stack(source, light, factors)
     view = Pooled(stack, factors, np.asarray(spacing, float) * factors)
     sample = _sample(source, light, view, spacing)
     if _is_inverted(sample):

@@ -50,7 +50,7 @@ def to_training_scale(
     """
     diameter = lateral_diameter(labels) * spacing[1]
     factors = scale_factors(diameter, spacing, target)
-    cut = find_cut(lambda: [image])
+    cut = find_cut(image)
     seen = cut.filled(image) if cut else image
     resized = normalise(resize_image(normalise(seen), factors))
     return resized, resize_labels(labels, factors)
