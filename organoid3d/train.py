@@ -13,6 +13,7 @@ from poolvox.organoid3d.training import (
     find_sources,
     train_model,
 )
+from poolvox.organoid3d.training.export import export_network
 
 __all__ = ["train_files"]
 
@@ -29,7 +30,7 @@ def train_files(
     stop: Callable[[], bool] | None = None,
     **settings: Any,
 ) -> Trained:
-    """Train a network on files of annotated stacks.
+    """Train a network on files of annotated stacks, and write it for Fiji as well.
 
     Parameters
     ----------
@@ -43,4 +44,7 @@ def train_files(
     """
     options = TrainOptions(**settings)
     sources = find_sources(stacks, labels, voxel_size=voxel_size, channel=channel)
-    return train_model(sources, out, options=options, restart=restart, progress=progress, stop=stop)
+    made = train_model(sources, out, options=options, restart=restart, progress=progress, stop=stop)
+    if made.finished:
+        export_network(out)
+    return made
