@@ -27,6 +27,7 @@ from poolvox.organoid3d.segment import (
 )
 from poolvox.organoid3d.sizing import is_off, size_off
 from poolvox.organoid3d.stars import Stars
+from poolvox.organoid3d.survey import Sample
 from poolvox.shared.errors import InputError
 
 __all__ = [
@@ -110,7 +111,7 @@ def find_nuclei_by_network(
     scale: float | Literal["auto"] = "auto",
     diameter: float | None = None,
     view: Pooled | None = None,
-    sample: Pooled | None = None,
+    sample: Sample | None = None,
 ) -> LearnedResult:
     """Segment bright nuclei.
 
@@ -171,7 +172,7 @@ def settle_frame(
     *,
     scale: float | Literal["auto"],
     diameter: float | None,
-    sample: Pooled | None = None,
+    sample: Sample | None = None,
 ) -> Settled:
     """Choose scale and intensities, and let the network check the size in a few windows.
 
@@ -254,6 +255,8 @@ def make_frame(
     notes = list(model.notes)
     factors = _factors(view, spacing, model, scale, diameter, notes)
     inside = segment_organoids([view.stack], spacing=view.spacing.tolist(), options=TISSUE) > 0
+    if isinstance(view, Sample):
+        inside[..., view.beside_seams()] = False
     least, most = model.percentiles
     low, high = intensity_range(view.stack, inside, low=least, high=most)
     z, y, x = shape

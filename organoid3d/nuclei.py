@@ -14,6 +14,7 @@ from poolvox.organoid3d.blobs import Pooled
 from poolvox.organoid3d.classical import find_nuclei_classically
 from poolvox.organoid3d.models import ModelFolder, read_model
 from poolvox.organoid3d.preprocess import check_axes, check_spacing, prepare_stack
+from poolvox.organoid3d.survey import Sample
 from poolvox.shared.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class NucleiRequest:
     scale: float | Literal["auto"] = "auto"
     diameter: float | None = None
     view: Pooled | None = None
-    sample: Pooled | None = None
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from poolvox.organoid3d.blobs import Pooled, blob_response, pool, pool_by
 from poolvox.organoid3d.cutout import Darkest
 from poolvox.shared.errors import InputError
 
-__all__ = ["Light", "Lit", "Survey", "pool_stack", "survey_stack", "view_factors"]
+__all__ = ["Light", "Lit", "Sample", "Survey", "pool_stack", "survey_stack", "view_factors"]
 
 Stack = NDArray[np.float32]
 
@@ -32,6 +32,8 @@ SLAB = 16_000_000
 FINE = 1.0
 # Voxels of a sample, and the side of its columns.
 SAMPLE, COLUMN = 8_000_000, 64
+# What lies nearer to the side of a column than this may be blurred by the next one, micrometres.
+SEAM = 4.0
 # Columns with less to see than this part of the fullest are empty.
 EMPTY = 0.1
 # What is taken for voxels that are not finite: this percentile of the others.
@@ -107,6 +109,21 @@ class Lit:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample(Pooled):
+    """Columns of a stack, side by side along x; each is `column` voxels wide, 0: there is one."""
+
+    column: int = 0
+
+    def beside_seams(self) -> NDArray[np.bool_]:
+        """(X,) places where what lies beside each other does not belong together."""
+        place = np.arange(self.stack.shape[2])
+        if not self.column:
+            return np.zeros(len(place), bool)
+        near, place = SEAM / self.spacing[2], place % self.column
+        return np.asarray((place < near) | (place >= self.column - near))
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """What a stack is like.
 
@@ -120,7 +137,7 @@ class Survey:
 
     light: Light
     view: Pooled
-    sample: Pooled
+    sample: Sample
     notes: tuple[str, ...] = ()
 
     @property
@@ -131,9 +148,10 @@ class Survey:
     def corrected(self, rate: float, background: float) -> Survey:
         """The same with the loss of light corrected: `rate` per plane of the stack."""
         light = replace(self.light, rate=rate, background=background)
-        view = _deepened(self.view, light)
-        sample = view if self.sample is self.view else _deepened(self.sample, light)
-        return Survey(light, view, sample, self.notes)
+        view = replace(self.view, stack=_deepened(self.view, light))
+        same = self.sample.stack is self.view.stack
+        stack = view.stack if same else _deepened(self.sample, light)
+        return Survey(light, view, replace(self.sample, stack=stack), self.notes)
 
 
 def survey_stack(source: Any, spacing: Sequence[float], *, most: int = MOST) -> Survey:
@@ -174,9 +192,10 @@ def survey_stack(source: Any, spacing: Sequence[float], *, most: int = MOST) -> 
     if _is_inverted(sample):
         notes.append("nuclei are darker than their surroundings: the contrast was turned round")
         light = replace(light, top=top)
-        alone = sample is view
+        same = sample.stack is view.stack
         view = replace(view, stack=np.float32(top) - stack)
-        sample = view if alone else replace(sample, stack=np.float32(top) - sample.stack)
+        turned = view.stack if same else np.float32(top) - sample.stack
+        sample = replace(sample, stack=turned)
     return Survey(light, view, sample, tuple(notes))
 
 
@@ -208,20 +227,20 @@ def view_factors(
     return z, y, x
 
 
-def _deepened(shown: Pooled, light: Light) -> Pooled:
+def _deepened(shown: Pooled, light: Light) -> Stack:
     """A view with its loss of light corrected."""
     each = shown.factors[0]
     # Its planes are this many of the stack's apart, and their middles lie between.
     coarse = replace(light, rate=light.rate * each)
-    return replace(shown, stack=coarse.deepened(shown.stack.copy(), (each - 1) / 2 / each))
+    return coarse.deepened(shown.stack.copy(), (each - 1) / 2 / each)
 
 
-def _sample(source: Any, light: Light, view: Pooled, spacing: Sequence[float]) -> Pooled:
+def _sample(source: Any, light: Light, view: Pooled, spacing: Sequence[float]) -> Sample:
     """Columns of a stack in which there is something, side by side; or the view if it is fine."""
     z, y, x = (max(int(FINE / step + 1e-9), 1) for step in spacing)
     factors = (z, y, x)
     if all(there <= wanted for there, wanted in zip(view.factors, factors, strict=True)):
-        return view
+        return Sample(view.stack, view.factors, view.spacing)
     planes = -(-source.shape[0] // factors[0])
     side = min(COLUMN, max(int(np.sqrt(SAMPLE / planes)), 1))
     tall, wide = (min(side * f, n) for f, n in zip(factors[1:], source.shape[1:], strict=True))
@@ -249,7 +268,8 @@ def _sample(source: Any, light: Light, view: Pooled, spacing: Sequence[float]) -
             for first in range(0, source.shape[0], deep)
         ]
         columns.append(np.concatenate([pool_by(slab, factors) for slab in slabs]))
-    return Pooled(np.concatenate(columns, axis=2), factors, np.asarray(spacing, float) * factors)
+    steps = np.asarray(spacing, float) * factors
+    return Sample(np.concatenate(columns, axis=2), factors, steps, columns[0].shape[2])
 
 
 def _slabs(source: Any, each: int) -> Iterator[tuple[int, NDArray[Any]]]:
