@@ -35,7 +35,7 @@ class Entries(NamedTuple):
 
 
 class Priors(NamedTuple):
-    """Log-priors of a cell with nothing, with any one word, with any one pair of words."""
+    """Chances of a cell with nothing, with any one word, with any one pair of words."""
 
     none: float
     one: float
@@ -202,7 +202,16 @@ def _gains(c, tile, total, own):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _weigh_states(gain, known, amounts, expected, priors, logs):  # type: ignore[no-untyped-def]
+def _prior(g, h, priors, glow):  # type: ignore[no-untyped-def]
+    """Chance that a cell shows one word or two, whether it carries them or they are glow."""
+    if g == h:
+        return priors.one + priors.none * glow[g]
+    one = priors.one * (glow[g] + glow[h])
+    return priors.two + one + priors.none * glow[g] * glow[h]
+
+
+@njit(cache=True, nogil=True)
+def _weigh_states(gain, known, amounts, expected, priors, glow, logs):  # type: ignore[no-untyped-def]
     """Fill in the log-weight (barcode, barcode, amount) of one barcode alone, and of two."""
     logs[:] = -np.inf
     for g in range(BARCODES):
@@ -210,13 +219,31 @@ def _weigh_states(gain, known, amounts, expected, priors, logs):  # type: ignore
             if known[h] < 0 or (h > g and h >= PAIRED):
                 continue
             mixed = gain[g] if h == g else 0.5 * (gain[g] + gain[h])
-            prior = priors.one if h == g else priors.two
+            prior = np.log(_prior(g, h, priors, glow) / len(amounts))
             for a in range(len(amounts)):
                 logs[g, h, a] = _evidence(mixed, amounts[a]) - amounts[a] * expected + prior
 
 
 @njit(cache=True, nogil=True)
-def cell_evidence(tile, total, own, expected, amounts, priors):  # type: ignore[no-untyped-def]
+def _tell_apart(chance, priors, glow, single, pair, shown):  # type: ignore[no-untyped-def]
+    """Fill in what a cell carries and what is glow, from the chances of what it shows."""
+    for g in range(BARCODES):
+        alone = chance[g, g].sum() / _prior(g, g, priors, glow)
+        single[g] += alone * priors.one
+        shown[g] += alone * priors.none * glow[g]
+        for h in range(g + 1, PAIRED):
+            both = chance[g, h].sum() / _prior(g, h, priors, glow)
+            pair[g, h] = both * priors.two
+            neither = both * priors.none * glow[g] * glow[h]
+            for k, other in ((g, h), (h, g)):
+                mine = both * priors.one * glow[other]
+                single[k] += mine
+                shown[other] += mine
+                shown[k] += neither
+
+
+@njit(cache=True, nogil=True)
+def cell_evidence(tile, total, own, expected, amounts, priors, glow):  # type: ignore[no-untyped-def]
     """Posterior of what each cell carries: nothing, one of its barcodes, or two of them.
 
     Parameters
@@ -226,33 +253,35 @@ def cell_evidence(tile, total, own, expected, amounts, priors):  # type: ignore[
     expected : (cell,) reads that a cell with an amount of 1 shows on the tile
     amounts : reads of a cell over the mean of all cells, equally likely values
     priors : `Priors`
+    glow : (cell, BARCODES) chance that the cell shows each of its barcodes without carrying it
 
     Returns
     -------
     single : (cell, BARCODES) posterior of one barcode alone
     pair : (cell, PAIRED, PAIRED) posterior of two, above the diagonal
     rate : (cell, BARCODES) mean amount of reads with each barcode
+    shown : (cell, BARCODES) posterior that the barcode is glow
     """
     n = len(tile.start) - 1
     single = np.zeros((n, BARCODES))
     pair = np.zeros((n, PAIRED, PAIRED))
     rate = np.zeros((n, BARCODES))
+    shown = np.zeros((n, BARCODES))
     logs = np.empty((BARCODES, BARCODES, len(amounts)))
+    nothing = np.log(priors.none)
     for c in range(n):
         if tile.start[c + 1] == tile.start[c] or tile.barcode[c, 0] < 0:
             continue
         gain = _gains(c, tile, total, own)
-        _weigh_states(gain, tile.barcode[c], amounts, expected[c], priors, logs)
-        logs -= np.log(len(amounts))
-        top = max(priors.none, logs.max())
+        _weigh_states(gain, tile.barcode[c], amounts, expected[c], priors, glow[c], logs)
+        top = max(nothing, logs.max())
         chance = np.exp(logs - top)
-        chance /= np.exp(priors.none - top) + chance.sum()
+        chance /= np.exp(nothing - top) + chance.sum()
+        _tell_apart(chance, priors, glow[c], single[c], pair[c], shown[c])
         for g in range(BARCODES):
-            single[c, g] = chance[g, g].sum()
             rate[c, g] += (chance[g, g] * amounts).sum()
             for h in range(g + 1, PAIRED):
-                pair[c, g, h] = chance[g, h].sum()
                 half = 0.5 * (chance[g, h] * amounts).sum()
                 rate[c, g] += half
                 rate[c, h] += half
-    return single, pair, rate
+    return single, pair, rate, shown

@@ -25,6 +25,7 @@ from poolvox.ops.callers import (
 from poolvox.ops.codebook import Codebook
 from poolvox.ops.decode import ReadCalls
 from poolvox.ops.fdr import set_calls
+from poolvox.ops.glow import Glow
 from poolvox.ops.library import Library
 from poolvox.ops.mistakes import ErrorModel
 from poolvox.shared.errors import InputError
@@ -101,11 +102,11 @@ class CellModel:
     heaps: Floats
 
     def priors(self, words: int) -> Priors:
-        """Log-priors of what a cell carries, given the number of words."""
+        """Chances of what a cell carries, given the number of words."""
         carrying = 1 - self.untransduced
         one = carrying * (1 - self.doublets) / words
         two = carrying * self.doublets * 2 / (words * (words - 1))
-        return Priors(*(float(np.log(p)) for p in (self.untransduced, one, two)))
+        return Priors(self.untransduced, one, two)
 
 
 def near_cells(
@@ -173,7 +174,7 @@ class _Shares:
     ----------
     total, own : (read,), (entry,) how much of each read all explain, and the cell of the entry
     barcode : (cell, BARCODES) words that are weighed
-    single, pair : see `cell_evidence`
+    single, pair, shown : see `cell_evidence`
     """
 
     total: Floats
@@ -181,6 +182,7 @@ class _Shares:
     barcode: NDArray[np.int32]
     single: Floats
     pair: Floats
+    shown: Floats
 
     @property
     def carrying(self) -> Floats:
@@ -223,10 +225,12 @@ def call_cells(
         table.start, table.read, _falling(table.bin), table.words, calls.odds.astype(float)
     )
     rate = rate / max(float(rate.sum()) / max(len(rate), 1), 1e-9)
-    for round_ in range(ROUNDS):
-        shares, rate = _share_out(table, neighbours, found, barcode, rate, len(codebook))
-        if round_ < ROUNDS - 1:
-            found = _update(table, neighbours, found, shares, len(codebook))
+    glow = Glow.of(barcode, codebook, model)
+    shares, rate = _share_out(table, neighbours, found, barcode, rate, glow, len(codebook))
+    for _ in range(ROUNDS - 1):
+        found = _update(table, neighbours, found, shares, len(codebook))
+        glow = glow.update(shares.shown)
+        shares, rate = _share_out(table, neighbours, found, barcode, rate, glow, len(codebook))
     frame = _frame(table, neighbours, shares, codebook)
     return set_calls(frame, library, fdr=fdr, ratio=codebook.ratio), found
 
@@ -237,6 +241,7 @@ def _share_out(
     found: CellModel,
     barcode: NDArray[np.int32],
     rate: Floats,
+    glow: Glow,
     words: int,
 ) -> tuple[_Shares, Floats]:
     """One round: reads to cells by what cells carry, then what cells carry by their reads."""
@@ -246,8 +251,9 @@ def _share_out(
     total, own = read_totals(tile, rate, table.strays(found), found.ambient)
     expected = neighbours.room @ found.density
     priors = found.priors(max(words, 2))
-    single, pair, rate = cell_evidence(tile, total, own, expected, AMOUNTS, priors)
-    return _Shares(total, own, barcode, single, pair), rate
+    chance = glow.of_barcodes
+    single, pair, rate, shown = cell_evidence(tile, total, own, expected, AMOUNTS, priors, chance)
+    return _Shares(total, own, barcode, single, pair, shown), rate
 
 
 def _entries(

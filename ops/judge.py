@@ -19,7 +19,8 @@ from poolvox.shared.store import open_plate, read_table
 
 __all__ = ["judge_run", "match_cells", "score_cells", "simulate_demo"]
 
-# Pixels within which a cell that was found is a cell that was simulated.
+# A cell that was found is a cell that was simulated within the radius of its nucleus, or within
+# this many pixels.
 SAME_CELL = 5.0
 # Nuclei whose centre is nearer to the border than this, in pixels, are cut by it.
 BORDER = 6.0
@@ -101,12 +102,16 @@ def _match_tile(truth: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame
     if found is None or not len(found):
         return truth.assign(**blank)
     tree = cKDTree(found[["Metadata_Y", "Metadata_X"]].to_numpy())
-    far, row = tree.query(truth[["y", "x"]].to_numpy(), distance_upper_bound=SAME_CELL)
+    far, row = tree.query(truth[["y", "x"]].to_numpy())
+    if "nucleus_area" in truth:
+        near = far < np.maximum(SAME_CELL, np.sqrt(truth["nucleus_area"] / np.pi))
+    else:
+        near = far < SAME_CELL
     # Of two simulated cells in one place the nearer has it.
     order = np.argsort(far, kind="stable")
     first = np.zeros(len(truth), bool)
     first[order[np.unique(row[order], return_index=True)[1]]] = True
-    held = np.isfinite(far) & first
+    held = near & first
     table = truth.assign(**blank)
     for name in names:
         table.loc[held, name] = found[name].to_numpy()[row[held]]

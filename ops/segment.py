@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from poolvox.ops.pieces import join_pieces
+from poolvox.ops.pieces import cut_again, join_pieces
 from poolvox.shared.errors import InputError
 from poolvox.shared.imaging.basins import find_basins
 from poolvox.shared.imaging.cleanup import drop_small, fill_holes, number_from_one
@@ -60,6 +60,8 @@ LEAST_CONTRAST = 4.0
 DIAMETERS = (6.0, 80.0)
 # Pieces that touching nuclei are cut into first: the relief falls by this share between them.
 LEAST_DENT = 0.01
+# Blur of depth and brightness in diameters, where nuclei are cut and where they are cut again.
+SMOOTH, SHARP = (1 / 14, 1 / 8), (1 / 28, 1 / 16)
 # The diameter is measured in the middle of the image, this many pixels wide, by dividing it this
 # many times at the diameter found before.
 SAMPLE_SIDE = 512
@@ -162,10 +164,18 @@ def _mask(lit: Image, level: float, diameter: float, share: float) -> NDArray[np
 def _divide(
     lit: Image, mask: NDArray[np.bool_], diameter: float, settings: SegmentSettings
 ) -> Labels:
-    depth = gaussian(distance_to(~mask), diameter / 14)
-    smooth = np.maximum(gaussian(lit, diameter / 8), 1e-3)
-    relief = np.ascontiguousarray(depth * np.sqrt(smooth), np.float32)
-    pieces = find_basins(relief, mask, depth=LEAST_DENT)
-    parts = join_pieces(pieces, relief, np.pi / 4 * diameter**2)
-    least = settings.least_area * np.pi / 4 * diameter**2
-    return number_from_one(drop_small(parts, least))
+    area = np.pi / 4 * diameter**2
+    far = distance_to(~mask)
+    relief = _relief(far, lit, diameter, SMOOTH)
+    nuclei = join_pieces(find_basins(relief, mask, depth=LEAST_DENT), relief, area)
+    nuclei = cut_again(nuclei, _relief(far, lit, diameter, SHARP), area)
+    return number_from_one(drop_small(nuclei, settings.least_area * area))
+
+
+def _relief(
+    far: Image, lit: Image, diameter: float, blur: tuple[float, float]
+) -> NDArray[np.float32]:
+    """Depth inside the mask times the root of the brightness, both blurred."""
+    depth = gaussian(far, diameter * blur[0])
+    light = np.maximum(gaussian(lit, diameter * blur[1]), 1e-3)
+    return np.ascontiguousarray(depth * np.sqrt(light), np.float32)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,12 +105,15 @@ def scene():
     return labels
 
 
-def weigh(points, guides, *, seed=0):
+def weigh(points, guides, *, seed=0, background=None):
     """Call cells of the scene from reads at points (y, x) that show words of the library."""
     rng = np.random.default_rng(seed)
     library = library_of(200, 9, np.random.default_rng(1))
     codebook = Codebook.make(library)
     model = ErrorModel(np.full(9, 0.01), mapped=0.9)
+    if background is not None:
+        shares = np.where(np.arange(4) == library.codes[background][:, None], 0.7, 0.1)
+        model = replace(model, background=((0.5, *shares.ravel().tolist()),))
     # The rest of the tile: reads in and round each of the cells 13 to 36.
     extra, carried = [], []
     for cell in range(12, 36):
@@ -132,6 +137,18 @@ def test_a_lone_read_of_the_neighbours_barcode_is_the_neighbours():
     spilled, _ = weigh([*inside, (9, 24.2)], [7] * 6)
     assert alone.loc[2, "Call_Posterior"] > 0.5
     assert spilled.loc[2, "Call_Posterior"] < 0.7 * alone.loc[2, "Call_Posterior"]
+
+
+def test_a_word_that_glow_spells_in_many_cells_is_believed_in_none():
+    points = [(4 + 20 * r + k, 20 * c + 10) for r in range(2) for c in range(5) for k in range(4)]
+    without, library = weigh(points, [7] * len(points))
+    glowing, _ = weigh(points, [7] * len(points), background=7)
+    cells = [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+    assert (without.loc[cells, "Call_Barcode"] == library.words[7]).all()
+    assert without.loc[cells, "Call_Posterior"].min() > 0.95
+    assert glowing.loc[cells, "Call_Posterior"].max() < 0.5
+    assert glowing.loc[13:, "Call_Posterior"].min() > 0.95
+    assert (glowing.loc[13:, "Call_Barcode"] == without.loc[13:, "Call_Barcode"]).all()
 
 
 def test_a_tie_is_not_called_whatever_the_order():
