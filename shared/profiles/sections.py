@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from poolvox.shared.profiles.hits.shifts import FEW_CONTROLS
+from poolvox.shared.profiles.hits.noise import ENOUGH
 from poolvox.shared.profiles.report.lessons import learning_sections
 from poolvox.shared.profiles.report.pictures import show_map, show_mixing, show_ranks, show_volcano
 from poolvox.shared.report.figures import show_histogram
@@ -139,10 +139,10 @@ def _guides(folder: _Folder) -> Iterator[Figure]:
 
 
 def _controls(hits: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Units of controls, on which every p-value rests."""
+    """Units of controls, on which every p-value rests; with few of them on others as well."""
     if "Hit_Controls" in hits:
         count = int(hits["Hit_Controls"].iloc[0])
-        few = "; of so few only large effects are found" if count < FEW_CONTROLS else ""
+        few = ", and units of one treatment where there are several" if count <= ENOUGH else ""
         yield "guides or wells of controls", f"{count:,}{few}"
 
 

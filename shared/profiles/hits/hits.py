@@ -11,23 +11,15 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from poolvox.shared.profiles.compare.energy import energy_test
 from poolvox.shared.profiles.compare.precision import mean_average_precision
 from poolvox.shared.profiles.compare.rates import benjamini_hochberg, hierarchical_fdr
 from poolvox.shared.profiles.hits.combining import rank_aggregation, stouffer
 from poolvox.shared.profiles.hits.comparison import Cells, Centred, Comparison, gather_cells
-from poolvox.shared.profiles.hits.shifts import (
-    FEW_CONTROLS,
-    MIN_CELLS,
-    MIN_UNITS,
-    ShiftTest,
-    UnitSums,
-    measure_shifts,
-    sum_units,
-    unit_profiles,
-)
+from poolvox.shared.profiles.hits.noise import MIN_UNITS, Noise, fit_noise
+from poolvox.shared.profiles.hits.shifts import ShiftTest, measure_groups, measure_shifts
+from poolvox.shared.profiles.hits.sums import MIN_CELLS, UnitSums, sum_units, unit_profiles
 from poolvox.shared.profiles.hits.superiority import compare_by_direction, dose_trend
 
 __all__ = ["Comparison", "find_hits", "score_units"]
@@ -39,6 +31,8 @@ CONTROLS: Final = 4_000
 ENERGY_CELLS: Final = 200
 ENERGY_CONTROLS: Final = 400
 PERMUTATIONS: Final = 199
+# p-values are kept within them where they become normal scores.
+LIMITS: Final = (np.finfo(float).tiny, 1 - 1e-12)
 
 
 def find_hits(
@@ -62,19 +56,19 @@ def find_hits(
     -------
     one row per value of `by` that is no control (and per dose), best first:
     `Hit_Effect` (length of the shift in standard deviations of control cells, without what chance
-    adds), `Hit_Score` (normal score of all units together, Stouffer), `Hit_PValue` and `Hit_QValue`
-    of it, `Hit_Cells`, `Hit_Units`, `Hit_Controls` (units of controls), `Hit_Active`,
-    `Hit_RankPValue` (robust rank aggregation of the units), `Hit_Superiority` (chance that a cell
+    adds), `Hit_Score` (normal score of the shift that all units have in common), `Hit_PValue` and
+    `Hit_QValue` of it, `Hit_Cells`, `Hit_Units`, `Hit_Controls` (units of controls), `Hit_Active`,
+    `Hit_Stouffer` (normal score of the units' own, which may go different ways), `Hit_RankPValue`
+    (robust rank aggregation of the units), `Hit_Superiority` (chance that a cell
     lies further along the shift than a control) and its `Hit_MannWhitneyPValue`, `Hit_Energy` and
     `Hit_EnergyPValue`, `Hit_MeanAP`, `Hit_MapPValue` and `Hit_MapQValue` (activity: do its units
     find each other before the controls), and `Hit_Trend` (Kendall's tau with the dose) and
     `Hit_TrendPValue`, where there is one. With a dose the q-values are hierarchical: first
     treatments, then their doses.
 
-    With fewer than four units of controls nothing tells how much units differ that do the same, so
-    there is no `Hit_PValue`: cells are no replicates. Effect and score still rank. With fewer
-    than ten the p-values allow for how little those few tell, and less is found: of what twelve
-    find in simulated plates hardly anything with four.
+    Units of controls tell how much units differ that do the same; where there are 30 or fewer, so
+    do units of one group. With fewer than four units of controls there is no `Hit_PValue`: what is
+    wrong with one of them would be taken for an effect of all others. Effect and score still rank.
 
     Examples
     --------
@@ -83,17 +77,18 @@ def find_hits(
     """
     cells = gather_cells(objects, comparison, features=features, seed=seed)
     sums = sum_units(cells.points, cells.unit, cells.batch, cells.shape)
-    shifts = measure_shifts(sums, cells.control, cells.covariance)
+    group_of = cells.units["group"].to_numpy()
+    noise = fit_noise(sums, cells.control, group_of, cells.covariance)
+    shifts = measure_shifts(sums, cells.control, noise)
+    whole = measure_groups(sums, cells.control, noise, group_of, len(cells.groups))
     units = score_units(cells, sums, shifts)
     groups = units.loc[~units["control"], "group"].drop_duplicates()
-    joint = sums.joined(units["group"].to_numpy(), len(cells.groups))
-    whole = measure_shifts(joint, _first(units["group"], units["control"]), cells.covariance)
     activity = _activity(cells, units, sums)
     centred = cells.centred()
     rows = []
     for group in sorted(groups):
         members = units[units["group"] == group]
-        row = _combine(members, shifts)
+        row = _combine(members, float(whole.p[group]), noise)
         row["Hit_Effect"] = float(whole.effect[group])
         rows.append(row | _compare(centred, group))
     table = pd.DataFrame(rows, index=sorted(groups)).join(activity)
@@ -103,52 +98,33 @@ def find_hits(
     return _ordered(table, comparison, fdr)
 
 
-def _first(groups: pd.Series, values: pd.Series) -> NDArray[np.bool_]:
-    """Value of each group, by the number of the group."""
-    found: NDArray[np.bool_] = values.groupby(groups).first().to_numpy(dtype=bool)
-    return found
-
-
 def score_units(cells: Cells, sums: UnitSums, shifts: ShiftTest) -> pd.DataFrame:
     """Every unit's `p`, normal score `z`, `cells`, and `rank` among those that are no controls."""
     from scipy.stats import norm
 
-    p = np.clip(shifts.p, np.finfo(float).tiny, 1 - 1e-12)
-    units = cells.units.assign(p=shifts.p, z=norm.isf(p), cells=sums.count.sum(axis=1))
+    z = norm.isf(np.clip(shifts.p, *LIMITS))
+    units = cells.units.assign(p=shifts.p, z=z, cells=sums.count.sum(axis=1))
     rank = units["p"].where(~units["control"]).rank(method="average")
     return units.assign(rank=rank / max(int(rank.notna().sum()), 1))
 
 
-def _combine(units: pd.DataFrame, shifts: ShiftTest) -> dict[str, Any]:
-    """One row of the units of a group.
+def _combine(units: pd.DataFrame, p: float, noise: Noise) -> dict[str, Any]:
+    """One row of the units of a group, and of the chance of what they have in common."""
+    from scipy.stats import norm
 
-    How much units differ is known from a few controls only, and what is wrong with it is wrong for
-    all units of the group alike. With k - 1 free controls it moves every normal score by a common
-    number of variance 1 / (k - 1), whatever the number of directions, so the variance of a joint
-    score of n units is 1 + n / (k - 1). Of few controls not even the number of directions is known
-    in which units differ; they may differ in one.
-    """
-    from scipy.stats import t
-
-    weight, replicated = np.sqrt(units["cells"].to_numpy(float)), shifts.replicated
-    score = stouffer(units["z"], weight)
-    known = weight[np.isfinite(units["z"].to_numpy(float))]
-    count = known.sum() ** 2 / max(float((known**2).sum()), 1.0)
-    free = max(shifts.controls - 1, 1)
-    directions = shifts.freedom if shifts.controls >= FEW_CONTROLS else 1.0
-    p = float(t.sf(score / np.sqrt(1 + count / free), free * directions))
     few = bool((units["cells"] < MIN_CELLS).all())
     reason = f"fewer than {MIN_CELLS} cells" if few else "no controls in its batches"
-    if not replicated and np.isfinite(score):
+    if not noise.replicated and np.isfinite(p):
         reason = f"fewer than {MIN_UNITS} units of controls: how much they differ is not known"
     return {
-        "Hit_Score": score,
-        "Hit_PValue": p if replicated else np.nan,
+        "Hit_Score": float(norm.isf(np.clip(p, *LIMITS))),
+        "Hit_PValue": p if noise.replicated else np.nan,
         "Hit_Cells": int(units["cells"].sum()),
         "Hit_Units": len(units),
-        "Hit_Controls": shifts.controls,
+        "Hit_Controls": noise.controls,
+        "Hit_Stouffer": stouffer(units["z"], np.sqrt(units["cells"].to_numpy(float))),
         "Hit_RankPValue": rank_aggregation(units["rank"]),
-        "Hit_Reason": "" if replicated and np.isfinite(score) else reason,
+        "Hit_Reason": "" if noise.replicated and np.isfinite(p) else reason,
     }
 
 
@@ -227,6 +203,6 @@ def _ordered(table: pd.DataFrame, comparison: Comparison, fdr: float) -> pd.Data
     ]
     last = [name for name in table if name not in (*first, "Hit_Reason")]
     table = table[[*first, *last, "Hit_Reason"]]
-    order = ["Hit_PValue", "Hit_Score", *keys]
-    up = [True, False, *[True] * len(keys)]
+    order = ["Hit_PValue", "Hit_Score", "Hit_Effect", *keys]
+    up = [True, False, False, *[True] * len(keys)]
     return table.sort_values(order, ascending=up, kind="stable").reset_index(drop=True)

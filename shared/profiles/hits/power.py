@@ -10,7 +10,9 @@ import pandas as pd
 
 from poolvox.shared.profiles.compare.rates import benjamini_hochberg
 from poolvox.shared.profiles.hits.comparison import Cells, Comparison, gather_cells
-from poolvox.shared.profiles.hits.shifts import measure_shifts, sum_units
+from poolvox.shared.profiles.hits.noise import fit_noise
+from poolvox.shared.profiles.hits.shifts import measure_shifts
+from poolvox.shared.profiles.hits.sums import sum_units
 
 __all__ = ["cells_needed", "find_power"]
 
@@ -115,7 +117,9 @@ def _place_in_unit(cells: Cells) -> np.ndarray:
 def _found(cells: Cells, chosen: np.ndarray, fdr: float) -> tuple[np.ndarray, float, np.ndarray]:
     """Units found, share of units of controls with a small p-value, cells of the others."""
     sums = sum_units(cells.points[chosen], cells.unit[chosen], cells.batch[chosen], cells.shape)
-    test = measure_shifts(sums, cells.control, cells.covariance)
+    group = cells.units["group"].to_numpy()
+    noise = fit_noise(sums, cells.control, group, cells.covariance)
+    test = measure_shifts(sums, cells.control, noise)
     q = benjamini_hochberg(np.where(cells.control, np.nan, test.p))
     small = float(np.mean(test.p[cells.control] <= 0.05))
     return q <= fdr, small, sums.count.sum(axis=1)[~cells.control]
