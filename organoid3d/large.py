@@ -177,7 +177,7 @@ def store_stack(large: Large, manifest: Manifest) -> dict[str, Any]:
     sizes = dict(zip(manifest.axes, manifest.shape_of(tile), strict=True))
     shape = (len(manifest.channels), sizes["z"], sizes["y"], sizes["x"])
     if manifest.spec.axes is None:
-        check_axes(shape[1:])
+        check_axes(shape[1:], large.spacing)
     plate = create_plate(
         large.image.parents[2], {tile.well: [tile.field]}, name=tile.plate, ngff=config.store.ngff
     )

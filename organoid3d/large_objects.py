@@ -189,7 +189,9 @@ def describe_large(large: Large) -> tuple[dict[str, pd.DataFrame], dict[str, Any
     loss, lumens = known.facts["attenuation"], spread.tissue.lumens
     saturated = json.loads(large.saturated.read_text(encoding="utf-8"))
     notes = [*known.facts["notes"], *saturated_notes(saturated)]
-    notes.append(f"segmented in windows, since it needs {large.need / 1e9:.3g} GB as a whole")
+    why = "as asked for" if config.windows == "always" else "for the memory there is"
+    need = f"{large.need / 1e9:.3g} GB"
+    notes.append(f"segmented in windows, {why}: as a whole it would need {need}")
     if max(spread.factors) > 1:
         coarse = " x ".join(f"{step:.2g}" for step in spread.wide)
         notes.append(f"organoids and lumens were found and measured on voxels of {coarse} um")

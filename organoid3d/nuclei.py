@@ -103,7 +103,7 @@ def find_nuclei(
         raise InputError(f"diameter must be above 0 micrometres, got {diameter}")
     pixels = np.asarray(image)
     if pixels.ndim == 3:
-        check_axes(pixels.shape)
+        check_axes(pixels.shape, steps)
     prepared = prepare_stack(pixels[None] if pixels.ndim == 2 else pixels, steps)
     survey = prepared.survey
     request = NucleiRequest(str(model), scale, diameter, survey.view, survey.sample)

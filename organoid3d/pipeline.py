@@ -147,7 +147,7 @@ def process_stack(
     # A single plane has no z axis.
     pixels = pixels.reshape(len(manifest.channels), -1, *pixels.shape[-2:])
     if manifest.spec.axes is None:
-        check_axes(pixels.shape[1:])
+        check_axes(pixels.shape[1:], spacing)
     channels = dict(zip(manifest.channels, pixels, strict=True))
     result = segment_stack(channels, spacing, config)
     plate = create_plate(

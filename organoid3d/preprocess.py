@@ -39,8 +39,10 @@ WIDEST = 8.0
 MIN_STEP = 0.2
 # And pixels that differ more than this along y and x likewise.
 MAX_OBLONG = 2.0
-# Square planes below this many pixels tell nothing of the order of axes.
+# Planes with fewer pixels along an axis tell nothing of the order of axes.
 LEAST_SQUARE = 32
+# No stack is this many times deeper than it is wide.
+DEEPEST = 8.0
 # Too few nuclei, or too poor a fit, to tell depth from chance.
 MIN_NUCLEI = 20
 MIN_R2 = 0.2
@@ -156,13 +158,15 @@ def check_pixels(given: Any) -> None:
         raise InputError(f"the stack is empty: shape {given.shape}")
 
 
-def check_axes(shape: Sequence[int]) -> None:
-    """Refuse an array that looks like (y, x, z): square planes, and a last axis far shorter.
+def check_axes(shape: Sequence[int], spacing: Sequence[float]) -> None:
+    """Refuse an array that looks like (y, x, z).
 
-    Nothing else tells; labels of such a stack would be wrong without a word.
+    That is one with square planes and a far shorter last axis, or one that would be far deeper
+    than it is wide. Nothing else tells; labels of such a stack would be wrong without a word.
     """
     z, y, x = shape
-    if z == y and z >= LEAST_SQUARE and x <= z / 2:
+    short = z >= LEAST_SQUARE and x <= min(z, y) / 2
+    if short and (z == y or z * spacing[0] > DEEPEST * x * spacing[2]):
         raise InputError(
             f"the stack has the shape {z} x {y} x {x}: z seems to be the last axis. Bring it to "
             "(z, y, x), or give raw: stacks: axes: yxz"

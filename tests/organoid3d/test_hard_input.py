@@ -115,6 +115,8 @@ def test_z_last(some, method, expected):
     side = min(last.shape[:2])
     with pytest.raises(InputError, match="z seems to be the last axis"):
         find_nuclei(last[:side, :side], spacing=SPACING, model=method)
+    with pytest.raises(InputError, match="z seems to be the last axis"):
+        find_nuclei(last[:side, : side - 8, :12], spacing=SPACING, model=method)
     with pytest.raises(InputError, match="choose one channel"):
         find_nuclei(xr.DataArray(last[None], dims=("c", "y", "x", "z")).expand_dims(t=2))
 
