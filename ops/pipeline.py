@@ -233,7 +233,11 @@ class _Layout:
         return Unit(
             key="profiles/plate",
             step="profiles",
-            call=partial(profile_screen, self.folder, options, self.channels, groups),
+            call=partial(
+                profile_screen,
+                *(self.folder, options, self.channels, groups),
+                threads=self.config.engine.workers,
+            ),
             params={"profiles": options.model_dump(mode="json"), "features": list(groups)},
             inputs=options.files,
             needs=("measure/plate",),

@@ -60,13 +60,23 @@ def control_genes(keys: pd.DataFrame) -> list[str]:
 
 
 def profile_screen(
-    folder: Folder, config: ProfilesConfig, channels: ObjectChannels, groups: Sequence[str]
+    folder: Folder,
+    config: ProfilesConfig,
+    channels: ObjectChannels,
+    groups: Sequence[str],
+    *,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Make the profiles of a run from its table of objects; too few cells are told, no failure.
 
     Features that are learned from images are learned from the nuclear stain, unless channels are
     named: base channels spell the barcodes.
+
+    Parameters
+    ----------
+    threads : that work side by side, one per core if None; they change no result
     """
+    from poolvox.shared.engine.resources import cores
     from poolvox.shared.profiles.learn.encoder import learned_objects
     from poolvox.shared.profiles.recipe import make_profiles
 
@@ -86,6 +96,6 @@ def profile_screen(
     keys = objects.frame(["Metadata_Gene", "Metadata_Control"])
     features = ObjectTables((path,)).features
     wanted = screen_profiles(config, features, channels, control_genes(keys))
-    made = make_profiles(path, wanted, out)
+    made = make_profiles(path, wanted, out, threads=threads or cores())
     describe_objects(groups).to_csv(out / "dictionary.csv", index=False, lineterminator="\n")
     return {**made.facts, **learned}

@@ -308,7 +308,7 @@ def _profile_unit(folder: Folder, config: Organoid3dConfig) -> Unit:
     return Unit(
         key="profiles/plate",
         step="profiles",
-        call=partial(profile_plate, folder.root, options),
+        call=partial(profile_plate, folder.root, options, threads=config.engine.workers),
         params={"profiles": options.model_dump(mode="json")},
         inputs=options.files,
         needs=("tables/plate",),

@@ -60,14 +60,18 @@ def organoid_profiles(config: ProfilesConfig) -> ProfilesConfig:
     return config.model_copy(update=changes)
 
 
-def profile_plate(root: Path, config: ProfilesConfig) -> dict[str, Any]:
+def profile_plate(
+    root: Path, config: ProfilesConfig, *, threads: int | None = None
+) -> dict[str, Any]:
     """Make the profiles of a run from its tables; too few nuclei are told, no failure.
 
     Parameters
     ----------
     root : folder of the run: `tables` has nuclei, cells and organoids, and is given the objects;
         `profiles` is written
+    threads : that work side by side, one per core if None; they change no result
     """
+    from poolvox.shared.engine.resources import cores
     from poolvox.shared.profiles.learn.encoder import learned_objects
     from poolvox.shared.profiles.recipe import make_profiles
 
@@ -83,7 +87,9 @@ def profile_plate(root: Path, config: ProfilesConfig) -> dict[str, Any]:
     path, learned = learned_objects(
         path, root / "stacks.zarr", config.embeddings, root / "parts" / "learned"
     )
-    made = make_profiles(path, organoid_profiles(config), root / "profiles")
+    made = make_profiles(
+        path, organoid_profiles(config), root / "profiles", threads=threads or cores()
+    )
     return {**made.facts, **learned}
 
 
