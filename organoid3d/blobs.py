@@ -92,7 +92,8 @@ def blob_response(stack: Stack, spacing: NDArray[np.float64], diameter: float) -
             continue
         weight = np.float32((sigma / spacing[axis]) ** 2)
         lines, sums = np.moveaxis(smooth, axis, 0), np.moveaxis(response, axis, 0)
-        step = weight * np.diff(lines, axis=0)
+        step = np.diff(lines, axis=0)
+        step *= weight
         sums[:-1] -= step
         sums[1:] += step
     return response

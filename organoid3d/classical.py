@@ -54,11 +54,13 @@ class ClassicalOptions:
     level : how fast the level of the outline falls with brightness; 0.7 gives 0.43 of the contrast
         for typical nuclei, 0.49 for those a tenth as bright
     min_volume, max_volume : relative to the ball of that diameter; the largest for joined pieces
+    min_sliver : least volume of what a lateral border of the stack cuts, likewise: less of a
+        nucleus cannot be told from debris
     """
 
     seed_size: float = 0.8
     apart: float = 0.35
-    valley_size: float = 0.6
+    valley_size: float = 0.7
     smooth: float = 0.05
     surroundings: float = 1.0
     min_response: float = 0.3
@@ -66,8 +68,9 @@ class ClassicalOptions:
     clutter_factor: float = 4.0
     max_clutter: float = 0.6
     level: float = 0.7
-    min_volume: float = 0.1
+    min_volume: float = 0.2
     max_volume: float = 3.0
+    min_sliver: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,23 +120,28 @@ def find_nuclei_classically(
     found = _look(stack, spacing, diameter, options)
     if found is None:
         return ClassicalResult(empty, float("nan"))
-    size, light, squeezed = found.size, found.light, found.squeezed
-    smooth, seeds, typical = found.above, found.seeds, found.typical
+    size, light, smooth = found.size, found.light, found.above
+    seeds, typical = found.seeds, found.typical
     if not len(seeds):
         return ClassicalResult(empty, size)
+    relief = blob_response(found.squeezed.stack, light.spacing, options.valley_size * size)
+    del found
     markers = np.zeros(smooth.shape, np.int32)
     markers[tuple(seeds.T)] = np.arange(1, len(seeds) + 1)
-    valleys = blob_response(squeezed.stack, squeezed.spacing, options.valley_size * size)
     region = smooth > 0.3 * options.min_contrast * typical
-    basins = watershed(-valleys, markers, mask=region)
+    basins = watershed(np.negative(relief, out=relief), markers, mask=region)
+    del relief, markers, region
     bright = _brightness(basins, smooth, smooth[tuple(seeds.T)])
     basins[smooth <= _levels(bright, typical, options)[basins]] = 0
     ball = np.pi / 6 * size**3
     basins = join_pieces(
         basins, smooth, bright, spacing=light.spacing.tolist(), largest=options.max_volume * ball
     )
-    least = options.min_volume * ball / float(light.spacing.prod())
-    return ClassicalResult(_spread(_clean(basins, least), light.factors, stack.shape), size)
+    # A stack thinner than a nucleus holds no more than a slice of it.
+    height = min(size, float(light.spacing[0] * light.stack.shape[0]))
+    voxels = ball * height / size / float(light.spacing.prod())
+    cleaned = _clean(basins, options.min_volume * voxels, options.min_sliver * voxels)
+    return ClassicalResult(_spread(cleaned, light.factors, stack.shape), size)
 
 
 def stands_out(stack: Stack, spacing: Sequence[float], diameter: float | None = None) -> bool:
@@ -327,8 +335,11 @@ def _levels(
     return levels
 
 
-def _clean(basins: NDArray[np.int32], least: float) -> NDArray[np.uint32]:
-    """Keep the largest part of each nucleus, without holes, and number them anew."""
+def _clean(basins: NDArray[np.int32], least: float, sliver: float) -> NDArray[np.uint32]:
+    """Keep the largest part of each nucleus, without holes, and number them anew.
+
+    `least` voxels make a nucleus, and `sliver` one that a lateral border cuts.
+    """
     cleaned = np.zeros(basins.shape, np.uint32)
     number = 0
     for label, box in enumerate(ndimage.find_objects(basins), 1):
@@ -336,7 +347,9 @@ def _clean(basins: NDArray[np.int32], least: float) -> NDArray[np.uint32]:
             continue
         parts, count = ndimage.label(basins[box] == label)
         sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-        if sizes.max(initial=0) < max(least, 1):
+        sides = zip(box[1:], basins.shape[1:], strict=True)
+        is_cut = any(side.start == 0 or side.stop == n for side, n in sides)
+        if sizes.max(initial=0) < max(sliver if is_cut else least, 1):
             continue
         number += 1
         whole = ndimage.binary_fill_holes(parts == sizes.argmax() + 1)
