@@ -44,6 +44,7 @@ class PlateSpec:
     wells : treatment of each well
     effects : what each treatment does; one that is missing does nothing
     stacks : stacks per well
+    organoids : organoids per stack
     organoid : the untreated organoid; the number of nuclei varies around it
     nuclei_cv : relative spread of the number of nuclei between organoids
     view : voxel size, shape and optics of a stack
@@ -58,6 +59,7 @@ class PlateSpec:
         default_factory=lambda: MappingProxyType({"treated": Effect(lumen=1.3, marker=2.0)})
     )
     stacks: int = 1
+    organoids: int = 1
     organoid: OrganoidSpec = field(default_factory=lambda: OrganoidSpec(nuclei=24))
     nuclei_cv: float = 0.1
     view: FieldSpec = field(default_factory=lambda: FieldSpec(spacing=(2.0, 0.6, 0.6)))
@@ -73,8 +75,8 @@ def simulate_plate(spec: PlateSpec, out: Path, rng: np.random.Generator) -> Path
     for well, treatment in spec.wells.items():
         effect = spec.effects.get(treatment, Effect())
         for number in range(1, spec.stacks + 1):
-            organoid = _treated(spec, effect, rng)
-            stack = simulate_field(replace(spec.view, organoids=(organoid,)), rng)
+            organoids = tuple(_treated(spec, effect, rng) for _ in range(spec.organoids))
+            stack = simulate_field(replace(spec.view, organoids=organoids), rng)
             _write(stack, out, f"{well}_{number}")
             keys = {"well": well, "stack": str(number), "treatment": treatment}
             tables["nuclei"].append(stack.table.assign(**keys))

@@ -118,3 +118,16 @@ def test_plate_writes_stacks_with_voxel_size_and_truth(tmp_path):
     nuclei = pd.read_csv(tmp_path / "truth" / "nuclei.csv")
     marker = nuclei.groupby("treatment")["marker"].median()
     assert marker["treated"] > 2 * marker["control"]
+
+
+def test_stacks_of_a_plate_may_hold_several_organoids(tmp_path):
+    spec = PlateSpec(
+        wells={"A1": "control"},
+        organoids=2,
+        organoid=OrganoidSpec("solid", nuclei=5),
+        view=FieldSpec(spacing=COARSE),
+    )
+    simulate_plate(spec, tmp_path, np.random.default_rng(2))
+    organoids = pd.read_csv(tmp_path / "truth" / "organoids.csv")
+    assert organoids["organoid"].tolist() == [1, 2]
+    assert tifffile.imread(tmp_path / "truth" / "A1_1_organoids.tif").max() == 2
