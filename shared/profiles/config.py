@@ -142,7 +142,9 @@ class CorrectConfig(Model):
     Attributes
     ----------
     method : `none`, `sphering` on controls, `tvn` (sphering, then the controls of each batch are
-        given the same covariances), `combat`, or `harmony` (extra `batch`; gives components)
+        given the same covariances), `combat`, or `harmony` (extra `batch`; gives components). Of
+        what normalising by plate has left there is often nothing to correct, and all of them cost
+        signal then: `mixing.parquet` and the report tell
     by : what a batch is
     shrinkage : of covariances, between 0 and 1; `auto` estimates it (Ledoit and Wolf)
     components : at most so many, for `tvn` and `harmony`

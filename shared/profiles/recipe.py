@@ -38,6 +38,7 @@ from poolvox.shared.profiles.tables.columns import flagged_rows, match, plain_na
 from poolvox.shared.profiles.tables.datasets import ObjectTables
 from poolvox.shared.profiles.tables.export import export_table
 from poolvox.shared.profiles.tables.groups import group_rows
+from poolvox.shared.profiles.tables.meanings import describe_tables
 from poolvox.shared.profiles.tables.record import Record
 from poolvox.shared.profiles.tables.sources import gather_tables
 from poolvox.shared.store import write_table
@@ -51,6 +52,8 @@ Progress = Callable[[str, float], None]
 TEMPORARY: Final = ".tables.on-the-way"
 # Part of the memory that the columns of one batch may take; copies and keys need the rest.
 BATCH_SHARE: Final = 0.15
+# Part of the signal that a correction may cost before it is told.
+COSTLY: Final = 0.1
 # Tables that only some configurations give: those of an earlier run must not stay beside new ones.
 OPTIONAL: Final = (
     *("organoids", "wells", "guides", "genes", "intervals", "mixing", "hits", "guide_hits"),
@@ -206,7 +209,16 @@ class _Run:
         self.progress("correct batches", 0.6)
         before = self.objects
         self.objects = correct_objects(before, self._work(self.config), self._path("objects"))
-        write_table(self._mixing({"before": before, "after": self.objects}), self._path("mixing"))
+        mixing = self._mixing({"before": before, "after": self.objects})
+        write_table(mixing, self._path("mixing"))
+        if "Mixing_Signal" in mixing:
+            was, now = mixing["Mixing_Signal"]
+            if now < (1 - COSTLY) * was:
+                reason = "it cost signal: look at the mixing of batches, and whether it is needed"
+                self.record.note(
+                    "correct", "changed", self.config.correct.method, reason, now - was
+                )
+                self.facts["signal_lost"] = float(was - now)
 
     def aggregate(self) -> None:
         """Make profiles of every level and write them."""
@@ -263,6 +275,8 @@ class _Run:
         for name in OPTIONAL:
             if name not in self.paths:
                 (self.out / f"{name}.parquet").unlink(missing_ok=True)
+        described = describe_tables(self.paths)
+        described.to_csv(self.out / "columns.csv", index=False, lineterminator="\n")
         self.progress("done", 1.0)
         return Profiles(self.paths, self.facts, record)
 

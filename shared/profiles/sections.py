@@ -223,10 +223,12 @@ def _batches(folder: _Folder) -> Iterator[Section]:
         return
     shown = [name for name in MIXING_COLUMNS if name in mixing]
     table = _rounded(mixing[shown].rename(columns=MIXING_COLUMNS))
+    signal = mixing["Mixing_Signal"].to_numpy(float) if "Mixing_Signal" in mixing else np.zeros(1)
+    costly = " This one lowered the second." if signal[-1] < signal[0] else ""
     yield Section(
         "Batches",
         "How profiles of different batches mix, and how well those of one perturbation still find "
-        "each other: a correction should raise the first and not lower the second.",
+        f"each other: a correction should raise the first and not lower the second.{costly}",
         tables=(Table(table, "Mixing of batches", folder.whole("mixing")),),
         figures=(show_mixing(mixing, "Batches before and after the correction."),),
     )

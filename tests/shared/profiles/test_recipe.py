@@ -1,6 +1,7 @@
 """From a folder of tables to hits: planted genes are found, and the rest goes on without them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from poolvox.shared.errors import InputError
@@ -61,6 +62,19 @@ def test_every_step_leaves_its_table(screen):
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert profiles.facts["skipped"] == []
+
+
+def test_every_column_that_is_no_measurement_is_explained(screen):
+    _, profiles, _ = screen
+    told = pd.read_csv(profiles.paths["genes"].parent / "columns.csv", keep_default_na=False)
+    assert set(told["table"]) == {name for name in profiles.paths if not name.endswith(".csv")}
+    assert (told["meaning"] != "").all()
+    columns = told[told["column"] != ""].set_index("table")
+    for name in ("hits", "map", "counts", "mixing", "record"):
+        if name in profiles.paths:
+            assert list(columns.loc[name, "column"]) == list(read_table(profiles.paths[name]))
+    # Nothing that we add is unknown; a key of the user's own would be.
+    assert not told["meaning"].str.startswith("key, as").any()
 
 
 def test_genes_without_controls_have_no_hits_but_all_else(screen, tmp_path):

@@ -1,0 +1,69 @@
+"""What the columns of a folder of profiles mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from poolvox.shared.document import read_document
+from poolvox.shared.profiles.tables.columns import is_feature
+
+__all__ = ["describe_tables", "meaning_of"]
+
+MEANINGS: Final = Path(__file__).parent / "meanings.yaml"
+FEATURE: Final = "measurement, of which the dictionary of features tells"
+KEY: Final = "key, as it came"
+
+
+@cache
+def _known() -> Any:
+    return read_document(MEANINGS).data
+
+
+def meaning_of(column: str) -> str | None:
+    """What a column is, if it is one of ours; names come before patterns.
+
+    Examples
+    --------
+    >>> meaning_of("Metadata_Well")
+    'well, such as A1'
+    """
+    known = _known()["columns"]
+    if column in known:
+        return str(known[column])
+    return next((str(known[p]) for p in known if "*" in p and fnmatchcase(column, p)), None)
+
+
+def describe_tables(paths: Mapping[str, Path]) -> pd.DataFrame:
+    """List tables and the columns that are no features.
+
+    Parameters
+    ----------
+    paths : Parquet files by the name of the table; others are left out
+
+    Returns
+    -------
+    `table`, `column` (empty for the table itself), `meaning`
+    """
+    tables = _known()["tables"]
+    rows: list[tuple[str, str, str]] = []
+    for name, path in sorted(paths.items()):
+        if path.suffix != ".parquet" or not path.is_file():
+            continue
+        rows.append((name, "", str(tables.get(name, ""))))
+        features = False
+        for field in pq.read_schema(path):
+            meaning = meaning_of(field.name)
+            if meaning is None and is_feature(field.name, field.type.to_pandas_dtype()):
+                features = True
+                continue
+            rows.append((name, field.name, meaning or KEY))
+        if features:
+            rows.append((name, "…", FEATURE))
+    return pd.DataFrame(rows, columns=["table", "column", "meaning"])
