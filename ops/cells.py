@@ -69,7 +69,7 @@ class Neighbours:
     cells : (read, 4) labels, 0 for none
     distance : (read, 4) pixels to the nearest pixel of the label, 0 inside, inf for none
     labels : (cell,) all labels of the tile, rising
-    room : (cell, bin) square pixels at 0, 0 to 1, 1 to 2, … pixels from each cell
+    room : (cell, bin) square pixels inside, and 0.5 to 1.5, 1.5 to 2.5, … pixels from each cell
     area : square pixels of the tile
     """
 
@@ -143,8 +143,8 @@ def _bins() -> int:
 
 
 def _bin(distance: NDArray[np.floating]) -> NDArray[np.int64]:
-    """0 inside, then one per pixel of distance."""
-    return np.asarray(np.minimum(np.ceil(distance), _bins() - 1), np.int64)
+    """0 inside, then one per pixel; the first row of pixels outside is 0.5 to 1.5 away."""
+    return np.asarray(np.clip(np.ceil(distance - 0.5), 0, _bins() - 1), np.int64)
 
 
 @dataclass(frozen=True)

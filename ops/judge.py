@@ -70,7 +70,8 @@ def match_cells(
     Returns
     -------
     The truth with the columns of the found cell (label 0 and empty barcode where there is none),
-    and a row for each found cell that is nowhere in the truth.
+    and a row without y and x for each other found cell: a piece of a nucleus carries what the
+    nucleus does, what lies on no nucleus carries nothing.
     """
     parts = []
     found_tiles = dict(list(cells.groupby(["Metadata_Well", "Metadata_Tile"])))
@@ -103,10 +104,7 @@ def _match_tile(truth: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame
         return truth.assign(**blank)
     tree = cKDTree(found[["Metadata_Y", "Metadata_X"]].to_numpy())
     far, row = tree.query(truth[["y", "x"]].to_numpy())
-    if "nucleus_area" in truth:
-        near = far < np.maximum(SAME_CELL, np.sqrt(truth["nucleus_area"] / np.pi))
-    else:
-        near = far < SAME_CELL
+    near = far < _radii(truth)
     # Of two simulated cells in one place the nearer has it.
     order = np.argsort(far, kind="stable")
     first = np.zeros(len(truth), bool)
@@ -116,8 +114,21 @@ def _match_tile(truth: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame
     for name in names:
         table.loc[held, name] = found[name].to_numpy()[row[held]]
     lone = found.iloc[np.setdiff1d(np.arange(len(found)), row[held])]
-    more = lone[names].assign(barcode="", barcode_2="")
-    return pd.concat([table, more], ignore_index=True)
+    barcodes = _barcodes_under(lone[["Metadata_Y", "Metadata_X"]].to_numpy(), truth)
+    return pd.concat([table, lone[names].assign(**barcodes)], ignore_index=True)
+
+
+def _radii(truth: pd.DataFrame) -> NDArray[np.float64]:
+    area = truth.get("nucleus_area", pd.Series(0.0, truth.index))
+    return np.maximum(SAME_CELL, np.sqrt(area.to_numpy(float) / np.pi))
+
+
+def _barcodes_under(places: NDArray[np.float64], truth: pd.DataFrame) -> dict[str, Any]:
+    """Barcodes of the simulated nuclei at places, empty where there is none."""
+    far, row = cKDTree(truth[["y", "x"]].to_numpy()).query(places)
+    there = far < _radii(truth)[row]
+    names = ["barcode", "barcode_2"]
+    return {name: np.where(there, truth[name].to_numpy()[row], "") for name in names}
 
 
 def score_cells(matched: pd.DataFrame) -> dict[str, float]:

@@ -195,10 +195,11 @@ def _trials(
         out.append((f"when {swap}", advice, _relabel(called, order), words, decoys))
     for shift in range(1, min(MAX_SHIFT, called.shape[1] - 4) + 1):
         end = called.shape[1] - shift
-        cycles = "cycle" if shift == 1 else "cycles"
+        first = "first" if shift == 1 else f"first {shift}"
+        cycles, bases = ("cycle", "base") if shift == 1 else ("cycles", "bases")
         out.append(
             (
-                f"without the first {shift} {cycles} of the images",
+                f"without the {first} {cycles} of the images",
                 "the barcode begins later: leave these cycles out",
                 called[:, shift:],
                 words[:, :end],
@@ -207,7 +208,7 @@ def _trials(
         )
         out.append(
             (
-                f"without the first {shift} bases of the barcodes",
+                f"without the {first} {bases} of the barcodes",
                 "the first cycles are missing: set `library.cycles`",
                 called[:, :end],
                 words[:, shift:],
