@@ -250,7 +250,9 @@ def _sample(source: Any, light: Light, view: Pooled, spacing: Sequence[float]) -
         for x in range(0, source.shape[2] - wide + 1, wide)
     ]
     # Dark nuclei are as good as bright ones.
-    seen = np.abs(view.stack - np.median(view.stack)).sum(axis=0, dtype=np.float64)
+    middle, seen = np.median(view.stack), np.zeros(view.stack.shape[1:])
+    for plane in view.stack:
+        seen += np.abs(plane - middle)
     _, down, across = view.factors
     scores = [
         seen[y // down : -(-(y + tall) // down), x // across : -(-(x + wide) // across)].mean()

@@ -11,6 +11,7 @@ from poolvox.organoid3d.preprocess import (
 )
 from poolvox.organoid3d.survey import Lit, survey_stack
 from poolvox.shared.errors import InputError
+from tests.organoid3d.networks import balls_image
 
 SPACING = (2.0, 0.5, 0.5)
 
@@ -133,6 +134,59 @@ def test_a_survey_by_slabs_is_that_of_the_whole(monkeypatch, kind):
         assert (parts.view.stack == whole.view.stack).all()
     lit = Lit(image, whole.light)
     assert (lit[4:9, 3:5, :] == whole.light.of(image)[4:9, 3:5]).all()
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Samples of few and narrow columns."""
+    monkeypatch.setattr("poolvox.organoid3d.survey.SAMPLE", 4 * 12 * 16**2)
+    monkeypatch.setattr("poolvox.organoid3d.survey.COLUMN", 16)
+
+
+def sparse(seed=0):
+    """Balls in one half of a stack whose view is too coarse for them; 12 planes of 64 x 128."""
+    half = balls_image((12, 64, 64), 30, seed=seed)
+    return np.concatenate([np.zeros((12, 64, 64), np.float32), half], axis=2) * 1000 + 100
+
+
+def test_a_sample_shows_what_the_view_swallows(narrow):
+    image = sparse().astype(np.float32)
+    survey = survey_stack(image, (2, 1, 1), most=800)
+    assert min(survey.view.factors[1:]) > 3
+    assert survey.sample.factors == (1, 1, 1)
+    assert survey.sample.stack.shape == (12, 16, 64)
+    # Whole columns of the half that is not empty, from all of it.
+    places = [
+        (y, x)
+        for column in np.split(survey.sample.stack, 4, axis=2)
+        for y in range(0, 64, 16)
+        for x in range(0, 128, 16)
+        if (image[:, y : y + 16, x : x + 16] == column).all()
+    ]
+    assert len(set(places)) == 4
+    assert min(x for _, x in places) >= 64
+    assert max(y for y, _ in places) - min(y for y, _ in places) >= 32
+    assert survey.sample.beside_seams().reshape(4, 16)[:, 4:12].sum() == 0
+    assert survey.sample.beside_seams().sum() == 4 * 8
+
+
+def test_a_sample_has_the_light_of_its_stack(narrow):
+    image = sparse().astype(np.float32)
+    bright = survey_stack(image, (2, 1, 1), most=800)
+    dark = survey_stack(3000 - image, (2, 1, 1), most=800)
+    assert dark.light.top is not None
+    assert dark.sample.stack == pytest.approx(dark.light.top - 3000 + bright.sample.stack, abs=0.01)
+    even = bright.corrected(0.05, background=100)
+    gain = np.exp(0.05 * np.arange(12))[:, None, None]
+    assert even.sample.stack == pytest.approx(100 + (bright.sample.stack - 100) * gain, rel=1e-4)
+
+
+def test_a_view_that_shows_nuclei_is_its_own_sample():
+    image = sparse().astype(np.float32)
+    for most, spacing in ((1e6, (2, 1, 1)), (30_000, (2, 0.4, 0.4))):
+        survey = survey_stack(image, spacing, most=int(most))
+        assert survey.sample.stack is survey.view.stack
+        assert not survey.sample.beside_seams().any()
 
 
 def test_percentiles_are_those_of_the_organoid():
