@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from poolvox.shared.engine.resources import parse_memory
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.combine.aggregation import bootstrap
-from poolvox.shared.profiles.config import ProfilesConfig
+from poolvox.shared.profiles.config import NONE, ProfilesConfig
 from poolvox.shared.profiles.correct.mixing import batch_mixing
 from poolvox.shared.profiles.normalise.quality import count_objects
 from poolvox.shared.profiles.steps.centres import Level, aggregate_tables
-from poolvox.shared.profiles.steps.findings import find_all
+from poolvox.shared.profiles.steps.findings import find_all, read_sets
 from poolvox.shared.profiles.steps.levels import Roles, make_levels, named_rows, object_levels
 from poolvox.shared.profiles.steps.preparation import (
     annotate_keys,
@@ -34,8 +34,13 @@ from poolvox.shared.profiles.steps.streaming import (
     fit_tables,
     write_objects,
 )
-from poolvox.shared.profiles.tables.columns import flagged_rows, match, plain_names
-from poolvox.shared.profiles.tables.datasets import ObjectTables
+from poolvox.shared.profiles.tables.columns import (
+    KEY_PREFIXES,
+    flagged_rows,
+    match,
+    plain_names,
+)
+from poolvox.shared.profiles.tables.datasets import ObjectTables, is_text
 from poolvox.shared.profiles.tables.export import export_table
 from poolvox.shared.profiles.tables.groups import group_rows
 from poolvox.shared.profiles.tables.meanings import describe_tables
@@ -45,6 +50,8 @@ from poolvox.shared.store import write_table
 
 __all__ = ["Profiles", "make_profiles"]
 
+# Columns that a table need not have: without them there are no guides, or no hits.
+USUAL: Final = ("Metadata_Guide", "Metadata_Gene", "Metadata_Treatment")
 # Called with what is done now, and the share, 0 to 1, of all that is done.
 Progress = Callable[[str, float], None]
 
@@ -153,6 +160,7 @@ class _Run:
             from poolvox.shared.profiles.learn.labelling import read_labels
 
             read_labels(self.config.learn.labels, column=self.config.learn.column)
+        read_sets(self.config)
         self.progress("annotate and flag", 0.0)
         keys = plain_names(self.source.frame(self.source.keys))
         keys = annotate_keys(keys, self.config, self.record)
@@ -160,12 +168,32 @@ class _Run:
         self.keys = flag_objects(
             self.source, keys, self.config, memory=self._batch, record=self.record
         )
+        self._look_for_names()
         self.passed = ~flagged_rows(self.keys)
         self.facts |= {"objects": self.source.rows, "flagged": int((~self.passed).sum())}
         if self.config.quality.keep:
             self.passed = np.ones(self.source.rows, bool)
         self.roles = Roles.find(self.keys, self.config)
         write_table(self._counts(), self._path("counts"))
+
+    def _look_for_names(self) -> None:
+        """Tell which columns are not there that were asked for, and what that costs."""
+        config, there = self.config, set(self.keys.columns)
+        asked = {
+            "gene": config.gene,
+            "guide": config.guide,
+            "aggregate: weights": config.aggregate.weights,
+        }
+        for key, name in asked.items():
+            if name in there or name in (NONE, "auto", *USUAL):
+                continue
+            keys = ", ".join(map(str, self.keys.columns))
+            raise InputError(f"{key}: there is no column {name!r}; the table has the keys {keys}")
+        if config.gene != NONE and config.gene not in there:
+            self.skipped.append(f"hits and map: there is no column {config.gene}")
+        for name in self.source.keys:
+            if not name.startswith(KEY_PREFIXES) and is_text(self.source.schema[name]):
+                self.record.note("columns", "skipped", name, "holds text, so it is no measurement")
 
     def _grouped(self, keys: pd.DataFrame) -> ProfilesConfig:
         """Take a table without plates for one plate, unless plates were asked for."""

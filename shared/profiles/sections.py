@@ -187,7 +187,7 @@ def _map(folder: _Folder) -> Iterator[Section]:
 
 def _members(places: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
     rows = []
-    for label, members in names.groupby(places["Metadata_Cluster"], sort=True):
+    for label, members in names.groupby(places["Metadata_Cluster"], sort=True, observed=True):
         some = ", ".join(sorted(members)[:SHOWN]) + (", …" if len(members) > SHOWN else "")
         rows.append({"cluster": label, "profiles": len(members), "members": some})
     return pd.DataFrame(rows)
@@ -203,7 +203,7 @@ def _look_alikes(folder: _Folder, marked: np.ndarray, names: pd.Series) -> Itera
         best = best[best[name].astype(str).isin(set(names[marked]))]
     rows = [
         {"profile": one, "most like": ", ".join(_likeness(rows))}
-        for one, rows in best.groupby(name, sort=True)
+        for one, rows in best.groupby(name, sort=True, observed=True)
     ]
     caption = "What hits look like" if marked.any() else "What profiles look like"
     yield Table(pd.DataFrame(rows[:SHOWN]), caption, folder.whole("similarity"))
@@ -242,7 +242,7 @@ def _record(folder: _Folder) -> Iterator[Section]:
         yield Section("What was dropped", "Nothing was dropped, flagged or changed.")
         return
     causes = record["reason"].replace(CAUSES, regex=True)
-    grouped = record.groupby(["step", "what", causes], sort=False)
+    grouped = record.groupby(["step", "what", causes], sort=False, observed=True)
     table = grouped["name"].agg(["size", _some]).reset_index()
     table.columns = pd.Index(["step", "what", "reason", "number", "such as"])
     yield Section(

@@ -85,12 +85,17 @@ def hierarchical_fdr(
     table = pd.DataFrame({"p": values, "group": np.asarray(groups)})
     if table["group"].isna().any():
         raise ValueError("a test without a group cannot be corrected within one: name its group")
-    family = table.groupby("group", sort=True)["p"].agg(combine_simes).rename("group_p").to_frame()
+    family = (
+        table.groupby("group", sort=True, observed=True)["p"]
+        .agg(combine_simes)
+        .rename("group_p")
+        .to_frame()
+    )
     family["group_q"] = benjamini_hochberg(family["group_p"])
     family["chosen"] = family["group_q"] <= level
     table = table.join(family, on="group")
     share = family["chosen"].sum() / max(int(family["group_p"].notna().sum()), 1)
-    inside = table.groupby("group", sort=True)["p"].transform(benjamini_hochberg)
+    inside = table.groupby("group", sort=True, observed=True)["p"].transform(benjamini_hochberg)
     corrected = (inside / share).clip(upper=1.0) if share > 0 else inside
     untested = table["p"].isna()
     table["q"] = corrected.where(table["chosen"], 1.0).mask(untested)

@@ -184,9 +184,17 @@ def _choose(objects: pd.DataFrame, comparison: Comparison) -> tuple[pd.DataFrame
     wells = [name for name in WELL if name in objects and name not in columns]
     chosen = objects.loc[used, [*columns, *wells]]
     if comparison.dose is not None:
-        dose = pd.to_numeric(chosen[comparison.dose], errors="coerce").fillna(0.0)
-        chosen = chosen.assign(**{comparison.dose: dose})
+        chosen = chosen.assign(**{comparison.dose: _doses(chosen[comparison.dose])})
     return chosen, control[used], used
+
+
+def _doses(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Doses as numbers; what has none, as controls may, has dose 0."""
+    dose = pd.to_numeric(column.astype(object), errors="coerce")
+    odd = column[dose.isna() & column.notna() & (column.astype(str).str.strip() != "")]
+    if len(odd):
+        raise InputError(f"doses are numbers, and {column.name} holds {odd.iloc[0]!r}")
+    return dose.fillna(0.0).astype(float)
 
 
 def _unit_columns(objects: pd.DataFrame, comparison: Comparison) -> list[str]:

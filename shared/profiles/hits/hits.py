@@ -175,7 +175,7 @@ def _trends(
 ) -> pd.DataFrame:
     named = units.join(cells.groups, on="group")
     rows = []
-    for name, members in named[~named["control"]].groupby(comparison.by, sort=True):
+    for name, members in named[~named["control"]].groupby(comparison.by, sort=True, observed=True):
         numbers = members.index.to_numpy()
         doses = members[comparison.dose].to_numpy(dtype=float)
         tau, p = dose_trend(shifts.shift[numbers], doses)

@@ -23,7 +23,7 @@ from poolvox.shared.profiles.tables.datasets import ObjectTables
 from poolvox.shared.profiles.tables.groups import group_rows
 from poolvox.shared.profiles.tables.record import Record
 
-__all__ = ["Findings", "find_all", "sample_objects"]
+__all__ = ["Findings", "find_all", "read_sets", "sample_objects"]
 
 # Part of the names of learned features.
 LEARNED: Final = "_Embedding_"
@@ -162,6 +162,13 @@ def _add_similarity(
     )
 
 
+def read_sets(config: ProfilesConfig) -> dict[str, list[str]]:
+    """Gene sets of all files; what is wrong with one is told."""
+    from poolvox.shared.profiles.maps.enrichment import read_gmt
+
+    return {name: genes for path in config.gene_sets for name, genes in read_gmt(path).items()}
+
+
 def _add_map(found: Findings, genes: pd.DataFrame, name: str, config: ProfilesConfig) -> None:
     from poolvox.shared.profiles.maps.clusters import cluster
     from poolvox.shared.profiles.maps.embedding import embed
@@ -181,8 +188,7 @@ def _add_map(found: Findings, genes: pd.DataFrame, name: str, config: ProfilesCo
     found.tables["map"] = pd.concat([keys, places], axis=1)
     found.facts["clusters"] = int(labels.nunique())
     if config.gene_sets:
-        from poolvox.shared.profiles.maps.enrichment import enrich, read_gmt
+        from poolvox.shared.profiles.maps.enrichment import enrich
 
-        sets = {k: v for path in config.gene_sets for k, v in read_gmt(path).items()}
         clusters = pd.Series(labels.to_numpy(), index=genes[name].astype(str))
-        found.tables["enrichment"] = enrich(clusters, sets)
+        found.tables["enrichment"] = enrich(clusters, read_sets(config))

@@ -6,6 +6,7 @@ write what is kept. The arithmetic is that of `normalize` and `select_features`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -304,6 +305,15 @@ def _joined(parts: Sequence[Scales]) -> Scales | None:
     return Scales(names, parts[0].groups, centre, spread, count)
 
 
+def _causes(verdicts: dict[str, Dropped], lost: NDArray[np.bool_]) -> str:
+    """Why features went, and how many for each reason."""
+    causes = Counter(reason for dropped in verdicts.values() for reason, _ in dropped.values())
+    if lost.any():
+        causes["without spread, so they have no units"] = int(lost.sum())
+    named = "; ".join(f"{count} {reason}" for reason, count in causes.most_common(4))
+    return f"{named or 'all go together'}. Look at the table, or loosen `select`"
+
+
 def _choose(
     features: Sequence[str],
     scales: Scales | None,
@@ -323,8 +333,5 @@ def _choose(
 
     kept = Choice(left, verdicts).kept(config.select.operations, correlate, record)
     if not kept:
-        raise InputError(
-            f"none of {len(features)} features is left: see what dropped them in the record, and "
-            "loosen `select`"
-        )
+        raise InputError(f"none of {len(features)} features is left: {_causes(verdicts, lost)}")
     return kept

@@ -62,6 +62,12 @@ def annotate(
     """
     pairs = _pairs(frame, table, on)
     places = _find(frame, table, pairs)
+    if len(places) and not (places >= 0).any():
+        own, other = next(iter(pairs.items()))
+        raise InputError(
+            f"no object has a row in the table: {own} holds {_some(frame[own])}, and {other} of "
+            f"the table {_some(table[other])}"
+        )
     result = frame.copy(deep=False)
     at = _after_keys(frame)
     for column in table.columns:
@@ -193,6 +199,11 @@ def _note_unfound(
 def _prefixed(name: str) -> str:
     # As a short name in the configuration is read: `gene: treatment` is `Metadata_Treatment`.
     return name if name.startswith(KEY_PREFIXES) else METADATA + name[:1].upper() + name[1:]
+
+
+def _some(column: pd.Series[Any]) -> str:
+    shown = [str(value) for value in column.dropna().unique()[:3]]
+    return ", ".join(shown) or "nothing"
 
 
 def _after_keys(frame: pd.DataFrame) -> int:

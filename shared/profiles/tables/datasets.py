@@ -26,7 +26,7 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.tables.columns import Matrix, is_feature
 from poolvox.shared.store.tables import METADATA_PREFIX, ROW_GROUP
 
-__all__ = ["ObjectTables", "TableWriter", "run_side_by_side"]
+__all__ = ["ObjectTables", "TableWriter", "is_text", "run_side_by_side"]
 
 # Rows that are decoded at once.
 _DECODED: Final = 2**15
@@ -197,7 +197,7 @@ class ObjectTables:
 
     def _parts(self, features: Sequence[str]) -> Iterator[Any]:
         for path, footer in zip(self.paths, self._footers):
-            with pq.ParquetFile(path, metadata=footer) as file:
+            with pq.ParquetFile(path, metadata=footer, pre_buffer=False) as file:
                 yield from file.iter_batches(
                     batch_size=_DECODED, columns=list(features), use_threads=self.threads > 1
                 )
@@ -324,6 +324,11 @@ def _plain(kind: Any) -> Any:
     if pa.types.is_large_string(kind) or _empty(kind):
         return pa.string()
     return kind
+
+
+def is_text(kind: Any) -> bool:
+    """Whether a column of that type holds text."""
+    return bool(pa.types.is_string(_plain(kind)))
 
 
 def _text(column: Any) -> Any:

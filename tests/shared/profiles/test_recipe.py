@@ -1,5 +1,8 @@
 """From a folder of tables to hits: planted genes are found, and the rest goes on without them."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -119,3 +122,73 @@ def test_short_names_of_columns():
     assert config.guide == "none"
     assert ProfilesConfig(by="none").by == ()
     assert column_of("Image_Metadata_Plate") == "Image_Metadata_Plate"
+
+
+WRONG = {
+    "a gene column that is not there": ({"gene": "Metadata_Symbol"}, "no column 'Metadata_Symbol'"),
+    "a weight that is not there": ({"aggregate": {"weights": "Call_P"}}, "no column 'Call_P'"),
+    "gene sets that are not there": ({"gene_sets": "none.gmt"}, "none.gmt"),
+    "a query that is none": ({"controls": "Metadata_Gene =="}, "invalid syntax"),
+    "groups that are not there": ({"by": "Metadata_Batch"}, "group by"),
+    "features that are not there": ({"features": "Golgi_*"}, "there: Nuclei"),
+    "a step that needs places": (
+        {"local": {}, "quality": {"rules": "none"}},
+        "neighbours in space",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_was_asked_for_and_is_not_there_is_told(case, tmp_path):
+    params = replace(PARAMS, genes=3, guides=1, controls=2, cells=10)
+    objects = simulate_screen_tables(params, np.random.default_rng(1)).objects
+    objects = objects.drop(columns=["Metadata_Y_um", "Metadata_X_um"])
+    wrong, message = WRONG[case]
+    with pytest.raises(InputError, match=re.escape(message)):
+        make_profiles(objects, ProfilesConfig.model_validate(wrong), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, names: t.head(0), "no objects"),
+        (lambda t, names: t.head(1), "none of 25 features is left: 25 missing"),
+        (lambda t, names: t.assign(**dict.fromkeys(names, np.float32(1))), "25 without spread"),
+        (lambda t, names: t.assign(**dict.fromkeys(names, np.float32(np.nan))), "25 missing"),
+        (lambda t, names: t.drop(columns=names), "no columns to measure by"),
+        (lambda t, names: t.assign(QC_Mine=True), "flags every object"),
+    ],
+)
+def test_tables_that_hold_nothing_say_so(change, message, tmp_path):
+    params = replace(PARAMS, genes=3, guides=1, controls=2, cells=10)
+    made = simulate_screen_tables(params, np.random.default_rng(1))
+    with pytest.raises(InputError, match=message):
+        make_profiles(change(made.objects, made.features), out=tmp_path / "out")
+
+
+def test_odd_columns_change_nothing_and_nothing_is_lost(tmp_path):
+    params = replace(PARAMS, genes=3, guides=2, controls=4, cells=15)
+    made = simulate_screen_tables(params, np.random.default_rng(1))
+    objects = made.objects
+    first = made.features[0]
+    odd = objects.assign(
+        Cells_Flag=objects[first] > 0,
+        Cells_Word="7.5",
+        Cells_Empty=np.float32(np.nan),
+        Cells_Same=np.float32(1),
+        Metadata_Plate=objects["Metadata_Plate"].astype("category"),
+        Metadata_Gene=objects["Metadata_Gene"].astype("category"),
+    )
+    config = ProfilesConfig(map={"method": "pca"})
+    plain, found = (make_profiles(t, config, tmp_path / n) for n, t in (("a", objects), ("b", odd)))
+    for name in ("hits", "genes", "map"):
+        one, other = read_table(plain.paths[name]), read_table(found.paths[name])
+        assert list(one) == list(other)
+        np.testing.assert_array_equal(one.select_dtypes("number"), other.select_dtypes("number"))
+    kept = read_table(found.paths["objects"])
+    assert {"Cells_Flag", "Cells_Word"} <= set(kept)
+    assert len(kept) == len(objects)
+    told = found.record.set_index("name")["reason"]
+    assert told["Cells_Word"] == "holds text, so it is no measurement"
+    assert told["Cells_Empty"] == "no values in the reference"
+    assert told["Cells_Same"] == "zero spread in every group"
