@@ -29,7 +29,14 @@ from poolvox.organoid3d.learned import typical_diameter
 from poolvox.organoid3d.models import read_model
 from poolvox.organoid3d.parts import PART, Part, Region, lay_parts, measure_part, region_margin
 from poolvox.organoid3d.stack import finite, known_or_none, saturated_notes
-from poolvox.organoid3d.stored import Source, boxes_of, cut_box, with_margin, write_text
+from poolvox.organoid3d.stored import (
+    Source,
+    boxes_of,
+    cut_box,
+    finish_labels,
+    with_margin,
+    write_text,
+)
 from poolvox.organoid3d.survey import MOST, Light, pool_stack
 from poolvox.organoid3d.volumes import OVERHEAD, VIEWED, read_drawn, read_known
 from poolvox.shared.engine.plan import Unit
@@ -146,7 +153,7 @@ def grow_cells(large: Large, number: int, shares: int) -> dict[str, Any]:
 
 def end_cells(large: Large) -> dict[str, Any]:
     """Build the pyramid of the cells."""
-    open_image(large.image).label_target("cells").finish()
+    finish_labels(open_image(large.image), "cells")
     write_text(large.work / "cells.txt", "done")
     return {}
 

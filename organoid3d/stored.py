@@ -15,7 +15,16 @@ from poolvox.shared.store import Image
 from poolvox.shared.store.targets import Target
 from poolvox.shared.store.units import tiling
 
-__all__ = ["AT_ONCE", "Source", "boxes_of", "cut_box", "with_margin", "write_arrays", "write_text"]
+__all__ = [
+    "AT_ONCE",
+    "Source",
+    "boxes_of",
+    "cut_box",
+    "finish_labels",
+    "with_margin",
+    "write_arrays",
+    "write_text",
+]
 
 # Voxels that are written at once.
 AT_ONCE = 16_000_000
@@ -82,6 +91,12 @@ def with_margin(box: Box, margin: Sequence[int], shape: Sequence[int]) -> Box:
     low = [max(a - m, 0) for a, m in zip(box.start, margin, strict=True)]
     high = [min(b + m, n) for b, m, n in zip(box.stop, margin, shape, strict=True)]
     return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
+
+def finish_labels(image: Image, name: str) -> None:
+    """Build the pyramid of labels and write their metadata, unless that was done before."""
+    if not Image(image.path / "labels" / name).complete:
+        image.label_target(name).finish()
 
 
 def write_text(path: Path, text: str) -> None:

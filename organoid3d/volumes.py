@@ -31,7 +31,14 @@ from poolvox.organoid3d.nuclei import MIN_PLANES
 from poolvox.organoid3d.preprocess import check_spacing
 from poolvox.organoid3d.segment import StarOptions, merge_stars, name_stars, window_stars
 from poolvox.organoid3d.stars import Stars
-from poolvox.organoid3d.stored import AT_ONCE, Source, boxes_of, write_arrays, write_text
+from poolvox.organoid3d.stored import (
+    AT_ONCE,
+    Source,
+    boxes_of,
+    finish_labels,
+    write_arrays,
+    write_text,
+)
 from poolvox.organoid3d.survey import MOST, SLAB, Light, Lit
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.errors import InputError
@@ -285,7 +292,7 @@ def draw_share(volume: Volume, number: int, parts: int) -> dict[str, Any]:
 
 def finish(volume: Volume, parts: int) -> dict[str, Any]:
     """Build the pyramid, write the final metadata, and put together what was drawn."""
-    open_image(volume.image).label_target(volume.labels).finish()
+    finish_labels(open_image(volume.image), volume.labels)
     stars, names = _read_stars(volume.stars)
     rows = []
     for number in range(parts):

@@ -21,7 +21,8 @@ SPACING = {"z": 2.0, "y": 1.0, "x": 1.0}
 PATTERN = (64, 256, 256)
 # Shape of the large store: 2 Gvoxel.
 LARGE = (512, 2048, 2048)
-WINDOW = 600_000_000
+# Bytes of a window: all stores take several.
+WINDOW = 300_000_000
 
 
 def measured(name: str, *values: str) -> dict[str, float]:

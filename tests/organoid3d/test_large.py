@@ -183,7 +183,7 @@ def test_the_report_shows_stacks_in_windows(both):
 @pytest.mark.slow
 @pytest.mark.parametrize("both", ["plain"], indirect=True)
 def test_a_run_that_was_killed_goes_on_and_gives_the_same(tmp_path, model, both):
-    killed = write_run(tmp_path / "killed", stack("plain"), model)
+    killed = write_run(tmp_path / "killed", stack("plain"), model, **WANTED["plain"])
     code = (
         "import importlib, sys\n"
         "from pathlib import Path\n"
@@ -198,7 +198,7 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same(tmp_path, model, both)
     )
     command = [sys.executable, "-c", code, str(tmp_path / "killed" / "config.yaml")]
     child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    middle = killed.output / "parts" / "windows" / "P1-A1-1" / "drawn" / "00001.npz"
+    middle = killed.output / "parts" / "windows" / "P1-A1-1" / "cells" / "00001.txt"
     until = time.monotonic() + 120
     while not middle.exists() and time.monotonic() < until:
         assert child.poll() is None
@@ -210,6 +210,10 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same(tmp_path, model, both)
     assert "stacks/P1-A1-1" in summary.done
     expected, found = labels_of(both[0]), labels_of(killed)
     assert all((found[name] == expected[name]).all() for name in NAMES)
+    tables = [
+        read_table(config.output / "tables" / "nuclei.parquet") for config in (both[1], killed)
+    ]
+    assert tables[0].equals(tables[1])
 
 
 def test_stacks_are_large_where_memory_is_short(tmp_path, model):
