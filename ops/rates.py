@@ -24,9 +24,9 @@ from poolvox.ops.mistakes import (
 
 __all__ = ["fit_error_model"]
 
-# Reads that take part in the fit, and its rounds at most; they end when no rate changes by more
-# than `SETTLED`.
-FIT_READS = 1500
+# Reads that take part in the fit, and in its first round, which is far off anyway; its rounds at
+# most. They end when no rate changes by more than `SETTLED`.
+FIT_READS, FIRST_READS = 1200, 400
 FIT_ROUNDS = 10
 SETTLED = 0.002
 SUBSTITUTION_BOUNDS = (1e-4, 0.5)
@@ -50,7 +50,8 @@ def fit_error_model(loglik: Light, codebook: Codebook, *, rng: np.random.Generat
     model = ErrorModel.start(codebook.cycles)
     if len(loglik) == 0:
         return model
-    for _ in range(FIT_ROUNDS):
+    model = _refit(loglik[:: max(len(loglik) // FIRST_READS, 1)], codebook, model)
+    for _ in range(FIT_ROUNDS - 1):
         before, model = model, _refit(loglik, codebook, model)
         if np.abs(_summary(model) - _summary(before)).max() < SETTLED:
             break

@@ -141,12 +141,9 @@ def _best_word(table):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _height(table):  # type: ignore[no-untyped-def]
-    """Log-likelihood of the word that a table shows letter by letter."""
-    top = 0.0
-    for t in range(table.shape[0]):
-        top += max(max(table[t, 0], table[t, 1]), max(table[t, 2], table[t, 3]))
-    return top
+def _peak(table, t):  # type: ignore[no-untyped-def]
+    """Log-likelihood of the base that a table shows in a cycle."""
+    return max(max(table[t, 0], table[t, 1]), max(table[t, 2], table[t, 3]))
 
 
 @njit(cache=True, nogil=True)
@@ -274,17 +271,18 @@ def _shift(table, place, deletion, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _search_shifted(table, limit, offset, rates, lexicon, work, count):  # type: ignore[no-untyped-def]
+def _search_shifted(table, top, limit, offset, rates, lexicon, work, count):  # type: ignore[no-untyped-def]
     """Hold the words that the read shows with a base too many or too few."""
-    last = table[-1]
+    last, cycles = table[-1], table.shape[0]
     for kind in (INSERTION, DELETION):
         extra = rates.insertion + ANY_BASE if kind == INSERTION else rates.deletion
         if extra == -np.inf:
             continue
-        for place in range(table.shape[0]):
-            _shift(table, place, kind == DELETION, work.moved)
-            # Few reads come this far, and a call with all of `work` costs more than the shift.
-            if _height(work.moved) + offset + extra >= limit:
+        for place in range(cycles):
+            # Without the base that is too many, or with the last one pushed out, less is shown.
+            lost = _peak(table, place if kind == INSERTION else cycles - 1)
+            if top - lost + offset + extra >= limit:
+                _shift(table, place, kind == DELETION, work.moved)
                 view = _View(kind, offset + extra, last)
                 count, _ = _search_view(work.moved, limit, view, lexicon, work, count)
     return count
@@ -363,6 +361,6 @@ def search_words(tables, rates, lexicon):  # type: ignore[no-untyped-def]
             view = _View(STRAIGHT, offset, table[-1])
             count, budget = _search_view(table, limit, view, lexicon, work, 0)
             limits[i] = top + offset - budget
-        count = _search_shifted(table, limit, offset, rates, lexicon, work, count)
+        count = _search_shifted(table, top, limit, offset, rates, lexicon, work, count)
         rest[i] = _rank(work, count, found[i], mass[i], shift[i])
     return found, mass, rest, shift, limits

@@ -41,6 +41,8 @@ ROUNDS = 16
 CYCLES_FROM = 3
 PHASING_FROM = 4
 SETTLED = 0.02
+# In the first rounds every so many-th read takes part.
+EARLY_STEP = 3
 # Quantile of the light that sets the first guess of the gain.
 GAIN_QUANTILE = 0.95
 GAIN_ROUNDS = 3
@@ -138,7 +140,10 @@ def estimate_corrections(
     start: Light | None = None
     for round_ in range(ROUNDS):
         before = now
-        now, start = _step(sample, own, now, chemistry, round_, start)
+        if round_ in (0, CYCLES_FROM):
+            every, start = (EARLY_STEP if round_ < CYCLES_FROM else 1), None
+            taken, its = sample[::every], None if own is None else own[::every]
+        now, start = _step(taken, its, now, chemistry, round_, start)
         if round_ > PHASING_FROM and np.abs(now.states - before.states).max() < SETTLED:
             break
     return now
