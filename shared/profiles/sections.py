@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from poolvox.shared.profiles.hits.noise import ENOUGH
 from poolvox.shared.profiles.report.lessons import learning_sections
 from poolvox.shared.profiles.report.pictures import show_map, show_mixing, show_ranks, show_volcano
 from poolvox.shared.report.figures import show_histogram
@@ -56,6 +55,10 @@ CAUSES: Final = {
     r" with \S+$": " with another that is kept",
     r"(so missing), in .*$": r"\1 in some groups",
 }
+# Keys that tell organoids and wells apart on a map.
+PLACES: Final = ("Metadata_Well", "Metadata_Organoid")
+# Steps whose notes hold a number of objects.
+OBJECT_STEPS: Final = ("annotate", "quality", "aggregate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,8 @@ def _hits(folder: _Folder) -> Iterator[Section]:
     yield Section(
         "Hits",
         "Every gene or treatment is compared with the controls. Units are its guides or wells: how "
-        "much units of controls differ from each other is part of every p-value.",
+        "much units of controls differ from each other, and where those are few units that were "
+        "treated alike, is part of every p-value.",
         facts=(
             ("tested", f"{int(tested.sum()):,} of {len(hits):,}"),
             (f"hits at a false discovery rate of {folder.fdr:.0%}", f"{int(active.sum()):,}"),
@@ -139,11 +143,9 @@ def _guides(folder: _Folder) -> Iterator[Figure]:
 
 
 def _controls(hits: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Units of controls, on which every p-value rests; with few of them on others as well."""
+    """Units of controls, on which every p-value rests."""
     if "Hit_Controls" in hits:
-        count = int(hits["Hit_Controls"].iloc[0])
-        few = ", and units of one treatment where there are several" if count <= ENOUGH else ""
-        yield "guides or wells of controls", f"{count:,}{few}"
+        yield "guides or wells of controls", f"{int(hits['Hit_Controls'].iloc[0]):,}"
 
 
 def _not_tested(hits: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -158,13 +160,15 @@ def _map(folder: _Folder) -> Iterator[Section]:
     places = folder.read("map")
     if places is None or not {"Embed_1", "Embed_2", "Metadata_Cluster"}.issubset(places):
         return
-    keys = [name for name in _keys(places) if name != "Metadata_Cluster"]
-    names = _named(places, keys[:1])
     hits = folder.read("hits")
+    tested = _keys(hits)[0] if hits is not None else ""
+    # Of few treatments it is wells, or organoids, that are on the map.
+    first = [name for name in (tested, *PLACES) if name in places] or _keys(places)[:1]
+    names = _named(places, first)
     marked = np.zeros(len(places), dtype=bool)
-    if hits is not None and keys[0] in hits:
-        active = set(hits.loc[hits["Hit_QValue"] <= folder.fdr, keys[0]].astype(str))
-        marked = names.isin(active).to_numpy()
+    if hits is not None and tested in places:
+        active = set(hits.loc[hits["Hit_QValue"] <= folder.fdr, tested].astype(str))
+        marked = places[tested].astype(str).isin(active).to_numpy()
     edge = " Hits have a dark edge." if marked.any() else ""
     clusters = places.loc[places["Metadata_Cluster"] >= 0, "Metadata_Cluster"]
     enriched = folder.read("enrichment")
@@ -241,14 +245,19 @@ def _record(folder: _Folder) -> Iterator[Section]:
     if not len(record):
         yield Section("What was dropped", "Nothing was dropped, flagged or changed.")
         return
+    # Some steps note a number of objects, and the others one feature each.
+    objects = record["step"].isin(OBJECT_STEPS)
+    number = record["value"].fillna(0).where(objects, 1).astype(int)
+    record = record.assign(number=number)[(number > 0) | ~objects | (record["what"] == "skipped")]
     causes = record["reason"].replace(CAUSES, regex=True)
     grouped = record.groupby(["step", "what", causes], sort=False, observed=True)
-    table = grouped["name"].agg(["size", _some]).reset_index()
+    table = grouped.agg(number=("number", "sum"), such_as=("name", _some)).reset_index()
     table.columns = pd.Index(["step", "what", "reason", "number", "such as"])
     yield Section(
         "What was dropped",
-        "What the steps dropped, flagged, changed or could not do, by cause. Every single feature, "
-        "with the number that decided, is in record.csv.",
+        "What the steps dropped, flagged, changed or could not do, by cause. Numbers are of "
+        "objects where objects were looked at, and else of features. Every single one, with what "
+        "decided it, is in record.csv.",
         tables=(Table(table, "Decisions of the steps", folder.whole("record")),),
     )
 

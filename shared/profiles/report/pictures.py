@@ -119,7 +119,8 @@ def show_map(
         ax.set_xlabel("map, first axis")
         ax.set_ylabel("map, second axis")
         ax.margins(0.08)
-        _write_names(ax, across, up, _best(names, chosen))
+        few = not chosen.any() and len(places) <= NAMED
+        _write_names(ax, across, up, _best(names, chosen | few))
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return to_picture(fig, caption)
 

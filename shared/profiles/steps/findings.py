@@ -66,7 +66,8 @@ def find_all(
     if genes is not None and roles.gene is not None:
         name = roles.gene
         found.attempt("similarity", lambda: _add_similarity(found, genes, name, config), record)
-        found.attempt("map", lambda: _add_map(found, genes, name, config), record)
+        placed = _mapped(levels, genes)
+        found.attempt("map", lambda: _add_map(found, placed, name, config), record)
     source = levels.get("guides", levels.get("wells"))
     if source is not None and any(LEARNED in str(name) for name in source):
         found.attempt("ablation", lambda: _add_ablation(found, source, roles, config), record)
@@ -162,6 +163,12 @@ def _add_similarity(
     )
 
 
+def _mapped(levels: dict[str, pd.DataFrame], genes: pd.DataFrame) -> pd.DataFrame:
+    """Profiles for the map: genes or treatments or, where they are too few, organoids or wells."""
+    offered = [genes, *(levels[name] for name in ("organoids", "wells") if name in levels)]
+    return next((one for one in offered if len(one) >= FEWEST_MAPPED), genes)
+
+
 def read_sets(config: ProfilesConfig) -> dict[str, list[str]]:
     """Gene sets of all files; what is wrong with one is told."""
     from poolvox.shared.profiles.maps.enrichment import read_gmt
@@ -187,7 +194,7 @@ def _add_map(found: Findings, genes: pd.DataFrame, name: str, config: ProfilesCo
     keys["Metadata_Cluster"] = labels
     found.tables["map"] = pd.concat([keys, places], axis=1)
     found.facts["clusters"] = int(labels.nunique())
-    if config.gene_sets:
+    if config.gene_sets and genes[name].is_unique:
         from poolvox.shared.profiles.maps.enrichment import enrich
 
         clusters = pd.Series(labels.to_numpy(), index=genes[name].astype(str))

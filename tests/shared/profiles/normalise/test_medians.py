@@ -84,3 +84,19 @@ def test_half_of_the_weight_is_on_either_side(shape, weight):
             half = weights[there].sum() / 2 * (1 + 1e-9)
             assert weights[there & (values < found)].sum() <= half
             assert weights[there & (values > found)].sum() <= half
+
+
+@pytest.mark.parametrize("extreme", [1e3, -1e3])
+@pytest.mark.parametrize("n", [32, 100, 1_000, 5_000])
+def test_samples_that_lead_astray_change_nothing(n, extreme):
+    """What is looked at first, at even steps, is unlike all the rest."""
+    values = RNG.standard_normal(n).astype(np.float32)
+    values[:: max(n // max(8, n // 128), 1)] = extreme
+    matrix, bounds = np.asfortranarray(values[:, None]), np.array([0, n])
+    places = np.arange(n, dtype=np.int32)
+    middle, width, _ = compiled.fit_scales(matrix, places, bounds, True, compiled.QUARTILES)
+    low, half, high = np.quantile(values.astype(float), [0.25, 0.5, 0.75])
+    assert middle[0, 0] == half
+    assert width[0, 0] == pytest.approx(high - low)
+    found = compiled.weighted_centres(matrix, np.full(n, 0.7), places, bounds, True, True)
+    assert found[0, 0] == half
