@@ -34,8 +34,10 @@ Spacing = tuple[float, float, float]
 PART = 4_000_000
 # Begins the names of columns that are no features, but what later steps need of an object.
 KEPT = "Part_"
-# Directions to the surface are taken this many diameters round a centre, and a little more.
-AROUND = 2.0
+# Directions to the surface are taken this many diameters round a centre.
+AROUND = 1.5
+# Options of groups that tell how far round an object they look, micrometres.
+LOOKS = ("background_um", "gap_um")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +70,29 @@ class Region:
         return np.array(self.tissue.box.start)
 
 
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """Voxels that what is measured of a nucleus depends on: round its box, and its centre."""
+
+    box: NDArray[np.int64]
+    centre: NDArray[np.float64]
+
+
 def region_margin(
     settings: MeasureSettings, spacing: Spacing, *, reach: float, diameter: float
-) -> tuple[int, int, int]:
-    """Voxels round nuclei that what is measured of them depends on.
+) -> Margin:
+    """How far round nuclei a part is read.
 
     Parameters
     ----------
     reach : of cells, micrometres
     diameter : of a typical nucleus, micrometres
     """
-    far = max(reach, AROUND * diameter, 2 * settings.reach)
-    z, y, x = (int(np.ceil(far / step)) + 2 for step in spacing)
-    return z, y, x
+    options = [group.options for group in settings.engine_groups()]
+    seen = max(float(getattr(o, name, 0.0)) for o in (*options, None) for name in LOOKS)
+    far = max(reach + seen, 2 * settings.reach)
+    steps = np.asarray(spacing)
+    return Margin(np.ceil(far / steps).astype(np.int64) + 2, AROUND * diameter / steps + 1)
 
 
 def lay_parts(
@@ -89,7 +101,7 @@ def lay_parts(
     ends: NDArray[np.int64],
     shape: Sequence[int],
     *,
-    margin: Sequence[int],
+    margin: Margin,
 ) -> list[Part]:
     """Parts of a stack that have nuclei, in raster order; one without any if there are none.
 
@@ -110,8 +122,11 @@ def lay_parts(
     parts = []
     for number in np.unique(place):
         mine = np.flatnonzero(place == number)
-        low = np.maximum(ends[mine, :, 0].min(axis=0) - margin, 0).tolist()
-        high = np.minimum(ends[mine, :, 1].max(axis=0) + margin, shape).tolist()
+        around = centres[mine]
+        first = np.minimum(ends[mine, :, 0] - margin.box, np.floor(around - margin.centre))
+        last = np.maximum(ends[mine, :, 1] + margin.box, np.ceil(around + margin.centre) + 1)
+        low = np.maximum(first.min(axis=0), 0).astype(int).tolist()
+        high = np.minimum(last.max(axis=0), shape).astype(int).tolist()
         box = Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
         parts.append(Part(np.sort(labels[mine]), box))
     return parts
