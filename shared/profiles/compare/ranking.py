@@ -130,6 +130,66 @@ def _differs(one: int, other: int, codes: Ints) -> bool:
 
 
 @kernel
+def _positives(i: int, line: Singles, row: Ints, design: Design, values: Singles) -> int:
+    """Similarities of a profile's positives; their number."""
+    m, group = 0, design.pos_group[i]
+    for k in range(design.pos_start[group], design.pos_start[group + 1]):
+        j = design.pos_member[k]
+        if j != i and _differs(i, j, design.pos_differ):
+            values[m] = line[row[j]]
+            m += 1
+    return m
+
+
+@kernel
+def _uncount_positives(
+    i: int,
+    line: Singles,
+    row: Ints,
+    design: Design,
+    levels: Singles,
+    size: int,
+    tied: Ints,
+    between: Ints,
+) -> int:
+    """Take back a profile and its positives, which are no negatives; their number."""
+    n, group = 0, design.pos_group[i]
+    for k in range(design.pos_start[group], design.pos_start[group + 1]):
+        j = design.pos_member[k]
+        apart = j == i or _differs(i, j, design.pos_differ)
+        if not apart or design.neg_group[j] != design.neg_group[i]:
+            continue
+        if _differs(i, j, design.neg_differ):
+            _uncount(line[row[j]], levels, size, tied, between)
+            n += 1
+    return n
+
+
+@kernel
+def _place_negatives(
+    i: int,
+    line: Singles,
+    row: Ints,
+    design: Design,
+    levels: Singles,
+    size: int,
+    tied: Ints,
+    between: Ints,
+) -> int:
+    """Count a profile's negatives in one by one; their number."""
+    n, other = 0, design.neg_group[i]
+    for k in range(design.neg_start[other], design.neg_start[other + 1]):
+        j = design.neg_member[k]
+        if j == i or not _differs(i, j, design.neg_differ):
+            continue
+        if design.pos_group[j] == design.pos_group[i] and _differs(i, j, design.pos_differ):
+            continue
+        n += 1
+        _place(line[row[j]], levels, size, tied, between)
+    return n
+
+
+@kernel
 def rank_block(
     products: Singles, lines: Ints, queries: Ints, row: Ints, design: Design
 ) -> tuple[Floats, Ints, Ints]:
@@ -156,42 +216,23 @@ def rank_block(
     for q in range(len(queries)):
         i = queries[q]
         line = products[lines[q]]
-        group, other = design.pos_group[i], design.neg_group[i]
-        m = 0
-        for k in range(design.pos_start[group], design.pos_start[group + 1]):
-            j = design.pos_member[k]
-            if j != i and _differs(i, j, design.pos_differ):
-                values[m] = line[row[j]]
-                m += 1
+        other = design.neg_group[i]
+        m = _positives(i, line, row, design, values)
         if m == 0:
             continue
         size = _levels(values, m, levels, right)
         tied[:size] = 0
         between[:size] = 0
-        start, stop = design.neg_start[other], design.neg_start[other + 1]
         if size <= FEW_LEVELS and design.neg_differ.shape[1] < 2:
+            start, stop = design.neg_start[other], design.neg_start[other + 1]
             low, high = design.neg_low[i], design.neg_high[i]
             n = low - start + stop - high
             _fetch(line, column, start, low, own, 0)
             _fetch(line, column, high, stop, own, low - start)
             _count(own[:n], levels, size, tied, between)
-            for k in range(design.pos_start[group], design.pos_start[group + 1]):
-                j = design.pos_member[k]
-                # A profile is no negative of its own, nor are its positives.
-                apart = j == i or _differs(i, j, design.pos_differ)
-                if apart and design.neg_group[j] == other and _differs(i, j, design.neg_differ):
-                    _uncount(line[row[j]], levels, size, tied, between)
-                    n -= 1
+            n -= _uncount_positives(i, line, row, design, levels, size, tied, between)
         else:
-            n = 0
-            for k in range(start, stop):
-                j = design.neg_member[k]
-                if j == i or not _differs(i, j, design.neg_differ):
-                    continue
-                if design.pos_group[j] == group and _differs(i, j, design.pos_differ):
-                    continue
-                n += 1
-                _place(line[row[j]], levels, size, tied, between)
+            n = _place_negatives(i, line, row, design, levels, size, tied, between)
         positives[q], pairs[q] = m, m + n
         if n:
             precision[q] = _precision_of(right, tied, between, size)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.kernels import kernel
 from poolvox.shared.profiles.normalise.medians import SAMPLE, quantile, settle, weighted_median
+from poolvox.shared.profiles.normalise.moments import all_finite, mean_of, variance_of
 
 __all__ = [
     "MAD",
@@ -24,9 +25,6 @@ __all__ = [
     "ROBUST",
     "STANDARD",
     "apply_scales",
-    "count_infinite",
-    "count_runs",
-    "describe_columns",
     "fit_scales",
     "group_centres",
     "weighted_centres",
@@ -94,51 +92,6 @@ def _deviations(values: Matrix, n: int, centre: float) -> None:
 
 
 @kernel
-def _mean(values: Matrix, n: int) -> float:
-    """Sum in four parts, which do not wait for each other."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    whole = n - n % 4
-    for i in range(0, whole, 4):
-        a += values[i]
-        b += values[i + 1]
-        c += values[i + 2]
-        d += values[i + 3]
-    for i in range(whole, n):
-        a += values[i]
-    return (a + b + c + d) / n
-
-
-@kernel
-def _variance(values: Matrix, n: int, mean: float) -> float:
-    """Of the population."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    whole = n - n % 4
-    for i in range(0, whole, 4):
-        a += (values[i] - mean) ** 2
-        b += (values[i + 1] - mean) ** 2
-        c += (values[i + 2] - mean) ** 2
-        d += (values[i + 3] - mean) ** 2
-    for i in range(whole, n):
-        a += (values[i] - mean) ** 2
-    return (a + b + c + d) / n
-
-
-@kernel
-def _largest(values: Matrix, n: int) -> float:
-    """Of the absolute values."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    whole = n - n % 4
-    for i in range(0, whole, 4):
-        a = max(a, abs(values[i]))
-        b = max(b, abs(values[i + 1]))
-        c = max(c, abs(values[i + 2]))
-        d = max(d, abs(values[i + 3]))
-    for i in range(whole, n):
-        a = max(a, abs(values[i]))
-    return max(max(a, b), max(c, d))
-
-
-@kernel
 def _biweight(values: Matrix, n: int, scratch: Matrix, sample: Matrix, other: Matrix) -> float:
     """One step of Tukey's biweight from the median (doi:10.1086/115487)."""
     other[:n] = values[:n]
@@ -192,8 +145,8 @@ def fit_scales(
             if n == 0:
                 continue
             if method == STANDARD:
-                middle = _mean(own, n)
-                width = np.sqrt(_variance(own, n, middle))
+                middle = mean_of(own, n)
+                width = np.sqrt(variance_of(own, n, middle))
             elif method == QUARTILES:
                 middle = quantile(own, n, 0.5, scratch, sample)
                 upper = quantile(own, n, 0.75, scratch, sample)
@@ -269,7 +222,7 @@ def group_centres(
             if n == 0:
                 continue
             if method == MEAN:
-                found[g, f] = _mean(own, n)
+                found[g, f] = mean_of(own, n)
             elif method == MEDIAN:
                 found[g, f] = quantile(own, n, 0.5, scratch, sample)
             else:
@@ -309,7 +262,7 @@ def weighted_centres(
             given = weights[bounds[g] : bounds[g + 1]]
             n, total = len(own), totals[g]
             # Usually all count, and nothing need be moved.
-            if not (total > 0 and _all_finite(own)):
+            if not (total > 0 and all_finite(own)):
                 n, total = _settle_pairs(own, given, kept)
                 given = kept
             if n == 0:
@@ -332,14 +285,6 @@ def _totals(weights: Floats, bounds: Ints) -> Floats:
 
 
 @kernel
-def _all_finite(values: Matrix) -> bool:
-    odd = 0
-    for i in range(len(values)):
-        odd += not np.isfinite(values[i])
-    return odd == 0
-
-
-@kernel
 def _weighted_sum(values: Matrix, weights: Floats, n: int) -> float:
     found = 0.0
     for i in range(n):
@@ -358,75 +303,3 @@ def _settle_pairs(values: Matrix, weights: Floats, kept: Floats) -> tuple[int, f
         n += counts
         total += weight if counts else 0.0
     return n, total
-
-
-@kernel
-def count_infinite(values: Matrix) -> Ints:
-    """How many values of every column are infinite, (F,)."""
-    found = np.zeros(values.shape[1], np.int64)
-    for f in range(values.shape[1]):
-        column, count = values[:, f], 0
-        for i in range(len(column)):
-            count += abs(column[i]) == np.inf
-        found[f] = count
-    return found
-
-
-@kernel
-def count_runs(ordered: Matrix) -> tuple[int, int, int]:
-    """Number of different values of a sorted array, and of the two longest runs of equal ones."""
-    unique, first, second, run = 0, 0, 0, 0
-    for i in range(len(ordered)):
-        run += 1
-        if i + 1 == len(ordered) or ordered[i + 1] != ordered[i]:
-            unique += 1
-            if run > first:
-                first, second = run, first
-            elif run > second:
-                second = run
-            run = 0
-    return unique, first, second
-
-
-@kernel
-def describe_columns(values: Matrix, rows: Ints) -> tuple[Ints, Floats, Floats, Floats]:
-    """Number of finite values, mean, variance (of the population) and largest absolute value.
-
-    Parameters
-    ----------
-    values : (N, F) column-major matrix
-    rows : (M,) the rows that count
-    """
-    features = values.shape[1]
-    count, found = np.zeros(features, np.int64), np.empty((features, 3))
-    buffer = np.empty(len(rows), values.dtype)
-    first = rows[0] if _follow(rows) else -1
-    for f in range(features):
-        column = values[:, f]
-        if first >= 0 and _all_finite(column[first : first + len(rows)]):
-            count[f] = len(rows)
-            found[f] = _describe(column[first : first + len(rows)], len(rows))
-            continue
-        for i in range(len(rows)):
-            buffer[i] = column[rows[i]]
-        count[f] = settle(buffer)
-        found[f] = _describe(buffer, count[f])
-    return count, found[:, 0], found[:, 1], found[:, 2]
-
-
-@kernel
-def _describe(values: Matrix, n: int) -> tuple[float, float, float]:
-    """Mean, variance and largest absolute value of the first `n`."""
-    if n == 0:
-        return np.nan, np.nan, np.nan
-    mean = _mean(values, n)
-    return mean, _variance(values, n, mean), np.float64(_largest(values, n))
-
-
-@kernel
-def _follow(rows: Ints) -> bool:
-    """Tell whether rows follow each other, so that they need not be gathered."""
-    for i in range(1, len(rows)):
-        if rows[i] != rows[i - 1] + 1:
-            return False
-    return len(rows) > 0

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.profiles.normalise import compiled
+from poolvox.shared.profiles.normalise import compiled, moments
 from poolvox.shared.profiles.tables.columns import (
     Matrix,
     feature_columns,
@@ -150,7 +150,7 @@ def normalize(
     """
     names = feature_columns(frame) if features is None else list(features)
     values = feature_matrix(frame, names)
-    note_infinite(compiled.count_infinite(values), names, record)
+    note_infinite(moments.count_infinite(values), names, record)
     groups = group_rows(frame, by)
     reference = reference_groups(groups, match(frame, samples), samples)
     if rank:

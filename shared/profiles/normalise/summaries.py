@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from poolvox.shared.profiles.normalise import compiled
+from poolvox.shared.profiles.normalise import compiled, moments
 from poolvox.shared.profiles.tables.columns import Matrix
 from poolvox.shared.profiles.tables.groups import Groups
 
@@ -34,7 +34,7 @@ def describe(values: Matrix, rows: NDArray[np.int64]) -> Summary:
     values : (N, F) column-major matrix
     rows : (M,) rows that count
     """
-    return Summary(*compiled.describe_columns(values, rows))
+    return Summary(*moments.describe_columns(values, rows))
 
 
 def count_modes(values: Matrix, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:
@@ -49,7 +49,7 @@ def count_modes(values: Matrix, rows: NDArray[np.int64]) -> tuple[NDArray[np.int
     for f in range(values.shape[1]):
         column = values[rows, f]
         ordered = np.sort(column[np.isfinite(column)])
-        unique[f], first, second = compiled.count_runs(ordered)
+        unique[f], first, second = moments.count_runs(ordered)
         ratio[f] = second / first if first else 0.0
     return unique, ratio
 

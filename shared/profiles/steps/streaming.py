@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.config import ProfilesConfig
-from poolvox.shared.profiles.normalise import compiled
+from poolvox.shared.profiles.normalise import moments
 from poolvox.shared.profiles.normalise.judging import Dropped, judge_columns
 from poolvox.shared.profiles.normalise.scaling import Scales, note_infinite, reference_groups
 from poolvox.shared.profiles.normalise.selection import (
@@ -193,7 +193,7 @@ class _Learner:
         """Look at the columns from the `at`-th feature on, which are normalised in place."""
         config = self.work.config
         names = self.features[at : at + values.shape[1]]
-        infinite = compiled.count_infinite(values)
+        infinite = moments.count_infinite(values)
         scales = None
         if self.reference is not None:
             scales = Scales.fit(values, names, self.reference, method=config.normalize)
