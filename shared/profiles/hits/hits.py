@@ -55,15 +55,15 @@ def find_hits(
     Returns
     -------
     one row per value of `by` that is no control (and per dose), best first: `Hit_Effect` (length of
-    the shift in standard deviations of control cells, without what chance adds), `Hit_Score` (normal
-    score of the shift that all units have in common), `Hit_PValue` and `Hit_QValue` of it,
-    `Hit_Cells`, `Hit_Units`, `Hit_Controls` (units of controls), `Hit_Active`, `Hit_Stouffer` (normal
-    score of the units' own, which may go different ways), `Hit_RankPValue` (robust rank aggregation
-    of the units), `Hit_Superiority` (chance that a cell lies further along the shift than a control)
-    and its `Hit_MannWhitneyPValue`, `Hit_Energy` and `Hit_EnergyPValue`, `Hit_MeanAP`,
-    `Hit_MapPValue` and `Hit_MapQValue` (activity: do its units find each other before the controls),
-    and `Hit_Trend` (Kendall's tau with the dose) and `Hit_TrendPValue`, where there is one. With a
-    dose the q-values are hierarchical: first treatments, then their doses.
+    the shift in standard deviations of control cells, without what chance adds), `Hit_Score`
+    (normal score of the shift that all units have in common), `Hit_PValue` and `Hit_QValue` of it,
+    `Hit_Cells`, `Hit_Units`, `Hit_Controls` (units of controls), `Hit_Active`, `Hit_Stouffer`
+    (normal score of the units' own, which may go different ways), `Hit_RankPValue` (robust rank
+    aggregation of the units), `Hit_Superiority` (chance that a cell lies further along the shift
+    than a control) and its `Hit_MannWhitneyPValue`, `Hit_Energy` and `Hit_EnergyPValue`,
+    `Hit_MeanAP`, `Hit_MapPValue` and `Hit_MapQValue` (activity: do its units find each other before
+    the controls), and `Hit_Trend` (Kendall's tau with the dose) and `Hit_TrendPValue`, where there
+    is one. With a dose the q-values are hierarchical: first treatments, then their doses.
 
     Units of controls tell how much units differ that do the same; where there are 30 or fewer, so
     do units of one group. With fewer than four units of controls there is no `Hit_PValue`: what is
