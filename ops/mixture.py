@@ -8,10 +8,13 @@ Laplace's method round its best value, for each base.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-__all__ = ["base_likelihoods"]
+__all__ = ["Dyes", "base_likelihoods"]
 
 # Missing light is not-a-number, so the compiler may not assume that there is none.
 FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -29,6 +32,29 @@ NEGLIGIBLE = 25.0
 TAIL = 6.0
 # Less light of a neighbouring base than this is not worth taking away.
 LEAST_LEAK = 1e-4
+
+
+class Dyes(NamedTuple):
+    """What the light of the bases is like.
+
+    Parameters
+    ----------
+    factor : (cycle, channel) turns the noise of a read into units of its light over the gain
+    states : (cycle, 4, channel) light of each base at an amplitude of 1
+    lit : (4,) which bases have any light
+    relative : noise in proportion to the light
+    spread : log-sd of the amplitude within a read
+    mean : mean log-brightness of reads
+    leak : (cycle, cycle) light of the base of cycle j in cycle t, over that of its own base
+    """
+
+    factor: NDArray[np.float64]
+    states: NDArray[np.float64]
+    lit: NDArray[np.bool_]
+    relative: float
+    spread: float
+    mean: float
+    leak: NDArray[np.float64]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, inline="always")
@@ -62,19 +88,20 @@ def _amplitudes(xm, mm, scale, log_scale, inverse, a, log_a):  # type: ignore[no
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _products(light, i, t, noise2, states, lit, leaked, relative2, xm, mm):  # type: ignore[no-untyped-def]
+def _products(light, noise2, states, leaked, lit, relative2, sums):  # type: ignore[no-untyped-def]
     """Fill light times state, and state squared, of the bases, over the variance of the noise.
 
-    The state of a base is its own light and what has leaked in. Returns the log-likelihood of
-    darkness.
+    All is of one cycle. The state of a base is its own light and what has leaked in. Returns the
+    log-likelihood of darkness.
     """
-    channels = light.shape[2]
+    channels = light.shape[0]
+    xm, mm = sums
     xm[:], mm[:] = 0.0, 0.0
     for c in range(channels):
-        inverse = 1.0 / noise2[t, c]
+        inverse = 1.0 / noise2[c]
         for b in range(4):
-            state = states[t, b, c] + leaked[t, c]
-            xm[b] += light[i, t, c] * state * inverse
+            state = states[b, c] + leaked[c]
+            xm[b] += light[c] * state * inverse
             mm[b] += state * state * inverse
     bright = 0.0
     for b in range(4):
@@ -84,25 +111,28 @@ def _products(light, i, t, noise2, states, lit, leaked, relative2, xm, mm):  # t
     xx, volume = 0.0, 1.0
     xm[:], mm[:] = 0.0, 0.0
     for c in range(channels):
-        v = noise2[t, c] + floor
+        v = noise2[c] + floor
         inverse = 1.0 / v
-        xx += light[i, t, c] * light[i, t, c] * inverse
+        xx += light[c] * light[c] * inverse
         volume *= v
         for b in range(4):
-            state = states[t, b, c] + leaked[t, c]
-            xm[b] += light[i, t, c] * state * inverse
+            state = states[b, c] + leaked[c]
+            xm[b] += light[c] * state * inverse
             mm[b] += state * state * inverse
     return xx, np.log(volume)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _cycle(light, i, t, model, leaked, brightness, out, work):  # type: ignore[no-untyped-def]
+def _cycle(light, place, model, leaked, brightness, out, work):  # type: ignore[no-untyped-def]
     """Fill log-likelihood and amplitude of the four bases in one cycle of one read."""
+    i, t = place
     noise2, states, lit, relative2, inverse, _ = model
     scale, log_scale = brightness
     loglik, log_amp = out
     xm, mm, log_a, amp = work
-    square, volume = _products(light, i, t, noise2, states, lit, leaked, relative2, xm, mm)
+    square, volume = _products(
+        light[i, t], noise2[t], states[t], leaked[t], lit, relative2, (xm, mm)
+    )
     _amplitudes(xm, mm, scale, log_scale, inverse, amp, log_a)
     top = -np.inf
     for b in range(4):
@@ -125,11 +155,13 @@ def _cycle(light, i, t, model, leaked, brightness, out, work):  # type: ignore[n
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _read(light, i, model, leaked, log_scale, out, share, amp, work):  # type: ignore[no-untyped-def]
+def _read(light, i, model, log_scale, out, state, work):  # type: ignore[no-untyped-def]
     """One pass over the cycles of a read; return its brightness as the bases now tell it.
 
-    `share` (cycle, 4) and `amp` (cycle,) are filled with the posterior and mean amplitude.
+    `state` holds what leaks (cycle, channel), and is filled with the posterior (cycle, 4) and the
+    mean amplitude (cycle,).
     """
+    leaked, share, amp = state
     lit, mean = model[2], model[5]
     loglik, log_amp = out
     total, weight = PRIOR_CYCLES * mean, PRIOR_CYCLES
@@ -142,7 +174,7 @@ def _read(light, i, model, leaked, log_scale, out, share, amp, work):  # type: i
             loglik[i, t, :], log_amp[i, t, :] = 0.0, log_scale
             share[t, :], amp[t] = 0.25, scale
             continue
-        top = _cycle(light, i, t, model, leaked, (scale, log_scale), out, work)
+        top = _cycle(light, (i, t), model, leaked, (scale, log_scale), out, work)
         norm = 0.0
         for b in range(4):
             below = loglik[i, t, b] - top
@@ -173,19 +205,16 @@ def _leak_light(states, leak, share, leaked):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak, start):  # type: ignore[no-untyped-def]
+def base_likelihoods(x, noise, dyes, start):  # type: ignore[no-untyped-def]
     """Log-likelihood of each base in each cycle, and what goes with it.
 
     Parameters
     ----------
     x : (read, cycle, channel) light over the gain; not-a-number where there is none
-    noise : (read or 1, channel) sd of each read; `factor` (cycle, channel) turns it into units of x
-    states : (cycle, 4, channel); `lit` (4,) which bases have any light
-    relative : noise in proportion to the light; spread : log-sd of the amplitude within a read
-    mean : mean log-brightness of reads
-    leak : (cycle, cycle) light of the base of cycle j in cycle t, over that of its own base
-    start : (read,) log-brightness to begin with; empty for `mean`. With it, and without a leak, a
-        single pass is made
+    noise : (read or 1, channel) sd of each read
+    dyes : `Dyes`
+    start : (read,) log-brightness to begin with; empty for `dyes.mean`. With it, and without a
+        leak, a single pass is made
 
     Returns
     -------
@@ -193,6 +222,7 @@ def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak
         leak taken away
     """
     n, cycles, channels = x.shape
+    factor, states, lit, leak = dyes.factor, dyes.states, dyes.lit, dyes.leak
     loglik = np.empty((n, cycles, 4), np.float32)
     log_amp = np.empty((n, cycles, 4), np.float32)
     scales = np.empty(n, np.float32)
@@ -204,20 +234,21 @@ def base_likelihoods(x, noise, factor, states, lit, relative, spread, mean, leak
     for t in range(cycles):
         for j in range(cycles):
             leaking = leaking or (t != j and leak[t, j] >= LEAST_LEAK)
-    model = (noise2, states, lit, relative**2, 1.0 / (spread * spread), mean)
-    out = (loglik, log_amp)
+    spread = 1.0 / (dyes.spread * dyes.spread)
+    model = (noise2, states, lit, dyes.relative**2, spread, dyes.mean)
+    out, state = (loglik, log_amp), (leaked, share, amp)
     for i in range(n):
         row = i if len(noise) > 1 else 0
         for t in range(cycles):
             for c in range(channels):
                 noise2[t, c] = max(noise[row, c] * factor[t, c], 1e-6) ** 2
-        log_scale = start[i] if len(start) else mean
+        log_scale = start[i] if len(start) else dyes.mean
         leaked[:] = 0.0
         if leaking or not len(start):
-            log_scale = _read(x, i, model, leaked, log_scale, out, share, amp, work)
+            log_scale = _read(x, i, model, log_scale, out, state, work)
         if leaking:
             _leak_light(states, leak, share, leaked)
-        scales[i] = _read(x, i, model, leaked, log_scale, out, share, amp, work)
+        scales[i] = _read(x, i, model, log_scale, out, state, work)
         for t in range(cycles):
             for c in range(channels):
                 clean[i, t, c] = x[i, t, c] - amp[t] * leaked[t, c]

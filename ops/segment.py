@@ -16,7 +16,12 @@ from scipy import ndimage
 from poolvox.ops.pieces import cut_again, join_pieces
 from poolvox.shared.errors import InputError
 from poolvox.shared.imaging.basins import find_basins
-from poolvox.shared.imaging.cleanup import drop_small, fill_holes, number_from_one
+from poolvox.shared.imaging.cleanup import (
+    count_pixels,
+    drop_small,
+    fill_holes,
+    number_from_one,
+)
 from poolvox.shared.imaging.distance import distance_to, expand_within
 from poolvox.shared.imaging.filters import gaussian
 
@@ -145,8 +150,9 @@ def _diameter(lit: Image, level: float, settings: SegmentSettings) -> float:
         return DIAMETERS[0]
     diameter = float(np.clip(2.5 * np.percentile(depth[mask], 75), *DIAMETERS))
     for _ in range(SIZING_ROUNDS):
-        parts = _divide(lit, _mask(lit, level, diameter, settings.share), diameter, settings)
-        sizes = np.bincount(parts.ravel())[1:]
+        parts = _cut(lit, _mask(lit, level, diameter, settings.share), diameter)[0]
+        sizes = count_pixels(parts)[1:]
+        sizes = sizes[sizes >= settings.least_area * np.pi / 4 * diameter**2]
         if not len(sizes):
             break
         diameter = float(np.clip(2 * np.sqrt(np.median(sizes) / np.pi), *DIAMETERS))
@@ -165,11 +171,17 @@ def _divide(
     lit: Image, mask: NDArray[np.bool_], diameter: float, settings: SegmentSettings
 ) -> Labels:
     area = np.pi / 4 * diameter**2
-    far = distance_to(~mask)
-    relief = _relief(far, lit, diameter, SMOOTH)
-    nuclei = join_pieces(find_basins(relief, mask, depth=LEAST_DENT), relief, area)
+    nuclei, far = _cut(lit, mask, diameter)
     nuclei = cut_again(nuclei, _relief(far, lit, diameter, SHARP), area)
     return number_from_one(drop_small(nuclei, settings.least_area * area))
+
+
+def _cut(lit: Image, mask: NDArray[np.bool_], diameter: float) -> tuple[Labels, Image]:
+    """Nuclei at first sight, and how deep in the mask each pixel lies."""
+    far = distance_to(~mask)
+    relief = _relief(far, lit, diameter, SMOOTH)
+    pieces = find_basins(relief, mask, depth=LEAST_DENT)
+    return join_pieces(pieces, relief, np.pi / 4 * diameter**2), far
 
 
 def _relief(

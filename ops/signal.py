@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from poolvox.ops.chemistry import Chemistry
 from poolvox.ops.corrections import Corrections
-from poolvox.ops.mixture import base_likelihoods
+from poolvox.ops.mixture import Dyes, base_likelihoods
 from poolvox.ops.moments import (
     START_RELATIVE,
     START_SPREAD,
@@ -170,9 +170,7 @@ def _likelihoods(
     if noise is not None:
         column = noise if noise.ndim == 2 else noise[:, None]
         own = np.ascontiguousarray(np.broadcast_to(column, (len(x), channels)), np.float32)
-    result: tuple[Light, Light, Light, Light] = base_likelihoods(
-        x,
-        own,
+    dyes = Dyes(
         corrections.noise,
         corrections.states,
         corrections.states.max(axis=(0, 2)) > 0,
@@ -180,8 +178,9 @@ def _likelihoods(
         corrections.spread,
         corrections.brightness,
         corrections.leak,
-        np.empty(0, np.float32) if start is None else start,
     )
+    first = np.empty(0, np.float32) if start is None else start
+    result: tuple[Light, Light, Light, Light] = base_likelihoods(x, own, dyes, first)
     return result
 
 
