@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from poolvox.shared.errors import InputError
+from poolvox.shared.profiles.compare.rates import benjamini_hochberg, hierarchical_fdr
 from poolvox.shared.profiles.hits.combining import rank_aggregation, stouffer
 from poolvox.shared.profiles.hits.contrast import fingerprints, fit_baseline
 from poolvox.shared.profiles.hits.hits import Comparison, find_hits
@@ -122,6 +123,10 @@ def test_doses_have_a_trend():
     )
     table = find_hits(plate.objects, comparison)
     assert len(table) == 18
+    # First treatments, then their doses.
+    staged = hierarchical_fdr(table["Hit_PValue"], table["Metadata_Treatment"], level=0.05)
+    np.testing.assert_allclose(table["Hit_QValue"], staged["q"])
+    assert not np.allclose(staged["q"], benjamini_hochberg(table["Hit_PValue"]))
     active = table["Metadata_Treatment"].isin({"compound001", "compound002"})
     assert (table["Hit_Trend"][active] > 0.5).all()
     assert (table["Hit_TrendPValue"][active] < 0.01).all()
