@@ -23,7 +23,7 @@ __all__ = ["LOWEST", "Segmented", "choose_thresholds", "mean_f1", "score_stacks"
 # Objects below are not looked at.
 LOWEST = 0.25
 PROBABILITIES = tuple(round(float(p), 2) for p in np.arange(LOWEST, 0.86, 0.05))
-OVERLAPS = (0.2, 0.3, 0.4)
+OVERLAPS = (0.1, 0.2, 0.3, 0.4)
 # Agreement is averaged over these, so that outlines count and not only the number of objects.
 IOUS = (0.3, 0.5, 0.7)
 MAIN = 0.5

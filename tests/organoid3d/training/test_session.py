@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from poolvox.organoid3d.training import TrainOptions, find_sources, train_model
+from poolvox.organoid3d.training import TrainOptions, find_sources, session, train_model
 from poolvox.organoid3d.training.curves import CurvePoint, Curves
 from poolvox.organoid3d.training.loop import Schedule, State, load_state, save_state
 from poolvox.organoid3d.training.sources import AnnotatedStack
@@ -121,6 +121,32 @@ def test_a_stopped_training_ends_where_one_that_was_not_does(whole, start, sourc
     pd.testing.assert_frame_equal(ours[same], theirs[same], atol=1e-5)
 
 
+def test_a_killed_training_loses_the_steps_since_its_last_state(
+    whole, start, sources, tmp_path, monkeypatch
+):
+    class Killed(BaseException):
+        """As sudden as a signal: nothing is tidied up."""
+
+    def kill(progress):
+        if progress.step == 4:
+            raise Killed
+
+    # A state after every step; the fourth step's was not begun when the end came.
+    monkeypatch.setattr(session, "STATE_SECONDS", 0.0)
+    with pytest.raises(Killed):
+        train_model(sources, tmp_path, options=options(start), progress=kill)
+    work = tmp_path / "training"
+    assert weights(tmp_path).step == 3
+    # A state that was being written, and an example of which only a part was.
+    (work / "state.npz.new").write_bytes(b"PK")
+    (work / "examples" / "00001_image.npy").unlink()
+    assert train_model(sources, tmp_path, options=options(start)).finished
+    one, other = weights(whole.folder), weights(tmp_path)
+    assert one.step == other.step
+    for a, b in zip(one.averaged, other.averaged, strict=True):
+        assert np.abs(a - b).max() < 1e-6
+
+
 def test_other_data_or_settings_in_the_same_folder_are_refused(whole, start, sources):
     with pytest.raises(InputError, match=r"other seed.*--restart"):
         train_model(
@@ -219,4 +245,4 @@ def test_thresholds_part_what_is_from_what_is_not():
     assert chosen.nms == 0.3
     assert 0.5 < chosen.prob <= 0.62
     assert score == 1
-    assert sorted(asked) == [0.2, 0.3, 0.4]
+    assert sorted(asked) == [0.1, 0.2, 0.3, 0.4]

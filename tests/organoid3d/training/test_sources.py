@@ -6,6 +6,7 @@ import tifffile
 from poolvox.organoid3d.training import find_sources, read_source
 from poolvox.organoid3d.training.plan import TrainOptions, hold_out
 from poolvox.shared.errors import InputError
+from poolvox.shared.store import create_plate
 
 SHAPE = (6, 20, 24)
 VOXEL = (2.0, 0.5, 0.5)
@@ -137,3 +138,22 @@ def test_wrong_arguments(folders):
 def test_impossible_options(change):
     with pytest.raises(InputError):
         TrainOptions(**change)
+
+
+def test_stacks_of_a_plate_bring_their_voxel_size_and_their_labels(tmp_path):
+    plate = create_plate(tmp_path / "p.zarr", wells={"A1": ["0", "1"]}, name="P1")
+    pixels = np.stack([stack(), stack(1)])
+    for tile in plate["A1"].tiles:
+        image = plate["A1"][tile]
+        step = dict(zip("zyx", VOXEL, strict=True))
+        image.write(pixels, axes="czyx", spacing=step, channels=["marker", "nuclei"])
+        image.write_labels("nuclei", labels().astype(np.uint32))
+    tiles = ["p.zarr/A/1/0", "p.zarr/A/1/1"]
+    rows = pd.DataFrame({"stack": tiles, "labels": [f"{tile}/labels/nuclei" for tile in tiles]})
+    rows.to_csv(tmp_path / "stacks.csv", index=False)
+    found = find_sources(tmp_path / "stacks.csv", channel="nuclei")
+    read = [read_source(source) for source in found]
+    assert [r.spacing for r in read] == [VOXEL, VOXEL]
+    assert all((r.image == stack(1)).all() and (r.labels == labels()).all() for r in read)
+    with pytest.raises(InputError, match="--channel"):
+        read_source(find_sources(tmp_path / "stacks.csv")[0])
