@@ -40,8 +40,8 @@ def check(
     from poolvox.shared.cli.estimate import estimate
     from poolvox.shared.cli.work import open_job
 
-    job = open_job(config, _assignments(set_, memory))
-    found = estimate(job, _options(job.config, workers=workers))
+    job = open_job(config, _assignments(set_, workers=workers, memory=memory))
+    found = estimate(job, _options(job.config))
     if as_json:
         say_json(found.facts())
     else:
@@ -72,9 +72,10 @@ def run(
 
     from poolvox.shared.cli.work import open_job, perform, report_summary, summary_facts
 
-    job = open_job(config, _assignments(set_, memory))
+    given = _assignments(set_, workers=workers, memory=memory, scheduler=scheduler)
+    job = open_job(config, given)
     options = replace(
-        _options(job.config, workers=workers, scheduler=scheduler),
+        _options(job.config),
         steps=_listed(steps),
         only=_all_listed(only),
         exclude=_all_listed(exclude),
@@ -89,27 +90,18 @@ def run(
     return code
 
 
-def _assignments(given: list[str] | None, memory: str | None) -> list[str]:
-    """Values that come before the configuration's; memory decides how a run is laid out, too."""
-    return [*(given or ()), *([f"engine.memory={memory}"] if memory else [])]
+def _assignments(given: list[str] | None, **engine: object) -> list[str]:
+    """Values that come before the configuration's; those of the engine lay out a run, too."""
+    said = [f"engine.{key}={value}" for key, value in engine.items() if value is not None]
+    return [*(given or ()), *said]
 
 
-def _options(
-    config: object,
-    *,
-    workers: int | None = None,
-    scheduler: str | None = None,
-) -> Options:
-    """Take what the command line says, else what the configuration says."""
+def _options(config: object) -> Options:
     from poolvox.shared.config import EngineConfig
     from poolvox.shared.engine import Options
 
     engine = getattr(config, "engine", None) or EngineConfig()
-    return Options(
-        workers=workers or engine.workers,
-        memory=engine.memory,
-        scheduler=scheduler or engine.scheduler,
-    )
+    return Options(workers=engine.workers, memory=engine.memory, scheduler=engine.scheduler)
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -57,9 +57,10 @@ def test_run_writes_everything_and_says_where(config, poolvox):
     assert "Bright pixels &lt;b&gt;per tile&lt;/b&gt;" in page
 
 
-def test_memory_of_the_command_line_is_known_to_the_plan(config, poolvox):
-    poolvox("run", config, "--memory", "3GB")
-    assert yaml.safe_load(Path("out/config.yaml").read_text())["engine"]["memory"] == "3GB"
+def test_what_the_command_line_gives_is_known_to_the_plan(config, poolvox):
+    poolvox("run", config, "--memory", "3GB", "--workers", "1", "--scheduler", "threads")
+    engine = yaml.safe_load(Path("out/config.yaml").read_text())["engine"]
+    assert engine == {"workers": 1, "memory": "3GB", "scheduler": "threads"}
     assert "0 done, 7 reused" in poolvox("run", config)[1]
 
 
