@@ -197,6 +197,7 @@ class ObjectTables:
 
     def _parts(self, features: Sequence[str]) -> Iterator[Any]:
         for path, footer in zip(self.paths, self._footers):
+            # Read ahead, all of the file would be in memory at once.
             with pq.ParquetFile(path, metadata=footer, pre_buffer=False) as file:
                 yield from file.iter_batches(
                     batch_size=_DECODED, columns=list(features), use_threads=self.threads > 1
