@@ -342,8 +342,8 @@ def two_workers(config: Path, side: int, repeats: int) -> Verdict:
     show(rows)
     print(
         "threads, each pair: " + ", ".join(f"{ratio:.2f}" for ratio in ratios["threads"]) + ". "
-        "Processes count with their start, 2 to 3 s each. On a quiet machine threads are switched "
-        "out some hundred times; with thousands, other programs had a part of the cores"
+        "Processes count with their start, 2 to 3 s each. Switched out: how often threads lost "
+        "their core while they could have worked on"
     )
     best = max(float(np.median(one)) for one in ratios.values())
     return Verdict(f"8 tiles of {side} x {side}: times faster with 2 workers", best, TWO_WORKERS)
