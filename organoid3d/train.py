@@ -30,7 +30,7 @@ def train_files(
     stop: Callable[[], bool] | None = None,
     **settings: Any,
 ) -> Trained:
-    """Train a network on files of annotated stacks, and write it for Fiji as well.
+    """Train a network on files of annotated stacks, and write it for other programs as well.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """A network as a graph that other programs can run: TensorFlow's SavedModel, zipped.
 
-It is meant for the CSBDeep plugin of Fiji, which holds TensorFlow 1.15, but was not tried there. The
-weights are frozen into the graph, of operations of that version alone. It has one input, `input`
+It is meant for the CSBDeep plugin of Fiji, which holds TensorFlow 1.15, but was not tried there.
+Weights are frozen into the graph, of operations of that version alone. It has one input, `input`
 (1, z, y, x, 1), light from 0 to 1, and one output of the same z, y and x, `output`: channel 0 is
 the probability, at the places of the network's grid, and 0 between them; the others are the rays
 in voxels. Sizes must be multiples of the network's division.
