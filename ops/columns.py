@@ -1,14 +1,17 @@
-"""Which columns of a library file hold what: guessed from their names and contents, for `init`."""
+"""The table of a library file, and a guess, for `init`, which of its columns hold what."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-__all__ = ["LibraryColumns", "guess_columns"]
+from poolvox.shared.errors import InputError
+
+__all__ = ["LibraryColumns", "guess_columns", "read_library"]
 
 # Words in the names of columns, the most telling first.
 BARCODE_NAMES = ("barcode", "code", "tag", "sgrna", "guide", "spacer", "sequence")
@@ -30,6 +33,18 @@ class LibraryColumns:
     guide: str | None
     gene: str | None
     controls: str
+
+
+def read_library(path: Path) -> pd.DataFrame:
+    """Read the table of a library, all columns text; the separator is told from the first lines."""
+    if not path.is_file():
+        raise InputError(f"library {path} does not exist: correct `library.file`")
+    try:
+        return pd.read_csv(
+            path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
+    except (ValueError, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"library {path} cannot be read as CSV or TSV: {error}") from error
 
 
 def guess_columns(frame: pd.DataFrame) -> LibraryColumns:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from poolvox.ops.columns import read_library
 from poolvox.ops.words import BASES, encode, nearest_distance, pack
 from poolvox.shared.config import ConfigPath, Model
 from poolvox.shared.errors import InputError
@@ -148,18 +149,6 @@ def load_library(spec: LibrarySpec, cycles: int, *, root: Path | None = None) ->
     """
     path = spec.file if root is None else root / spec.file
     return make_library(read_library(path), spec, cycles)
-
-
-def read_library(path: Path) -> pd.DataFrame:
-    """Read the table of a library, all columns text; the separator is told from the first lines."""
-    if not path.is_file():
-        raise InputError(f"library {path} does not exist: correct `library.file`")
-    try:
-        return pd.read_csv(
-            path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (ValueError, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"library {path} cannot be read as CSV or TSV: {error}") from error
 
 
 def make_library(frame: pd.DataFrame, spec: LibrarySpec, cycles: int) -> Library:

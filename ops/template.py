@@ -78,8 +78,7 @@ def _library(folder: Path) -> tuple[Path, list[str]]:
 
 def _columns(library: Path) -> list[str]:
     """Lines that name the library's columns, as its content tells them."""
-    from poolvox.ops.columns import LibraryColumns, guess_columns
-    from poolvox.ops.library import read_library
+    from poolvox.ops.columns import LibraryColumns, guess_columns, read_library
     from poolvox.shared.errors import InputError
 
     try:

@@ -7,8 +7,8 @@ import pytest
 import tifffile
 import yaml
 
-from poolvox.ops.columns import LibraryColumns, guess_columns
-from poolvox.ops.library import LibrarySpec, load_library, read_library
+from poolvox.ops.columns import LibraryColumns, guess_columns, read_library
+from poolvox.ops.library import LibrarySpec, load_library
 from poolvox.ops.template import write_template
 
 DATA = Path(__file__).parents[2] / "../shared/data/ops"
