@@ -30,7 +30,8 @@ __all__ = [
 MISSING = "missing"
 
 HASH_BYTES = 16
-_BLOCK_BYTES = 2**20
+# Few large pieces: between them threads wait for each other.
+_BLOCK_BYTES = 2**23
 
 Stamp = tuple[int, int]
 
@@ -102,8 +103,9 @@ def hash_file(path: str | Path) -> str:
     """BLAKE2b of a file's bytes, 32 hexadecimal digits."""
     state = hashlib.blake2b(digest_size=HASH_BYTES)
     with open(path, "rb", buffering=0) as file:
-        while block := file.read(_BLOCK_BYTES):
-            state.update(block)
+        room = memoryview(bytearray(min(_BLOCK_BYTES, max(os.fstat(file.fileno()).st_size, 1))))
+        while count := file.readinto(room):
+            state.update(room[:count])
     return state.hexdigest()
 
 

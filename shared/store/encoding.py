@@ -1,19 +1,23 @@
-"""A whole write unit as the bytes of its file: what zarr writes, without zarr's way there.
+"""The files of write units: what zarr writes and reads, without zarr's way there.
 
-Zarr cuts every assignment into jobs for an event loop and a pool of threads that all writers of a
-process share. A unit that is at hand as a whole needs neither: it is encoded in the thread that
-writes it, in half the time, and several threads do not wait for each other. The files are read by
-zarr as any others; arrays with other codecs than ours are left to zarr.
+Zarr cuts every access into jobs for an event loop and a pool of threads that all threads of a
+process share. A unit that is at hand as a whole needs neither, nor does a region that is read: they
+are encoded and decoded in the thread that asks, in half the time, and several threads do not wait
+for each other. The files are as zarr's own; arrays with other codecs than ours are left to zarr.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import operator
+import os
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import zarr
@@ -21,7 +25,9 @@ from numcodecs import Blosc
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 
-__all__ = ["UnitWriter"]
+from poolvox.shared.errors import StoreError
+
+__all__ = ["UnitFiles"]
 
 # Stands in a shard's index for a chunk that holds nothing but zeros and is not stored.
 EMPTY: Final = 2**64 - 1
@@ -31,11 +37,12 @@ CRC32C: Final = 0x82F63B78
 SHUFFLES: Final = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 
 Block = NDArray[Any]
+Region = tuple[slice, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class UnitWriter:
-    """Writes the units of one array.
+class UnitFiles:
+    """Writes whole units of one array, and reads regions of it.
 
     Parameters
     ----------
@@ -54,8 +61,8 @@ class UnitWriter:
     names: Any
 
     @classmethod
-    def of(cls, array: zarr.Array[Any], root: Path) -> UnitWriter | None:
-        """The writer of an array; None if zarr itself must write it."""
+    def of(cls, array: zarr.Array[Any], root: Path) -> UnitFiles | None:
+        """Those of an array; None if they must be left to zarr itself."""
         meta = array.metadata
         plain = sys.byteorder == "little" and not meta.fill_value and array.order == "C"
         if not plain or array.dtype.kind not in "uif" or not array.dtype.isnative:
@@ -70,6 +77,11 @@ class UnitWriter:
             return None
         name = meta.chunk_key_encoding.encode_chunk_key
         return cls(root, chunks, tuple(array.shards or chunks), codec, True, name)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Chunks of a unit along every axis."""
+        return tuple(u // c for u, c in zip(self.unit, self.chunks))
 
     def write(self, block: Block, origin: Sequence[int]) -> None:
         """Write one unit; at the far borders of the array the block is smaller than the unit."""
@@ -91,6 +103,51 @@ class UnitWriter:
             partial.unlink(missing_ok=True)
             raise
 
+    def read(self, region: Region, dtype: np.dtype[Any]) -> Block:
+        """Read a region inside the array; zeros where nothing was written."""
+        found = np.zeros([part.stop - part.start for part in region], dtype)
+        for place in _places(region, self.unit):
+            path = self.root / self.names(place)
+            try:
+                self._read_unit(path, _within(region, place, self.unit), region, found)
+            except FileNotFoundError:
+                continue
+            except (RuntimeError, ValueError) as error:
+                raise StoreError(
+                    f"{path} is damaged ({error}): restore it, or write the image again"
+                ) from error
+        return found
+
+    def _read_unit(self, path: Path, inside: Region, region: Region, found: Block) -> None:
+        """Copy what a unit has of a region; `inside` is the part of the region that it covers."""
+        with path.open("rb") as file:
+            index = self._index(file) if self.sharded else None
+            for place in _places(inside, self.chunks):
+                if index is None:
+                    data = file.read()
+                else:
+                    start, size = index[tuple(map(operator.mod, place, self.grid))].tolist()
+                    if start == EMPTY:
+                        continue
+                    file.seek(start)
+                    data = file.read(size)
+                whole = np.frombuffer(self.codec.decode(data), found.dtype).reshape(self.chunks)
+                part = _within(inside, place, self.chunks)
+                corner = [p * c for p, c in zip(place, self.chunks)]
+                target = _moved(part, [side.start for side in region])
+                found[target] = whole[_moved(part, corner)]
+
+    def _index(self, file: BinaryIO) -> NDArray[np.uint64]:
+        """Where the chunks of a shard are: first byte and size of each."""
+        size = 16 * math.prod(self.grid)
+        if file.seek(0, os.SEEK_END) < size + 4:
+            raise ValueError("it is cut off")
+        file.seek(-size - 4, os.SEEK_END)
+        tail = file.read()
+        if _crc32c(tail[:size]) != int.from_bytes(tail[size:], "little"):
+            raise ValueError("the checksum of its index is wrong")
+        return np.frombuffer(tail[:size], "<u8").reshape(*self.grid, 2)
+
     def _chunk(self, block: Block) -> bytes | None:
         """A compressed chunk, zeros beyond the border; None if there is nothing else in it."""
         from poolvox.shared.store.kernels import copy_block
@@ -104,11 +161,10 @@ class UnitWriter:
         return data
 
     def _shard(self, block: Block) -> bytes | None:
-        grid = tuple(u // c for u, c in zip(self.unit, self.chunks))
-        index = np.full((*grid, 2), EMPTY, "<u8")
+        index = np.full((*self.grid, 2), EMPTY, "<u8")
         parts: list[bytes] = []
         end = 0
-        for place in np.ndindex(*grid):
+        for place in np.ndindex(*self.grid):
             part = block[tuple(slice(p * c, (p + 1) * c) for p, c in zip(place, self.chunks))]
             data = self._chunk(part) if part.size else None
             if data is not None:
@@ -119,6 +175,26 @@ class UnitWriter:
             return None
         tail = index.tobytes()
         return b"".join([*parts, tail, _crc32c(tail).to_bytes(4, "little")])
+
+
+def _places(region: Region, size: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Boxes of that size, by their place in the grid of them, that a region touches."""
+    return itertools.product(
+        *(range(part.start // n, -(-part.stop // n)) for part, n in zip(region, size))
+    )
+
+
+def _within(region: Region, place: Sequence[int], size: Sequence[int]) -> Region:
+    """The part of a region that lies in a box of the grid."""
+    return tuple(
+        slice(max(part.start, p * n), min(part.stop, (p + 1) * n))
+        for part, p, n in zip(region, place, size)
+    )
+
+
+def _moved(region: Region, origin: Sequence[int]) -> Region:
+    """A region as seen from a point."""
+    return tuple(slice(part.start - o, part.stop - o) for part, o in zip(region, origin))
 
 
 def _planes(block: Block) -> Block:

@@ -20,7 +20,17 @@ from typing import Any, Final, Literal, cast
 from poolvox.shared.errors import StoreError
 from poolvox.shared.store.form import check_form
 
-__all__ = ["NGFF", "OWN", "Document", "locked", "read_document", "require_document", "write_json"]
+__all__ = [
+    "NGFF",
+    "OWN",
+    "Document",
+    "locked",
+    "read_array_document",
+    "read_document",
+    "require_document",
+    "write_array_document",
+    "write_json",
+]
 
 NGFF = Literal["0.4", "0.5"]
 
@@ -81,6 +91,26 @@ def require_document(group: Path) -> Document:
         wrong = "is not an OME-Zarr group" if group.exists() else "does not exist"
         raise StoreError(f"{group} {wrong}: expected a folder with zarr.json or .zgroup")
     return document
+
+
+def write_array_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Make the folder `path` an array with this metadata, of zarr format 2 or 3."""
+    if document["zarr_format"] == 3:
+        write_json(path / "zarr.json", document)
+        return
+    rest = dict(document)
+    write_json(path / ".zattrs", rest.pop("attributes", {}))
+    write_json(path / ".zarray", rest)
+
+
+def read_array_document(path: Path) -> dict[str, Any] | None:
+    """Read the metadata of an array; None where there is no array."""
+    if (path / "zarr.json").is_file():
+        return _read_json(path / "zarr.json")
+    if not (path / ".zarray").is_file():
+        return None
+    attributes = _read_json(path / ".zattrs") if (path / ".zattrs").is_file() else {}
+    return {**_read_json(path / ".zarray"), "attributes": attributes}
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

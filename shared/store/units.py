@@ -6,10 +6,13 @@ word. So a block is written only if it covers whole units, and everything above 
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +21,11 @@ import zarr
 from numcodecs import Blosc
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import BloscCodec
+from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from poolvox.shared.errors import StoreError
-from poolvox.shared.store.encoding import UnitWriter
-from poolvox.shared.store.metadata import NGFF
+from poolvox.shared.store.encoding import UnitFiles
+from poolvox.shared.store.metadata import NGFF, read_array_document, write_array_document
 
 __all__ = ["Layout", "Region", "UnitArray", "plan_layout", "storable", "tiling"]
 
@@ -86,6 +90,26 @@ def _grown(side: int, size: int, most: int) -> int:
     return side
 
 
+@lru_cache(maxsize=64)
+def _document(
+    shape: tuple[int, ...], dtype: np.dtype[Any], axes: str, ngff: NGFF
+) -> Mapping[str, Any]:
+    """Metadata of an empty array as zarr writes them; the fields of a plate have the same."""
+    layout = plan_layout(shape, axes, dtype, ngff)
+    common: dict[str, Any] = {"shape": shape, "dtype": dtype, "fill_value": 0}
+    common |= {"store": MemoryStore(), "chunks": layout.chunks}
+    if ngff == "0.4":
+        codec = Blosc(cname=CODEC, clevel=CODEC_LEVEL, shuffle=Blosc.BITSHUFFLE)
+        keys = {"name": "v2", "separator": "/"}
+        kind = {"zarr_format": 2, "chunk_key_encoding": keys, "compressors": codec}
+    else:
+        size = dtype.itemsize
+        blosc = BloscCodec(typesize=size, cname=CODEC, clevel=CODEC_LEVEL, shuffle="bitshuffle")
+        kind = {"zarr_format": 3, "shards": layout.shards, "compressors": blosc}
+        kind |= {"dimension_names": tuple(axes)}
+    return zarr.create_array(**common, **kind).metadata.to_dict()
+
+
 def storable(dtype: DTypeLike) -> np.dtype[Any]:
     """The dtype under which values are stored: native byte order, masks as uint8."""
     found = np.dtype(dtype)
@@ -121,7 +145,7 @@ class UnitArray:
     def __init__(self, array: zarr.Array[Any], path: Path) -> None:
         """Wrap an array; use `create` or `open`."""
         self._array = array
-        self._writer = UnitWriter.of(array, path)
+        self._files = UnitFiles.of(array, path)
         self.path = path
 
     @classmethod
@@ -135,29 +159,29 @@ class UnitArray:
         ngff: NGFF = "0.5",
     ) -> UnitArray:
         """Make an empty array at `path`; whatever was there is removed."""
-        layout = plan_layout(shape, axes, dtype, ngff)
-        common: dict[str, Any] = {"shape": shape, "dtype": storable(dtype), "fill_value": 0}
-        common |= {"store": path, "overwrite": True, "chunks": layout.chunks}
-        if ngff == "0.4":
-            codec = Blosc(cname=CODEC, clevel=CODEC_LEVEL, shuffle=Blosc.BITSHUFFLE)
-            keys = {"name": "v2", "separator": "/"}
-            kind = {"zarr_format": 2, "chunk_key_encoding": keys, "compressors": codec}
-        else:
-            item = np.dtype(dtype).itemsize
-            blosc = BloscCodec(typesize=item, cname=CODEC, clevel=CODEC_LEVEL, shuffle="bitshuffle")
-            kind = {"zarr_format": 3, "shards": layout.shards, "compressors": blosc}
-            kind |= {"dimension_names": tuple(axes)}
-        return cls(zarr.create_array(**common, **kind), path)
+        document = _document(tuple(shape), storable(dtype), axes, ngff)
+        if path.exists():
+            shutil.rmtree(path)
+        path.mkdir(parents=True)
+        write_array_document(path, document)
+        return cls._of(path, document)
 
     @classmethod
     def open(cls, path: Path) -> UnitArray:
         """Open an array of any writer; a missing one is a StoreError."""
-        if not any((path / name).is_file() for name in ("zarr.json", ".zarray")):
+        document = read_array_document(path)
+        if document is None:
             raise StoreError(f"{path} is missing: expected an array with zarr.json or .zarray")
         try:
-            return cls(zarr.open_array(path, mode="r+"), path)
+            return cls._of(path, document)
         except Exception as error:
             raise StoreError(f"{path} cannot be opened as a zarr array: {error}") from error
+
+    @classmethod
+    def _of(cls, path: Path, document: Mapping[str, Any]) -> UnitArray:
+        # Zarr opens through an event loop that all threads of a process share.
+        place = StorePath(LocalStore(path))
+        return cls(zarr.Array.from_dict(place, copy.deepcopy(dict(document))), path)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -183,8 +207,13 @@ class UnitArray:
         separator = str(getattr(metadata.chunk_key_encoding, "separator", "/"))
         return 3, metadata.dimension_names, separator
 
-    def read(self, region: Region) -> NDArray[Any]:
-        """Read a region."""
+    def read(self, region: Any) -> NDArray[Any]:
+        """Read a region: a slice for every axis, or whatever else numpy takes."""
+        if self._files and isinstance(region, tuple) and len(region) == len(self.shape):
+            bounds = [p.indices(n) for p, n in zip(region, self.shape) if isinstance(p, slice)]
+            if len(bounds) == len(region) and all(by == 1 for *_, by in bounds):
+                ranges = tuple(slice(a, max(a, b)) for a, b, _ in bounds)
+                return self._files.read(ranges, self.dtype)
         return np.asarray(self._array[region])
 
     def write(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:
@@ -200,8 +229,8 @@ class UnitArray:
         # memory would grow with the block.
         for part in tiling(block.shape, self.unit):
             start = tuple(o + p.start for o, p in zip(origin, part))
-            if self._writer:
-                self._writer.write(block[part].astype(self.dtype, copy=False), start)
+            if self._files:
+                self._files.write(block[part].astype(self.dtype, copy=False), start)
             else:
                 place = tuple(slice(o, o + p.stop - p.start) for o, p in zip(start, part))
                 self._array[place] = block[part]

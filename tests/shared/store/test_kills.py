@@ -16,7 +16,7 @@ SHAPE = (2, 600, 700)
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from poolvox.shared.store.encoding import UnitWriter
+from poolvox.shared.store.encoding import UnitFiles
 from tests.shared.store.test_kills import write_tile
 
 left, write = int(sys.argv[2]), Path.write_bytes
