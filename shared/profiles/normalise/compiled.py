@@ -59,10 +59,22 @@ def _longest(bounds: Ints) -> int:
     return longest
 
 
+def _room(values: Matrix, bounds: Ints, scattered: bool) -> Matrix:
+    """Memory for the loops over groups; numpy's comes in large pages, that of loops in small ones.
+
+    Fetching small ones anew for every few columns would take longer than many a loop.
+    """
+    longest = int(np.diff(bounds).max(initial=0)) + 1
+    loaded = int(bounds[-1]) + 1 if scattered else longest
+    return np.empty(loaded + 2 * longest + SAMPLE, values.dtype)
+
+
 @kernel
-def _room(index: Places, bounds: Ints, scattered: bool) -> int:
-    """How many values `_load` and `_group` need a buffer for."""
-    return int(bounds[-1]) + 1 if scattered else _longest(bounds) + 1
+def _shared_out(room: Matrix, bounds: Ints) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """Parts of it: for the values of all groups, twice for those of one, and for a sample."""
+    longest = _longest(bounds) + 1
+    rest = len(room) - SAMPLE - longest
+    return room[: rest - longest], room[rest - longest : rest], room[rest:-SAMPLE], room[-SAMPLE:]
 
 
 @kernel
@@ -110,7 +122,6 @@ def _biweight(values: Matrix, n: int, scratch: Matrix, sample: Matrix, other: Ma
     return median + total / weights
 
 
-@kernel
 def fit_scales(
     values: Matrix, index: Places, bounds: Ints, scattered: bool, method: int
 ) -> tuple[Floats, Floats, Ints]:
@@ -128,12 +139,20 @@ def fit_scales(
     (G, F) arrays; without values centre and spread are NaN, and a spread that is nothing but
     rounding is 0
     """
+    room = _room(values, bounds, scattered)
+    found: tuple[Floats, Floats, Ints] = _scales(values, index, bounds, scattered, method, room)
+    return found
+
+
+@kernel
+def _scales(
+    values: Matrix, index: Places, bounds: Ints, scattered: bool, method: int, room: Matrix
+) -> tuple[Floats, Floats, Ints]:
     groups, features = len(bounds) - 1, values.shape[1]
     centre = np.full((groups, features), np.nan)
     spread = np.full((groups, features), np.nan)
     count = np.zeros((groups, features), np.int64)
-    buffer = np.empty(_room(index, bounds, scattered), values.dtype)
-    scratch, sample = np.empty(_longest(bounds) + 1, values.dtype), np.empty(SAMPLE, values.dtype)
+    buffer, scratch, _, sample = _shared_out(room, bounds)
     rounding = ROUNDING * np.finfo(values.dtype).eps
     for f in range(features):
         column = values[:, f]
@@ -202,17 +221,22 @@ def _scale(values: Matrix, middle: float, width: float) -> None:
         values[i] = scaled if abs(value) < np.inf else np.nan
 
 
-@kernel
 def group_centres(
     values: Matrix, index: Places, bounds: Ints, scattered: bool, method: int
 ) -> Floats:
     """MEAN, MEDIAN or ROBUST centre (Tukey's biweight) of every column in every group, (G, F)."""
+    room = _room(values, bounds, scattered)
+    found: Floats = _centres(values, index, bounds, scattered, method, room)
+    return found
+
+
+@kernel
+def _centres(
+    values: Matrix, index: Places, bounds: Ints, scattered: bool, method: int, room: Matrix
+) -> Floats:
     groups, features = len(bounds) - 1, values.shape[1]
     found = np.full((groups, features), np.nan)
-    longest = _longest(bounds) + 1
-    buffer = np.empty(_room(index, bounds, scattered), values.dtype)
-    scratch, sample = np.empty(longest, values.dtype), np.empty(SAMPLE, values.dtype)
-    other = np.empty(longest, values.dtype)
+    buffer, scratch, other, sample = _shared_out(room, bounds)
     for f in range(features):
         column = values[:, f]
         _load(column, index, scattered, buffer)
@@ -230,7 +254,6 @@ def group_centres(
     return found
 
 
-@kernel
 def weighted_centres(
     values: Matrix, weights: Floats, index: Places, bounds: Ints, scattered: bool, median: bool
 ) -> Floats:
@@ -247,12 +270,25 @@ def weighted_centres(
     -------
     (G, F) array, NaN where there is no weight
     """
+    room = _room(values, bounds, scattered)
+    found: Floats = _weighted(values, weights, index, bounds, scattered, median, room)
+    return found
+
+
+@kernel
+def _weighted(
+    values: Matrix,
+    weights: Floats,
+    index: Places,
+    bounds: Ints,
+    scattered: bool,
+    median: bool,
+    room: Matrix,
+) -> Floats:
     groups, features = len(bounds) - 1, values.shape[1]
     found = np.full((groups, features), np.nan)
-    longest = _longest(bounds) + 1
-    buffer = np.empty(_room(index, bounds, scattered), values.dtype)
-    scratch, sample = np.empty(longest, values.dtype), np.empty(SAMPLE, values.dtype)
-    room, kept = np.empty(longest), np.empty(longest)
+    buffer, scratch, _, sample = _shared_out(room, bounds)
+    heavy, kept = np.empty(len(scratch)), np.empty(len(scratch))
     totals = _totals(weights, bounds)
     for f in range(features):
         column = values[:, f]
@@ -268,7 +304,7 @@ def weighted_centres(
             if n == 0:
                 continue
             if median:
-                found[g, f] = weighted_median(own, given, n, total, scratch, room, sample)
+                found[g, f] = weighted_median(own, given, n, total, scratch, heavy, sample)
             else:
                 found[g, f] = _weighted_sum(own, given, n) / total
     return found

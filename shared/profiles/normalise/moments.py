@@ -124,10 +124,12 @@ def describe_columns(values: Matrix, rows: Ints) -> tuple[Ints, Floats, Floats, 
     first = rows[0] if _follow(rows) else -1
     for f in range(features):
         column = values[:, f]
-        if first >= 0 and all_finite(column[first : first + len(rows)]):
-            count[f] = len(rows)
+        if first >= 0:
+            # Where one value is missing or infinite, the mean of them all is too.
             found[f] = _describe(column[first : first + len(rows)], len(rows))
-            continue
+            if np.isfinite(found[f, 0]):
+                count[f] = len(rows)
+                continue
         for i in range(len(rows)):
             buffer[i] = column[rows[i]]
         count[f] = settle(buffer)

@@ -257,7 +257,7 @@ def write_objects(
         TableWriter(target, table, features if names is None else names) as writer,
     ):
         written: Future[None] | None = None
-        for start, values in tables.row_blocks(features):
+        for start, values in tables.row_blocks(features, ahead=tables.threads > 1):
             block = transform(start, values)
             if written is not None:
                 written.result()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ class ObjectTables:
             """Read every so many-th row group, with files of its own."""
             number, start = 0, 0
             for path, footer in zip(self.paths, self._footers):
-                with pq.ParquetFile(path, metadata=footer) as file:
+                with pq.ParquetFile(path, metadata=footer, pre_buffer=False) as file:
                     for group in range(file.num_row_groups):
                         if number % self.threads == share:
                             part = file.read_row_group(
@@ -171,29 +172,48 @@ class ObjectTables:
         return found
 
     def row_blocks(
-        self, features: Sequence[str], size: int = ROW_GROUP
+        self, features: Sequence[str], size: int = ROW_GROUP, *, ahead: bool = False
     ) -> Iterator[tuple[int, Matrix]]:
         """Read measurements in blocks of rows of one size, wherever files and row groups end.
+
+        Parameters
+        ----------
+        ahead : read the next block while this one is worked on
 
         Yields
         ------
         the first row, and a column-major matrix that the next block but one overwrites
         """
+        blocks = self._blocks(features, size, 3 if ahead else 2)
+        if not ahead:
+            yield from blocks
+            return
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(next, blocks, None)
+            while (block := coming.result()) is not None:
+                coming = pool.submit(next, blocks, None)
+                yield block
+
+    def _blocks(
+        self, features: Sequence[str], size: int, rooms: int
+    ) -> Iterator[tuple[int, Matrix]]:
+        """Blocks of rows, in so many places by turns."""
         kind, start, fill = self.dtype(features), 0, 0
         shape = (min(size, self.rows), len(features))
-        block, other = (np.empty(shape, kind, order="F") for _ in range(2))
+        space = deque(np.empty(shape, kind, order="F") for _ in range(rooms))
         for part in self._parts(features):
             taken = 0
             while taken < part.num_rows:
+                block = space[0]
                 count = min(part.num_rows - taken, len(block) - fill)
                 _fill(block, fill, part.slice(taken, count), features)
                 taken, fill = taken + count, fill + count
                 if fill == len(block):
                     yield start, block
                     start, fill = start + len(block), 0
-                    block, other = other, block
+                    space.rotate(-1)
                     if self.rows - start < len(block):
-                        block = np.empty((self.rows - start, len(features)), kind, order="F")
+                        space[0] = np.empty((self.rows - start, len(features)), kind, order="F")
 
     def _parts(self, features: Sequence[str]) -> Iterator[Any]:
         for path, footer in zip(self.paths, self._footers):
