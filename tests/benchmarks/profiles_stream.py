@@ -19,14 +19,12 @@ STEPS = ("annotate and flag", "normalise", "write objects", "find hits")
 
 
 def make_objects(folder: Path, rows: int) -> int:
-    """Write cells in four files of uneven length, encoded as our own tables; returns their bytes.
+    """Write cells in four files of uneven length, packed as most tools do; returns their bytes.
 
     One block of numbers is drawn; the others are the same moved and stretched feature by feature,
     as plates are, since drawing anew would take longer than all that is measured.
     """
     import pyarrow.parquet as pq
-
-    from poolvox.shared.profiles.tables.datasets import LEVEL
 
     folder.mkdir()
     rng = np.random.default_rng(1)
@@ -43,8 +41,7 @@ def make_objects(folder: Path, rows: int) -> int:
                 writer = pq.ParquetWriter(
                     folder / f"part{part}.parquet",
                     table.schema,
-                    compression="zstd",
-                    compression_level=dict.fromkeys(names, LEVEL),
+                    compression="snappy",
                     use_dictionary=keys,
                     write_statistics=keys,
                 )

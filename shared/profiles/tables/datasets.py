@@ -31,9 +31,9 @@ __all__ = ["ObjectTables", "TableWriter", "is_text", "run_side_by_side"]
 
 # Rows that are decoded at once.
 _DECODED: Final = 2**15
-# Measurements are noise in their last digits: at the usual level zstd saves a twelfth of the space
-# and reading takes twice as long. At this one what repeats is still packed.
-LEVEL: Final = -1
+# Measurements are noise in their last digits. Of 446 of 21,000 simulated cells lz4 leaves 96 % and
+# is read at 1.7 GB per CPU second; zstd 1 leaves 83 % (0.3), zstd -1 95 % (0.2), snappy 96 % (0.5).
+PACKED: Final = "lz4"
 
 
 @dataclass(frozen=True)
@@ -278,8 +278,8 @@ class TableWriter:
             self._writer = pq.ParquetWriter(
                 self._partial,
                 table.schema,
-                compression="zstd",
-                compression_level=dict.fromkeys(self._features, LEVEL),
+                compression=dict.fromkeys(table.column_names, "zstd")
+                | dict.fromkeys(self._features, PACKED),
                 # Measurements hardly ever repeat: looking for it costs more than all the rest.
                 use_dictionary=self._keys.column_names,
                 write_statistics=self._keys.column_names,
