@@ -89,7 +89,10 @@ def call_plate(
 
 
 @lru_cache(maxsize=4)
-def _codebook(library: str, cycles: int, seed: int, strangers: str) -> tuple[Library, Codebook]:
+def _codebook(
+    library: str, cycles: int, seed: int, strangers: str, written: tuple[int, int]
+) -> tuple[Library, Codebook]:
+    """`written` is not read: it parts a file from what it was before it was edited."""
     found = load_library(LibrarySpec.model_validate_json(library), cycles)
     decoys = make_decoys(found, np.random.default_rng([seed, 0]))
     odd = pd.DataFrame(json.loads(strangers)) if strangers else None
@@ -101,7 +104,9 @@ def load_codebook(
 ) -> tuple[Library, Codebook]:
     """The library cut to the cycles, and its words with decoys; made once per process."""
     odd = "" if strangers is None else json.dumps(strangers.to_dict("list"))
-    return _codebook(config.library.model_dump_json(), cycles, config.decode.seed, odd)
+    state = config.library.file.stat()
+    written = (state.st_mtime_ns, state.st_size)
+    return _codebook(config.library.model_dump_json(), cycles, config.decode.seed, odd, written)
 
 
 def _together(folder: Folder, tiles: Sequence[TileKey], kind: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from poolvox.ops.words import BASES
 from poolvox.shared.errors import ConfigError
 
-__all__ = ["Chemistry", "ChemistrySpec", "resolve_chemistry"]
+__all__ = ["Chemistry", "ChemistrySpec", "base_letters", "is_two_colour", "resolve_chemistry"]
 
 ChemistrySpec = str | Mapping[str, Sequence[str]]
 
@@ -72,6 +72,24 @@ class Chemistry:
         return list(seen.values())
 
 
+def base_letters(channels: Sequence[str]) -> dict[str, str]:
+    """The bases that names of channels say: as their letter, or with it apart, as in `Cy3-G`.
+
+    One letter that stands apart is no base, as in `A-594`: there must be three or four.
+
+    Examples
+    --------
+    >>> base_letters(["DAPI", "g", "T"]), base_letters(["G_Cy3", "T_Cy5", "A 594", "DAPI"])
+    ({'g': 'G', 'T': 'T'}, {'G_Cy3': 'G', 'T_Cy5': 'T', 'A 594': 'A'})
+    """
+    exact = {name: name.upper() for name in channels if name.upper() in (*BASES,)}
+    if exact:
+        return exact
+    parts = {name: set(re.split(r"[\W_]+", name.upper())) & {*BASES} for name in channels}
+    found = {name: letters.pop() for name, letters in parts.items() if len(letters) == 1}
+    return found if 3 <= len(found) == len(set(found.values())) else {}
+
+
 def resolve_chemistry(spec: ChemistrySpec, channels: Sequence[str]) -> Chemistry:
     """Make the table from its name, or from the channels of each base.
 
@@ -80,7 +98,8 @@ def resolve_chemistry(spec: ChemistrySpec, channels: Sequence[str]) -> Chemistry
     spec : `four-colour`, `three-colour(dark: G)`, `two-colour`, or a mapping of each base to the
         names of the channels in which it lights up (an empty list for a dark base)
     channels : names of the base channels in the order of the images; with four and three colours
-        they are letters of bases (anything else is taken to be in the order A, C, G, T)
+        they are letters of bases, or have such a letter apart, as in `Cy3-G` (anything else is
+        taken to be in the order A, C, G, T)
     """
     names = tuple(channels)
     if len(set(names)) != len(names):
@@ -91,8 +110,17 @@ def resolve_chemistry(spec: ChemistrySpec, channels: Sequence[str]) -> Chemistry
     return chemistry
 
 
+def is_two_colour(spec: ChemistrySpec) -> bool:
+    """Whether this is the named chemistry of two colours."""
+    return isinstance(spec, str) and _plain(spec) == "two-colour"
+
+
+def _plain(spec: str) -> str:
+    return spec.lower().replace("color", "colour").replace(" ", "").replace("_", "-")
+
+
 def _by_name(spec: str, names: tuple[str, ...]) -> dict[str, list[float]]:
-    plain = spec.lower().replace("color", "colour").replace(" ", "").replace("_", "-")
+    plain = _plain(spec)
     if plain == "four-colour":
         return _one_channel_each(names, BASES, spec)
     three = re.fullmatch(r"three-colour(?:\(dark:([acgt])\))?", plain)
@@ -108,8 +136,8 @@ def _by_name(spec: str, names: tuple[str, ...]) -> dict[str, list[float]]:
 
 def _one_channel_each(names: tuple[str, ...], lit: str, spec: str) -> dict[str, list[float]]:
     _require_count(names, len(lit), spec)
-    letters = [name.upper() for name in names]
-    order = letters if set(letters) == set(lit) else list(lit)
+    letters = list(base_letters(names).values())
+    order = letters if sorted(letters) == sorted(lit) else list(lit)
     return {base: [float(letter == base) for letter in order] for base in lit}
 
 
@@ -117,7 +145,8 @@ def _require_count(names: tuple[str, ...], count: int, spec: str) -> None:
     if len(names) != count:
         raise ConfigError(
             f"chemistry {spec!r} needs {count} base channels, got {len(names)} "
-            f"({', '.join(names)}): correct `channels` or `chemistry`"
+            f"({', '.join(names)}): correct `channels` or `chemistry`; bases are channels called "
+            "A, C, G, T or auto, or all but the nuclear stain (DAPI, Hoechst … or segment.channel)"
         )
 
 

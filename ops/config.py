@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from poolvox.ops.chemistry import Chemistry, resolve_chemistry
+from poolvox.ops.chemistry import Chemistry, base_letters, is_two_colour, resolve_chemistry
 from poolvox.ops.library import LibrarySpec
 from poolvox.ops.objects import FEATURE_GROUPS
 from poolvox.shared.config import Model, RunConfig
@@ -105,16 +105,23 @@ def nuclear_channel(segment: SegmentConfig, channels: tuple[str, ...]) -> int | 
     if segment.channel == "none":
         return None
     lower = [channel.lower() for channel in channels]
-    wanted = NUCLEAR if segment.channel == "auto" else (segment.channel.lower(),)
-    for name in wanted:
-        if name in lower:
-            return lower.index(name)
     if segment.channel == "auto":
-        return None
+        return _stained(lower)
+    if segment.channel.lower() in lower:
+        return lower.index(segment.channel.lower())
     raise ConfigError(
         f"segment.channel is {segment.channel!r}, the images have {', '.join(channels)}: "
         "name one of them, or none"
     )
+
+
+def _stained(lower: list[str]) -> int | None:
+    """Place of the channel that has the name of a nuclear stain, or alone has it in its name."""
+    for name in NUCLEAR:
+        if name in lower:
+            return lower.index(name)
+    longer = [k for k, channel in enumerate(lower) if any(name in channel for name in NUCLEAR)]
+    return longer[0] if len(longer) == 1 else None
 
 
 def base_channels(
@@ -129,7 +136,7 @@ def base_channels(
     if isinstance(spec, dict):
         named = {name for lit in spec.values() for name in lit}
     else:
-        named = {name for name in channels if name.upper() in {"A", "C", "G", "T"}}
+        named = set(base_letters(channels))
     places = tuple(k for k, name in enumerate(channels) if name in named)
     if order_is_open(config, channels):
         places = tuple(k for k, name in enumerate(channels) if name == "auto")
@@ -143,8 +150,11 @@ def base_channels(
 
 
 def order_is_open(config: OpsConfig, channels: tuple[str, ...]) -> bool:
-    """Whether nothing says which channel is which base, so that the library has to."""
+    """Whether nothing says which channel is which base, so that the library has to.
+
+    Two colours have an order of their own, unless the channels are left to be found.
+    """
     if isinstance(config.chemistry, dict):
         return False
-    letters = any(name.upper() in {"A", "C", "G", "T"} for name in channels)
-    return "auto" in channels or (config.raw.sbs.channels == "auto" and not letters)
+    left = config.raw.sbs.channels == "auto" or not is_two_colour(config.chemistry)
+    return "auto" in channels or (left and not base_letters(channels))

@@ -6,6 +6,8 @@ so that its reads are not taken for errors of another, but it names no single gu
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.ops.columns import read_library
+from poolvox.ops.findings import DATE, LibraryReport, gather, note, note_words
 from poolvox.ops.words import BASES, encode, nearest_distance, pack
 from poolvox.shared.config import ConfigPath, Model
 from poolvox.shared.errors import InputError
@@ -29,14 +32,8 @@ __all__ = [
     "read_library",
 ]
 
-# A run of one base longer than this is reported: it is read with more errors than others.
-MAX_HOMOPOLYMER = 4
-# Barcodes closer than this turn into each other with a single wrong base.
-MIN_DISTANCE = 2
 # The bases of a barcode fit into one 64-bit word.
 MAX_LENGTH = 32
-# Rows that the text of a report names for each kind of problem.
-NAMED_ROWS = 5
 
 Codes = NDArray[np.uint8]
 
@@ -47,49 +44,21 @@ class LibrarySpec(Model):
     `barcode` names one column, or two when each guide carries two barcodes. `cycles` lists the
     positions of the barcode (from 1) that were imaged, in order, one list per barcode column;
     without it the first cycles are taken. `controls` is looked for in the names of guides and
-    genes.
+    genes, whatever their case, dashes and spaces; with `*` or `?` it stands for whole names. There
+    may be several.
     """
 
     file: ConfigPath
     barcode: str | tuple[str, str] = "barcode"
     guide: str | None = None
     gene: str | None = None
-    controls: str = "nontargeting"
+    controls: str | tuple[str, ...] = "nontargeting"
     cycles: tuple[int, ...] | tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the barcode columns, one or two."""
         return (self.barcode,) if isinstance(self.barcode, str) else self.barcode
-
-
-@dataclass(frozen=True)
-class LibraryReport:
-    """What is odd about a library: one row per finding, and the same as text.
-
-    `problems` has the columns row (of the file, from 1), barcode, kind, detail. Rows of kind
-    `letters`, `empty` and `length` are not used; the others are.
-    """
-
-    rows: int
-    words: int
-    min_distance: int
-    problems: pd.DataFrame
-
-    def count(self, kind: str) -> int:
-        """How many rows have a problem of this kind."""
-        return int((self.problems["kind"] == kind).sum())
-
-    def __str__(self) -> str:
-        head = f"{self.rows} rows, {self.words} different words, least distance {self.min_distance}"
-        lines = [head]
-        for kind, group in self.problems.groupby("kind", sort=True):
-            shown = ", ".join(
-                f"row {r.row} ({r.detail})" for r in group.head(NAMED_ROWS).itertuples()
-            )
-            more = f" and {len(group) - NAMED_ROWS} more" if len(group) > NAMED_ROWS else ""
-            lines.append(f"{kind}: {len(group)} - {shown}{more}")
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -231,17 +200,17 @@ def _clean(
     for i, (column, part) in enumerate(zip(spec.columns, positions, strict=True)):
         raw = frame[column].fillna("").astype(str).reset_index(drop=True)
         text = raw.str.replace(r"[\s\-]", "", regex=True)
-        _note(problems, table, raw, text != raw, "spaces", "spaces or dashes were removed")
-        _note(problems, table, raw, text.str.upper() != text, "lower case", "read as upper case")
+        note(problems, table, raw, text != raw, "spaces", "spaces or dashes were removed")
+        note(problems, table, raw, text.str.upper() != text, "lower case", "read as upper case")
         text = text.str.upper()
-        _note(problems, table, raw, text.str.contains("U"), "U", "read as T")
+        note(problems, table, raw, text.str.contains("U"), "U", "read as T")
         text = text.str.replace("U", "T")
         empty = text == ""
         illegal = ~empty & ~text.str.fullmatch("[ACGT]*")
         short = ~empty & ~illegal & (text.str.len() <= max(part))
-        _note(problems, table, raw, empty, "empty", "no barcode")
-        _note(problems, table, raw, illegal, "letters", "letters other than A, C, G, T")
-        _note(problems, table, raw, short, "length", f"shorter than {max(part) + 1} cycles")
+        note(problems, table, raw, empty, "empty", "no barcode")
+        note(problems, table, raw, illegal, "letters", "letters other than A, C, G, T")
+        note(problems, table, raw, short, "length", f"shorter than {max(part) + 1} cycles")
         usable &= ~(empty | illegal | short)
         table[f"text_{i}"] = text
         table[f"cut_{i}"] = [
@@ -249,28 +218,15 @@ def _clean(
         ]
     lengths = table.loc[usable, "text_0"].str.len()
     odd = usable & (table["text_0"].str.len() != (lengths.mode().iloc[0] if len(lengths) else 0))
-    _note(problems, table, table["text_0"], odd, "lengths differ", "not as long as the others")
+    note(problems, table, table["text_0"], odd, "lengths differ", "not as long as the others")
     for name in ("guide", "gene"):
         source = getattr(spec, name)
         values = table["text_0"] if source is None else frame[source].reset_index(drop=True)
         table[name] = "" if source is None and name == "gene" else values.fillna("").astype(str)
+        dated = table[name].str.fullmatch(DATE, case=False)
+        note(problems, table, table["text_0"], dated, "dates", f"the {name} looks like a date")
     _refuse_unusable(table, usable, problems, positions)
     return table[usable].reset_index(drop=True), problems
-
-
-def _note(
-    problems: list[pd.DataFrame],
-    table: pd.DataFrame,
-    barcodes: pd.Series[str],
-    where: pd.Series[bool],
-    kind: str,
-    detail: str | pd.Series[str],
-) -> None:
-    if where.any():
-        found = pd.DataFrame(
-            {"row": table["row"], "barcode": barcodes, "kind": kind, "detail": detail}
-        )
-        problems.append(found[where])
 
 
 def _refuse_unusable(
@@ -288,7 +244,8 @@ def _refuse_unusable(
     cycles = sum(map(len, positions))
     advice = {
         "length": (
-            f"barcodes are shorter than the {cycles} cycles: give `library.cycles`, or fewer cycles"
+            f"barcodes are shorter than the {cycles} cycles: give `library.cycles`, or take fewer "
+            "with `cycles` beside the `files` of the images"
         ),
         "letters": (
             "barcodes have letters other than A, C, G, T: is `library.barcode` the right column?"
@@ -324,13 +281,11 @@ def _assemble(
     unique = codes[first]
     words = _joined(table, len(positions))
     distance = nearest_distance(unique)
-    _note_words(problems, table, words, distance, shared[word], groups["row"].transform("size") > 1)
-    pattern = spec.controls.lower().replace("-", "").replace("_", "").replace(" ", "")
-    flat = (table["guide"] + "\n" + table["gene"]).str.lower().str.replace(r"[-_ ]", "", regex=True)
-    control = flat.str.contains(pattern, regex=False) if pattern else pd.Series(False, table.index)
+    note_words(problems, table, words, distance, shared[word], groups["row"].transform("size") > 1)
+    control = _is_control(table["guide"], spec) | _is_control(table["gene"], spec)
     ends = np.cumsum([0, *map(len, positions)])
     report = LibraryReport(
-        len(table), len(unique), int(distance.min()) if len(unique) > 1 else 0, _gather(problems)
+        len(table), len(unique), int(distance.min()) if len(unique) > 1 else 0, gather(problems)
     )
     return Library(
         codes=unique,
@@ -350,36 +305,28 @@ def _assemble(
     )
 
 
+def _is_control(names: pd.Series[str], spec: LibrarySpec) -> pd.Series[bool]:
+    asked = (spec.controls,) if isinstance(spec.controls, str) else spec.controls
+    flat = names.map(_plain)
+    found = pd.Series(False, names.index)
+    for text in filter(None, map(_plain, asked)):
+        # A pattern stands for the whole name, a word for any part of it.
+        if set(text) & set("*?"):
+            found |= flat.str.fullmatch(fnmatch.translate(text))
+        else:
+            found |= flat.str.contains(text, regex=False)
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_ ]", "", name.lower())
+
+
 def _joined(table: pd.DataFrame, parts: int) -> pd.Series[str]:
     words = table["cut_0"]
     for i in range(1, parts):
         words = words + table[f"cut_{i}"]
     return words
-
-
-def _note_words(
-    problems: list[pd.DataFrame],
-    table: pd.DataFrame,
-    words: pd.Series[str],
-    distance: NDArray[np.int64],
-    shared: NDArray[np.bool_],
-    repeated: pd.Series[bool],
-) -> None:
-    """Words that several rows share, that are close to another, or that repeat one base."""
-    where = pd.Series(shared, index=table.index)
-    _note(problems, table, words, where, "ambiguous", "several guides share word " + words)
-    _note(problems, table, words, repeated & ~where, "duplicate", "the same guide twice, " + words)
-    near = distance[table["word"].to_numpy()]
-    close = pd.Series(near < MIN_DISTANCE, index=table.index)
-    _note(problems, table, words, close, "low distance", "one base from another word, " + words)
-    runs = words.str.contains("|".join(base * (MAX_HOMOPOLYMER + 1) for base in BASES))
-    _note(problems, table, words, runs, "homopolymer", "a run of one base, " + words)
-
-
-def _gather(problems: list[pd.DataFrame]) -> pd.DataFrame:
-    if not problems:
-        return pd.DataFrame({"row": [], "barcode": [], "kind": [], "detail": []})
-    return pd.concat(problems).sort_values(["kind", "row"], kind="stable").reset_index(drop=True)
 
 
 def _next_base(

@@ -17,8 +17,10 @@ from poolvox.ops.calls import call_plate, decode_tile
 from poolvox.ops.config import OpsConfig, base_channels, nuclear_channel, order_is_open
 from poolvox.ops.estimates import estimate_signal
 from poolvox.ops.folder import Folder
+from poolvox.ops.library import load_library
 from poolvox.ops.objects import ObjectChannels, collect_objects, measure_tile
 from poolvox.ops.profiles import profile_screen
+from poolvox.ops.remarks import describe_screen
 from poolvox.ops.steps import Optics, image_tile
 from poolvox.shared.engine.pipeline import Check
 from poolvox.shared.engine.plan import Unit
@@ -48,8 +50,8 @@ class OpsPipeline:
         """Lay out the units of all tiles, wells and the plate."""
         manifest = scan(config.raw.sbs, Path("/"), config.plate)
         optics = _optics(config, manifest)
-        if not config.library.file.is_file():
-            raise InputError(f"library {config.library.file} is not there: correct `library.file`")
+        # A library that cannot be used is told before hours of images.
+        load_library(config.library, max(len(manifest.cycles), 1))
         wells: dict[tuple[str, str], list[TileKey]] = defaultdict(list)
         plates: dict[str, list[TileKey]] = defaultdict(list)
         for tile in manifest.tiles:
@@ -76,6 +78,13 @@ class OpsPipeline:
         """Tiles with bad files, and why."""
         manifest = scan(config.raw.sbs, Path("/"), config.plate)
         return [(str(tile), reason) for tile, reason in manifest.bad.items()]
+
+    def remarks(self, config: OpsConfig) -> list[tuple[str, str]]:
+        """Say how channels, cycles and library are taken."""
+        manifest = scan(config.raw.sbs, Path("/"), config.plate)
+        library = load_library(config.library, max(len(manifest.cycles), 1))
+        optics = _optics(config, manifest)
+        return list(describe_screen(manifest, optics, library, config.library))
 
     def sections(self, config: OpsConfig) -> list[Section]:
         """Tell the report what happened, from the files of the run."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+from poolvox.ops.columns import LibraryColumns, guess_columns, read_library
+from poolvox.shared.errors import InputError
 from poolvox.shared.ingest import guess, raw_block
 from poolvox.shared.ingest.guessing import Guess
 
@@ -13,6 +16,7 @@ __all__ = ["write_template"]
 
 LIBRARY_NAMES = ("*librar*", "*barcode*", "*codebook*", "*")
 LIBRARY_ENDS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+USUAL = LibraryColumns("barcode", "sgRNA", "gene_symbol", ("nontargeting",))
 
 TAIL = """\
 library:
@@ -54,50 +58,58 @@ def write_template(folder: Path) -> str:
         f"output: {json.dumps(name + '_run')}",
         "plate: P1",
     ]
-    block = raw_block(_below(found, folder))
-    library, note = _library(folder)
-    tail = TAIL.format(library=json.dumps(str(library)), columns="\n".join(_columns(library)))
-    return "\n".join([*head, block.rstrip("\n"), *note, tail])
+    library, columns, notes = _library(folder)
+    tail = TAIL.format(library=json.dumps(str(library)), columns="\n".join(columns))
+    return "\n".join([*head, raw_block(_below(found, folder)).rstrip("\n"), *notes, tail])
 
 
 def _below(found: Guess, folder: Path) -> Guess:
     """The guess of the sequencing images alone, its pattern with the folder before it."""
-    from dataclasses import replace
+    left = (f"left out: {each.files}, {each.count} files" for each in found.others)
+    notes = (*found.notes, *left)
+    return replace(found, files=str(folder / found.files), others=(), notes=notes)
 
-    return replace(found, files=str(folder / found.files), others=())
 
-
-def _library(folder: Path) -> tuple[Path, list[str]]:
+def _library(folder: Path) -> tuple[Path, list[str], list[str]]:
+    """The file beside the images that is most likely the library, its lines, and notes."""
     for place in (folder, folder.parent):
         for pattern in LIBRARY_NAMES:
             for path in sorted(place.glob(pattern)):
                 if path.name.lower().endswith(LIBRARY_ENDS) and path.is_file():
-                    return path, []
-    return Path("library.csv"), ["# no library was found beside the images: name its file"]
+                    columns, notes = _columns(path)
+                    # By its name alone a table is no library.
+                    if pattern != LIBRARY_NAMES[-1] or columns.barcode:
+                        return path, _lines(columns), notes
+    missing = ["# no library was found beside the images: name its file"]
+    return Path("library.csv"), _lines(USUAL), missing
 
 
-def _columns(library: Path) -> list[str]:
-    """Lines that name the library's columns, as its content tells them."""
-    from poolvox.ops.columns import LibraryColumns, guess_columns, read_library
-    from poolvox.shared.errors import InputError
-
+def _columns(library: Path) -> tuple[LibraryColumns, list[str]]:
+    """The library's columns, as its content tells them, or why they are not known."""
     try:
-        found = guess_columns(read_library(library))
-    except InputError:
-        found = LibraryColumns("barcode", "sgRNA", "gene_symbol", "nontargeting")
+        return guess_columns(read_library(library)), []
+    except InputError as error:
+        return replace(USUAL, barcode=None), [f"# {error}"]
+
+
+def _lines(columns: LibraryColumns) -> list[str]:
     about = {
         "barcode": "its column; [first, second] where guides carry two barcodes",
         "guide": "column of the guides' names; without it the barcodes name them",
         "gene": "column of the genes' names",
-        "controls": "what the names of control guides or genes hold",
+        "controls": "what the names of control guides or genes hold; NT_* is a whole name",
     }
-    return [_line(key, getattr(found, key), text) for key, text in about.items()]
+    return [_line(key, getattr(columns, key), text) for key, text in about.items()]
 
 
-def _line(key: str, value: str | None, about: str) -> str:
-    given = f"{key}: {_scalar(value)}" if value is not None else f"# {key}: ?"
+def _line(key: str, value: str | tuple[str, ...] | None, about: str) -> str:
+    if isinstance(value, tuple):
+        listed = ", ".join(map(_scalar, value))
+        given = f"{key}: {listed}" if len(value) == 1 else f"{key}: [{listed}]"
+    else:
+        given = f"{key}: {_scalar(value)}" if value is not None else f"# {key}: ?"
     return f"  {given:<25} # {about}"
 
 
 def _scalar(text: str) -> str:
-    return text if re.fullmatch(r"[A-Za-z_]\w*", text) else json.dumps(text)
+    return text if re.fullmatch(r"[A-Za-z_]\w*", text) else json.dumps(text, ensure_ascii=False)

@@ -39,6 +39,7 @@ class Estimate:
     peak : bytes that the run needs with so many workers; `budget` what it may use
     seconds : time that remains, where earlier runs tell it
     problems : place and reason of what will fail
+    remarks : what the pipeline says of its input, by name; without one it belongs to the last
     """
 
     pipeline: str
@@ -52,6 +53,7 @@ class Estimate:
     budget: int
     seconds: float | None
     problems: tuple[tuple[str, str], ...]
+    remarks: tuple[tuple[str, str], ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -73,7 +75,9 @@ class Estimate:
         say(f"pipeline  {self.pipeline}")
         say(f"output    {show_path(self.output)}")
         files = f"{count(self.files, 'file')}, {size(self.size)}"
-        say(f"raw       {files}; {count(self.places, 'tile')}")
+        say(f"input     {files}; {count(self.places, 'tile')}")
+        for name, text in self.remarks:
+            say(f"{name:8}  {text}")
         memory = f"{size(self.peak)} with {count(self.workers, 'worker')}"
         say(f"memory    {memory}, of {size(self.budget)} that the run may use")
         time = "not known before a first run"
@@ -129,6 +133,7 @@ def estimate(job: Job, options: Options) -> Estimate:
         budget=budget,
         seconds=total / workers if known else None,
         problems=tuple(_problems(job, missing)),
+        remarks=tuple(_remarks(job)),
     )
 
 
@@ -179,6 +184,11 @@ def _problems(job: Job, missing: Sequence[Path]) -> list[tuple[str, str]]:
     if not found:
         found = [(show_path(path), "is missing") for path in missing]
     return [(str(place), str(reason)) for place, reason in found]
+
+
+def _remarks(job: Job) -> list[tuple[str, str]]:
+    ask = getattr(job.pipeline, "remarks", None)
+    return list(ask(job.config)) if ask is not None else []
 
 
 def _seconds(value: float | None) -> str:

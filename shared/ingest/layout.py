@@ -63,7 +63,7 @@ class Expected:
         inside = {"cycle": "t", "channel": "c", "z": "z"}
         named = frozenset(axis for field, axis in inside.items() if field in fields)
         known: dict[str, int] = {}
-        if "c" not in named and isinstance(spec.channels, tuple) and "auto" not in spec.channels:
+        if "c" not in named and isinstance(spec.channels, tuple) and spec.channels != ("auto",):
             known["c"] = len(spec.channels)
         if "t" not in named and spec.cycles is not None:
             known["t"] = len(spec.cycles)

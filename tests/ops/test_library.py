@@ -113,6 +113,33 @@ def test_controls_are_found_in_genes_and_guides(name):
     assert library.controls.tolist() == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("controls", "found"),
+    [
+        (("non-targeting", "intergenic"), [True, True, False, False, False]),
+        ("NTC*", [False, False, True, False, False]),
+        (("nt?_*",), [False, False, True, False, False]),
+        ("ntc", [False, False, True, True, False]),
+        ((), [False] * 5),
+        ("g[1]", [False, False, False, False, True]),
+    ],
+)
+def test_controls_may_have_several_names_and_patterns_are_whole_names(controls, found):
+    names = ["Non Targeting 3", "INTERGENIC_7", "NTC_1", "KCNTC1", "G[1]"]
+    frame = table("AAAC", "CCCA", "GGGT", "TTTG", "ACGT", genes=names)
+    spec = SPEC.model_copy(update={"controls": controls})
+    assert make_library(frame, spec, 4).controls.tolist() == found
+
+
+def test_findings_are_summed_up_the_gravest_first():
+    frame = table("ACGTA", "acgtc", "NNNNN", "TTTTT", "GATTC", genes=["A", "B", "C", "2-Sep", "E"])
+    summary = make_library(frame, SPEC, 4).report.summary()
+    assert summary["rows"].tolist() == [1, 2, 1, 1]
+    assert summary["which"].tolist() == ["3", "1, 2", "4", "2"]
+    for text, part in zip(summary["what"], ["left out", "several guides", "Excel", "upper case"]):
+        assert part in text
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.text("ACGT", min_size=7, max_size=7), min_size=1, max_size=30))
 def test_letters_and_numbers_are_one_to_one(sequences):

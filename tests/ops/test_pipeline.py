@@ -11,6 +11,7 @@ import tifffile
 import yaml
 
 from poolvox.ops import Screen
+from poolvox.ops.calls import load_codebook
 from poolvox.ops.config import OpsConfig
 from poolvox.ops.judge import match_cells, score_cells
 from poolvox.ops.parts import load_signal
@@ -251,9 +252,37 @@ def test_a_library_that_is_shorter_than_the_cycles_is_refused(screen):
     library = pd.read_csv(screen.parent / "library.csv")
     library["barcode"] = library["barcode"].str[:5]
     library.to_csv(screen.parent / "library.csv", index=False)
-    summary = run(screen, workers=1)
-    assert summary.exit_code == 1
-    assert "shorter than the 7 cycles" in summary.failed["signal/plate"]
+    with pytest.raises(InputError, match="shorter than the 7 cycles"):
+        run(screen, workers=1)
+    assert not (screen.parent / "run").exists(), "images were worked on in vain"
+
+
+def test_check_says_how_channels_cycles_and_library_are_taken(screen, capsys):
+    library = pd.read_csv(screen.parent / "library.csv")
+    library.loc[0, "barcode"] = "NNNNNNN"
+    library.to_csv(screen.parent / "library.csv", index=False, sep=";")
+    assert run_command(["check", str(screen)]) == 0
+    out = capsys.readouterr().out
+    assert "channels  nuclei DAPI; bases G, T, A, C\n" in out
+    assert "cycles    7 (1, 2, 3, 4, 5, 6, 7)\n" in out
+    assert "library   27 guides of 13 genes, 4 of them controls; 27 barcodes of 7 bases" in out
+    assert "          1 row: left out: letters other than A, C, G, T (row 1)" in out
+    assert run_command(["check", str(screen), "--set", "library.controls=scrambled"]) == 0
+    assert "no guide or gene is called scrambled" in capsys.readouterr().out
+    assert run_command(["check", str(screen), "--set", "library.barcode=code"]) == 2
+    assert "no column 'code'; it has sgRNA, gene_symbol, barcode" in capsys.readouterr().err
+
+
+def test_a_library_that_is_edited_between_two_runs_is_read_again(finished, tmp_path):
+    config = load_config(finished, OpsConfig)
+    path = tmp_path / "library.csv"
+    shutil.copy(config.library.file, path)
+    spec = config.library.model_copy(update={"file": path})
+    config = config.model_copy(update={"library": spec})
+    assert len(load_codebook(config, 7)[0]) == 28
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:-3]))
+    assert len(load_codebook(config, 7)[0]) == 25
 
 
 @pytest.mark.parametrize(
@@ -287,8 +316,10 @@ def test_channels_in_the_wrong_order_are_named(screen, change):
     assert "order of `channels`" in summary.failed["signal/plate"]
 
 
-def test_the_order_of_the_channels_is_found(finished, screen, change):
-    change(screen, raw={"sbs": _sbs(screen) | {"channels": ["DAPI", *["auto"] * 4]}})
+@pytest.mark.parametrize("names", [["auto"] * 4, ["Cy3", "A594", "Cy5", "Cy7"]])
+def test_the_order_of_the_channels_is_found(finished, screen, change, names):
+    without_names(screen)
+    change(screen, raw={"sbs": _sbs(screen) | {"channels": ["DAPI 405", *names]}})
     summary = run(screen, workers=1)
     assert summary.exit_code == 0, summary.failed
     table = "run/tables/cells.parquet"

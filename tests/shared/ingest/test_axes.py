@@ -40,6 +40,7 @@ KINDS = [
     ("imagej", {"imagej": True, "metadata": {"axes": "TZCYX"}}, "TZCYX", (2, 3, 4, *IMAGE), {}),
     ("imagej_z", {"imagej": True, "metadata": {"axes": "ZYX"}}, "ZYX", (3, *IMAGE), {}),
     ("bare_c", {"metadata": None}, "CYX", (5, *IMAGE), {"channels": list("abcde")}),
+    ("bare_auto", {"metadata": None}, "CYX", (3, *IMAGE), {"channels": ["a", "auto", "auto"]}),
     (
         "bare_z",
         {"metadata": None},
