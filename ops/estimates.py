@@ -82,7 +82,8 @@ def _of_plate(
     library = load_codebook(config, light.shape[1])[0]
     if optics.find_order:
         found = _find_order(loglik, chemistry, library, rng)
-        order, chemistry = str(found), found.chemistry
+        names = [optics.channels[k] for k in optics.bases]
+        order, chemistry = found.told(names), found.chemistry
         corrections = estimate_corrections(light, chemistry, rng=rng, noise=noise, source="plate")
         loglik = apply_corrections(light, corrections, noise=noise).loglik
     if _exact(loglik, library) < FEW_MAPPED:

@@ -7,6 +7,7 @@ prove itself on the other half, against decoys.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -54,10 +55,16 @@ class ChannelOrder:
     confirmed: bool
 
     def __str__(self) -> str:
-        names = ", ".join(self.chemistry.channels)
+        return self.told()
+
+    def told(self, names: Sequence[str] = ()) -> str:
+        """Say it, with the names that the channels have in the images."""
+        bases = self.chemistry.channels
+        found = ", ".join(f"{name} is {base}" for name, base in zip(names, bases))
+        found = found or f"channels are {', '.join(bases)}"
         verdict = "confirmed" if self.confirmed else "not confirmed: give `channels` by hand"
         return (
-            f"channels are {names}: {self.mapped:.1%} of the reads that were not used to choose "
+            f"{found}: {self.mapped:.1%} of the reads that were not used to choose "
             f"match the library, {self.decoys:.1%} decoys, {self.second:.1%} in the next-best "
             f"order; {verdict}"
         )

@@ -250,6 +250,9 @@ def _from_group(base: Path, group: NameGroup, pipeline: str, told: Acquisition) 
     for each in values:
         for name, value in each.items():
             distinct[name].add(normalise(name, value))
+    if pipeline == "ops" and len(distinct["plate"]) > 1:
+        shown = ", ".join(sorted(distinct["plate"], key=natural)[:4])
+        notes.append(f"plates {shown}: run each on its own, with its name in place of {{plate}}")
     places = {_place(each) for each in values}
     wells, tiles = _wells(values), len(places)
     if header is not None and len(header.scenes) > 1:
@@ -326,6 +329,10 @@ def _channels(
         axes = _pages_axes(header, pipeline, notes)
         if len(set(names)) == len(names) and names != there:
             return dict(zip(names, there, strict=True)), axes
+        if all(name.isdecimal() for name in there):
+            notes.append(
+                f"the channels have numbers only: name them in this order{_named(pipeline)}"
+            )
         return tuple(there), axes
     if header is None:
         return "auto", None
@@ -348,6 +355,10 @@ def _pages_axes(header: Header | None, pipeline: str, notes: list[str]) -> str |
     if pages > 1:
         notes.append(f"it is unclear what the {pages} pages of a file are: give axes")
     return None
+
+
+def _named(pipeline: str) -> str:
+    return ", e.g. [DAPI, G, T, A, C], with auto for bases not known" if pipeline == "ops" else ""
 
 
 def _told(value: str, names: Mapping[str, str]) -> str:
@@ -373,5 +384,8 @@ def _unnamed(
         notes.append(f"it is unclear what the {pages} pages of a file are: give axes and channels")
         return "auto", None
     if count > 1:
-        notes.append("the files do not name their channels: replace channel1 ... in their order")
+        notes.append(
+            "the files do not name their channels: replace channel1 ... in their order"
+            + _named(pipeline)
+        )
     return tuple(f"channel{number + 1}" for number in range(count)), None

@@ -79,6 +79,8 @@ INSTRUMENTS = (
         (
             "Well{well}_Point{_}_{tile}_Channel{channel}_Seq{_}.nd2",
             "Well{well}_Channel{channel}_Seq{_}.nd2",
+            "Well{well}_Point{_}_{tile}_Channel{channel}_Seq{_}.tif",
+            "Well{well}_Channel{channel}_Seq{_}.tif",
         ),
     ),
 )

@@ -11,26 +11,35 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from poolvox.shared.ingest.pattern import normalise
 from poolvox.shared.sorting import natural
 
 __all__ = ["NameGroup", "group_names", "is_derived"]
 
-_WELL = r"(?:(?<![A-Za-z0-9])|(?<=[Ww]ell))[A-P](?:0?[1-9]|1[0-9]|2[0-4])(?![A-Za-z0-9])"
+_WELL = r"(?:(?<![A-Za-z0-9])|(?<=[Ww]ell)|(?<=Point))[A-P](?:0?[1-9]|1[0-9]|2[0-4])(?![A-Za-z0-9])"
 _DYE = (
     r"(?<![A-Za-z0-9])(?:DAPI|Hoechst(?:[ -]?\d+)?|[EY]?GFP|[RYC]FP|mCherry|tdTomato|FITC|TRITC|"
     r"Cy[2357](?:\.5)?|AF\d{3}|A(?:488|532|555|568|594|647|680|750)|Alexa ?\d{3}|Texas ?Red|ConA|"
     r"Phalloidin|WGA|Mito|ER|AGP|RNA|DNA|BF|Brightfield)(?![A-Za-z0-9])"
 )
-_PIECE = re.compile(rf"(?P<well>{_WELL})|(?P<dye>{_DYE})|(?P<number>\d+)", re.UNICODE)
+_DATE = r"(?<!\d)20\d\d-[01]\d-[0-3]\d(?!\d)"
+_PIECE = re.compile(
+    rf"(?P<date>{_DATE})|(?P<well>{_WELL})|(?P<dye>{_DYE})|(?P<number>\d+)", re.UNICODE
+)
+# Bases stand for channels where most of them stand alone in some name.
+_BASE = r"(?<![A-Za-z0-9])[ACGT](?![A-Za-z0-9])"
+_PIECE_OR_BASE = re.compile(_PIECE.pattern.replace("|(?P<dye>", rf"|(?P<dye>{_BASE}|"), re.UNICODE)
+MOST_BASES = 3
 _WORD = re.compile(r"([^\W\d_]+)[-_ .#=(]*$")
 _MAGNIFICATION = re.compile(r"[xX](?![A-Za-z0-9])")
 
 # Fields by the word before a number, the likeliest first; `c` and `t` depend on the experiment.
 _WORDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("tile", "site", "s", "field", "fov", "f", "fld", "scene"), ("tile",)),
-    **dict.fromkeys(("pos", "position", "point", "p", "xy", "series"), ("tile",)),
+    **dict.fromkeys(("pos", "position", "point", "xy", "series"), ("tile",)),
+    "p": ("tile", "plate"),
     **dict.fromkeys(("cycle", "cyc", "round", "rnd", "r", "sbs", "seq"), ("cycle",)),
     **dict.fromkeys(("time", "timepoint", "frame"), ("cycle",)),
     **dict.fromkeys(("channel", "chan", "ch", "w", "wv", "wavelength"), ("channel",)),
@@ -79,6 +88,7 @@ class _Slot:
     values: list[str]
     text: str = ""
     field: str = ""
+    in_folder: bool = False
 
     @property
     def constant(self) -> bool:
@@ -96,13 +106,19 @@ class _Assigned:
 def group_names(names: Iterable[str], pipeline: str) -> list[NameGroup]:
     """Group names that differ only in numbers, wells, dyes; images before labels, many first."""
     groups: _Groups = defaultdict(list)
+    names = list(names)
+    piece = _PIECE_OR_BASE if pipeline == "ops" and _has_bases(names) else _PIECE
     for name in names:
-        skeleton, values = _cut(name)
+        skeleton, values = _cut(name, piece)
         groups[skeleton].append((name, values))
     groups, alone = _without_singles(_join_channels(groups))
     found = [_group(skeleton, members, pipeline) for skeleton, members in groups.items()]
     found += [_own_places(folder, ending, each, pipeline) for (folder, ending), each in alone]
     return sorted(found, key=lambda g: (is_derived(g.pattern), -len(g.names), g.pattern))
+
+
+def _has_bases(names: Iterable[str]) -> bool:
+    return len({base for name in names for base in re.findall(_BASE, name)}) >= MOST_BASES
 
 
 def is_derived(name: str) -> bool:
@@ -164,12 +180,12 @@ def _own_places(folder: str, ending: str, names: list[str], pipeline: str) -> Na
     return NameGroup(pattern, tuple(names), frozenset({place}), (f"{note} {place}",))
 
 
-def _cut(name: str) -> tuple[tuple[str, ...], list[str]]:
+def _cut(name: str, pieces: re.Pattern[str]) -> tuple[tuple[str, ...], list[str]]:
     """Give the texts and kinds of a name in turn, and the values of the kinds."""
     skeleton: list[str] = []
     values: list[str] = []
     end = 0
-    for piece in _PIECE.finditer(name):
+    for piece in pieces.finditer(name):
         kind = piece.lastgroup or ""
         if kind == "number" and _MAGNIFICATION.match(name, piece.end()):
             continue
@@ -187,10 +203,15 @@ def _group(
         _Slot(kind, _word(texts[: k + 1]), [values[k] for _, values in members])
         for k, kind in enumerate(kinds)
     ]
+    for k, slot in enumerate(slots):
+        slot.in_folder = any("/" in text for text in texts[k + 1 :])
     _split_false_wells(slots, texts)
     assigned = _Assigned()
-    for slot in slots:
-        _assign(slot, assigned, pipeline)
+    _assign_rows(slots, texts, assigned)
+    # What varies tells more than what does not, and a `p` is a plate where tiles have their own.
+    for slot in sorted(slots, key=lambda slot: (slot.constant, slot.word == "p")):
+        if not slot.field:
+            _assign(slot, assigned, pipeline)
     _assign_rest(slots, assigned, pipeline)
     if pipeline == "organoid3d":
         _times_are_places(slots, assigned)
@@ -203,6 +224,18 @@ def _group(
         frozenset(assigned.slots),
         tuple(assigned.notes),
     )
+
+
+def _assign_rows(slots: list[_Slot], texts: list[str], assigned: _Assigned) -> None:
+    """Take `r01c02` for row and column, where no well is named otherwise."""
+    if any(slot.kind == "well" for slot in slots):
+        return
+    for k, (row, column) in enumerate(pairwise(slots)):
+        if row.word == "r" and texts[k].lower().endswith("r") and texts[k + 1].lower() == "c":
+            for slot, name in ((row, "row"), (column, "col")):
+                slot.field, slot.text = name, f"{{{name}}}"
+                assigned.slots[name] = slot
+            return
 
 
 def _word(texts: list[str]) -> str:
@@ -272,16 +305,30 @@ def _assign_rest(slots: list[_Slot], assigned: _Assigned, pipeline: str) -> None
         still.remove(slot)
     numbers = [slot for slot in still if slot.kind == "number"]
     if numbers and not {"tile", "organoid"} & set(assigned.slots):
-        best = max(numbers, key=lambda slot: len(set(slot.values)))
-        best.field, best.text = place, f"{{{place}}}"
-        assigned.slots[place] = best
-        still.remove(best)
-        shown = ", ".join(sorted(set(best.values), key=natural)[:4])
-        assigned.notes.append(f"the numbers {shown} are taken for the {place}: check it")
+        # Of the numbers of a screen, those in the file's own name are its tile.
+        own = [slot for slot in numbers if pipeline == "ops" and not slot.in_folder]
+        still.remove(_take(max(own or numbers, key=_variety), place, assigned))
+    folders = [slot for slot in still if slot.in_folder and slot.kind in ("number", "date")]
+    if folders and pipeline == "ops" and "cycle" not in assigned.slots:
+        # Sequencing images have cycles: what else should folders of the same names be?
+        still.remove(_take(max(folders, key=_variety), "cycle", assigned))
     for slot in still:
         slot.text = "{_}"
         shown = ", ".join(sorted(set(slot.values), key=natural)[:4])
         assigned.notes.append(f"it is unclear what {shown} in the names are: they are ignored")
+
+
+def _variety(slot: _Slot) -> int:
+    return len(set(slot.values))
+
+
+def _take(slot: _Slot, name: str, assigned: _Assigned) -> _Slot:
+    """Give a slot a field that no word says, with a note."""
+    slot.field, slot.text = name, f"{{{name}}}"
+    assigned.slots[name] = slot
+    shown = ", ".join(sorted(set(slot.values), key=natural)[:4])
+    assigned.notes.append(f"the numbers {shown} are taken for the {name}: check it")
+    return slot
 
 
 def _follows(slot: _Slot, assigned: _Assigned) -> bool:

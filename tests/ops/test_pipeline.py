@@ -329,6 +329,8 @@ def test_the_order_of_the_channels_is_found(finished, screen, change, names):
     assert same.mean() > 0.97
     signal = load_signal(screen.parent / "run" / "parts" / "signal" / "plate.json")
     assert signal.chemistry.channels == ("G", "T", "A", "C")
+    first = "base 1" if names[0] == "auto" else "Cy3"
+    assert signal.order.startswith(f"{first} is G, ")
     assert "confirmed" in signal.order
 
 

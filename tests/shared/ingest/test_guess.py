@@ -127,6 +127,49 @@ LAYOUTS = {
         "organoid{organoid}_C{channel}.tif",
         {"tiles": 2, "channels": ("1", "2", "3")},
     ),
+    "plate in a folder with a date": (
+        "ops",
+        each("20240101_P17/<w>/F<t>_cyc<c>.tif", w=["A1", "B2"], t=["001", "002"], c=["01", "02"]),
+        "",
+        "20240101_P17/{well}/F{tile}_cyc{cycle}.tif",
+        {"wells": ("A1", "B2"), "tiles": 4, "cycles": ("1", "2")},
+    ),
+    "plates that vary": (
+        "ops",
+        each("day_P<p>/<w>/F<t>_cyc<c>.tif", p=[1, 2], w=["A1", "B2"], t=[1, 2], c=[1, 2]),
+        "",
+        "day_P{plate}/{well}/F{tile}_cyc{cycle}.tif",
+        {"wells": ("A1", "B2"), "tiles": 8, "cycles": ("1", "2")},
+    ),
+    "exports of NIS-Elements": (
+        "ops",
+        [f"round_{c}/Well{w}_Point{w}_000{t}_ChannelDAPI,Cy3_Seq000{t}.tif"
+         for c in (1, 2) for w in ("A1", "B2") for t in (0, 1)],
+        "Nikon (NIS-Elements)",
+        "round_{cycle}/Well{well}_Point{_}_{tile}_ChannelDAPI,Cy3_Seq{_}.tif",
+        {"wells": ("A1", "B2"), "tiles": 4, "cycles": ("1", "2")},
+    ),
+    "folders of bases": (
+        "ops",
+        each("<d>/Cycle <c>/r0<r>c02f<t>.tiff", d=["DAPI", *"ACGT"], c=[1, 2], r=[1, 2], t=[1, 2]),
+        "",
+        "{channel}/Cycle {cycle}/r{row}c{col}f{tile}.tiff",
+        {"wells": ("A2", "B2"), "tiles": 4, "channels": ("A", "C", "DAPI", "G", "T")},
+    ),
+    "cycles told by dates": (
+        "ops",
+        each("<d>/<w>_pos<t>.tif", d=["2024-03-28", "2024-04-02"], w=["A1", "B2"], t=[1, 2]),
+        "",
+        "{cycle}/{well}_pos{tile}.tif",
+        {"wells": ("A1", "B2"), "tiles": 4, "cycles": ("2024-03-28", "2024-04-02")},
+    ),
+    "cycles in folders of numbers": (
+        "ops",
+        each("<c>/<w>_<t>.tif", c=[1, 2, 3], w=["A1", "B2"], t=[1, 2]),
+        "",
+        "{cycle}/{well}_{tile}.tif",
+        {"wells": ("A1", "B2"), "tiles": 4, "cycles": ("1", "2", "3")},
+    ),
 }  # fmt: skip
 
 
@@ -342,6 +385,13 @@ def test_stacks_without_metadata_are_taken_for_z_and_it_is_said(tmp_path):
     assert any("20 pages" in note for note in found.notes)
     spec = RawSpec(**yaml.safe_load(raw_block(found))["raw"]["stacks"])
     assert scan(spec, tmp_path).shape == (1, 20, 6, 8)
+
+
+def test_init_says_how_to_name_channels_and_that_plates_run_apart(tmp_path):
+    lay(tmp_path, *each("plate<p>/c<c>_A1_s1_ch<k>.tif", p=[1, 2], c=[1, 2], k=[1, 2]))
+    notes = " ".join(guess(tmp_path, "ops").notes)
+    assert "numbers only: name them in this order, e.g. [DAPI, G, T, A, C]" in notes
+    assert "plates 1, 2: run each on its own" in notes
 
 
 def test_one_bad_file_does_not_stop_a_guess(tmp_path):
