@@ -68,7 +68,7 @@ class TileReads:
     @property
     def relative_noise(self) -> Floats:
         """(read, channel) noise over that of the median read, for the corrections."""
-        return _relative(self.noise)
+        return relative_noise(self.noise)
 
 
 def save_reads(reads: TileReads, path: Path) -> None:
@@ -89,7 +89,7 @@ def load_reads(path: Path) -> TileReads:
 def load_light(path: Path) -> tuple[Floats, Floats]:
     """Read the light of the reads and their relative noise alone: the plate needs no more."""
     with _opened(path) as stored:
-        return stored["intensity"], _relative(stored["noise"])
+        return stored["intensity"], relative_noise(stored["noise"])
 
 
 @contextmanager
@@ -101,9 +101,13 @@ def _opened(path: Path) -> Iterator[Any]:
         raise InputError(f"{path} is damaged ({error}): remove it and run again") from error
 
 
-def _relative(noise: Floats) -> Floats:
-    level = np.nanmean(noise, axis=1) if len(noise) else noise[:, 0]
-    typical = np.nanmedian(level, axis=0) if len(level) else 1.0
+def relative_noise(noise: Floats) -> Floats:
+    """Noise of each read in each channel over that of the typical one, (n, channel)."""
+    there = np.isfinite(noise)
+    # Cycles and whole channels may be blank, and then tell nothing.
+    level = np.where(there, noise, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    level[~there.any(axis=1)] = np.nan
+    typical = [np.median(own) if len(own := each[np.isfinite(each)]) else 1.0 for each in level.T]
     scaled: Floats = np.nan_to_num(level / typical, nan=1.0).astype(np.float32)
     return scaled
 

@@ -24,7 +24,7 @@ FINE, COARSE = (0.8, 1.6), (1.6, 5.0)
 # Pixels further from the level than this many standard deviations of the noise count as this far.
 CLIP = 50.0
 # Cameras of fewer bits saturate below the largest number of their files.
-FULL_SCALES = (4095, 16383, 65535)
+FULL_SCALES = (255, 4095, 16383, 65535)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,8 +128,9 @@ def estimate_corrections(
         return fallback
     if good.sum() < 4 * len(chemistry.channels):
         raise InputError(
-            f"{int(good.sum())} reads are too few to estimate crosstalk: lower the spot threshold, "
-            "or check the images"
+            f"only {int(good.sum())} of {len(bases)} reads have light in every cycle, too few to "
+            "estimate crosstalk: look at the images for blank cycles, and whether `channels` names "
+            "the base channels"
         )
     index = np.flatnonzero(good)
     if len(index) > MAX_READS:

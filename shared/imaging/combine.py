@@ -17,6 +17,8 @@ __all__ = ["PlaneLevel", "noise_level", "weighted_sum"]
 ROW_STEP = 16
 # Share of the pixels that count as the brightest.
 BRIGHT_SHARE = 5e-4
+# Where more of the pixels are like those two apart, a plane is blank but for specks.
+ALIKE = 0.98
 
 
 class PlaneLevel(NamedTuple):
@@ -32,10 +34,14 @@ def noise_level(plane: NDArray[np.unsignedinteger[Any]]) -> PlaneLevel:
     """Level, noise and brightness of a plane, on every 16th row.
 
     The noise is that of differences between pixels two apart, so that structure wider than a few
-    pixels does not count.
+    pixels does not count. It is 0 where nearly all pixels are alike; in images of few grey levels,
+    most of whose pixels are like their neighbours, it is a part of one level.
     """
     middle, difference = _histograms(plane[::ROW_STEP])
-    noise = 1.4826 * _quantile(difference, 0.5) / np.sqrt(2)
+    typical = _quantile(difference, 0.5)
+    if typical == 0 and difference[0] < ALIKE * difference.sum():
+        typical = 0.25 * difference.sum() / difference[0]
+    noise = 1.4826 * typical / np.sqrt(2)
     return PlaneLevel(_quantile(middle, 0.5), float(noise), _quantile(middle, 1 - BRIGHT_SHARE))
 
 

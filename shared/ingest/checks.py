@@ -13,7 +13,7 @@ from poolvox.shared.ingest.layout import Layout
 from poolvox.shared.ingest.manifest import Manifest, Piece, Problem, TileKey
 from poolvox.shared.ingest.spec import AXES
 
-__all__ = ["check_tile", "problem"]
+__all__ = ["check_tile", "problem", "tail"]
 
 
 def problem(kind: str, piece: Piece, reason: str) -> Problem:
@@ -39,7 +39,7 @@ def _doubled(pieces: list[Piece]) -> list[Problem]:
     for piece in pieces:
         before = first.setdefault((piece.cycle, piece.channel, piece.z), piece)
         if before is not piece:
-            names = f"{_tail(before.path)} and {_tail(piece.path)}"
+            names = f"{tail(before.path)} and {tail(piece.path)}"
             place = _place(piece.cycle, piece.channel, [piece.z] if piece.z else [])
             reason = (
                 f"two files for {place}: {names}; keep one, or add a field that tells them apart"
@@ -97,7 +97,7 @@ def _unlike(
             faults.append(problem("shape", piece, _unlike_shape(piece, wanted)))
         if piece.header.dtype.newbyteorder("=") != dtype:
             reason = (
-                f"{Path(piece.path).name}: the pixels are {piece.header.dtype.name}, those of the "
+                f"{tail(piece.path)}: the pixels are {piece.header.dtype.name}, those of the "
                 f"other files {dtype.name}: export them as one type"
             )
             faults.append(problem("dtype", piece, reason))
@@ -108,11 +108,9 @@ def _unlike_shape(piece: Piece, wanted: dict[str, int]) -> str:
     sizes = piece.layout.sizes if piece.layout else {}
     shown = [axis for axis in AXES if sizes[axis] > 1 or wanted[axis] > 1]
     got, expected = (" x ".join(str(of[axis]) for axis in shown) for of in (sizes, wanted))
-    return (
-        f"{Path(piece.path).name}: the image is {got} ({', '.join(shown)}), others are {expected}"
-    )
+    return f"{tail(piece.path)}: the image is {got} ({', '.join(shown)}), others are {expected}"
 
 
-def _tail(path: str) -> str:
+def tail(path: str) -> str:
     """Give a file with its folder, which is what tells two files of one name apart."""
     return os.sep.join(Path(path).parts[-2:])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.ingest.checks import check_tile, problem
+from poolvox.shared.ingest.checks import check_tile, problem, tail
 from poolvox.shared.ingest.files import Found, find_files
 from poolvox.shared.ingest.layout import Expected, Layout, interpret
 from poolvox.shared.ingest.manifest import Manifest, Piece, Problem, TileKey
@@ -116,7 +116,7 @@ def _pieces(
                     fault = ("axes", str(error))
             pieces.append(piece)
             if fault:
-                faults.append(problem(fault[0], piece, f"{Path(piece.path).name}: {fault[1]}"))
+                faults.append(problem(fault[0], piece, f"{tail(piece.path)}: {fault[1]}"))
     return pieces, faults, wells
 
 

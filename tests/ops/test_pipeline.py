@@ -14,7 +14,7 @@ from poolvox.ops import Screen
 from poolvox.ops.calls import load_codebook
 from poolvox.ops.config import OpsConfig
 from poolvox.ops.judge import match_cells, score_cells
-from poolvox.ops.parts import load_signal
+from poolvox.ops.parts import load_signal, relative_noise
 from poolvox.ops.pipeline import pipeline
 from poolvox.shared.cli import run_command
 from poolvox.shared.config import load_config
@@ -332,6 +332,16 @@ def test_the_order_of_the_channels_is_found(finished, screen, change, names):
     first = "base 1" if names[0] == "auto" else "Cy3"
     assert signal.order.startswith(f"{first} is G, ")
     assert "confirmed" in signal.order
+
+
+def test_noise_of_channels_that_are_blank_throughout_is_taken_for_usual(recwarn):
+    noise = np.ones((3, 4, 2), np.float32)
+    noise[0] = 2
+    noise[:, :, 1] = np.nan
+    noise[2] = np.nan
+    expected = [[2 / 1.5, 1], [1 / 1.5, 1], [1, 1]]
+    np.testing.assert_allclose(relative_noise(noise), expected, rtol=1e-6)
+    assert not recwarn.list
 
 
 def test_the_published_chain_runs_for_comparison(finished, screen, change):

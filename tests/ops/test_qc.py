@@ -30,10 +30,10 @@ def test_blank_and_blurred_cycles_are_named(params):
     assert (table["reason"][[1, 3, 4, 6]] == "").all()
 
 
-@pytest.mark.parametrize("full", [4095, 65535])
+@pytest.mark.parametrize("full", [255, 4095, 65535])
 def test_saturation_is_seen_at_the_end_of_the_scale(params, full):
     images, _ = simulate_tile(params, np.random.default_rng(2))
-    images = np.minimum(images, full)
+    images = np.minimum(images // (16 if full == 255 else 1), full)
     images[3, 2, :40] = full
     table = inspect_tile(images, bases=BASES, nuclear=0)
     assert "saturated" in table["reason"][3]

@@ -91,3 +91,18 @@ def test_noise_level_ignores_structure():
     assert level == pytest.approx(300, abs=15)
     assert noise == pytest.approx(8, rel=0.1)
     assert noise_level(np.zeros((64, 64), np.uint16)) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.02])
+def test_few_grey_levels_have_noise_and_are_not_blank(scale):
+    rng = np.random.default_rng(0)
+    image = (150 * scale + 6 * scale * rng.standard_normal((256, 256))).astype(np.uint16)
+    noise = noise_level(image).noise
+    assert (image[:, 2:] == image[:, :-2]).mean() > 0.5
+    assert 0.2 < noise < 0.6
+
+
+def test_a_blank_plane_with_a_speck_is_blank():
+    image = np.full((256, 256), 7, np.uint16)
+    image[96:98, 40:44] = 255
+    assert noise_level(image).noise == 0
