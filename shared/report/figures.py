@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from poolvox.shared.report.section import Figure
 from poolvox.shared.report.style import PALETTE, SEQUENTIAL, drawing, to_picture
 
 __all__ = [
+    "CurveStyle",
     "show_curves",
     "show_histogram",
     "show_image",
@@ -35,6 +37,24 @@ _WELL = re.compile(r"([A-Za-z]{1,2})0*(\d{1,3})")
 # Plates that are sold: rows, columns.
 _PLATES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
 _MAX_POINTS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class CurveStyle:
+    """How curves are drawn.
+
+    Parameters
+    ----------
+    colors : by the name of the curve; others take the palette in turn
+    from_zero : the axis of values begins at 0, as that of a share should
+    log_x : the other axis is logarithmic
+    marks : named values along x to mark by a line
+    """
+
+    colors: Mapping[str, str] = field(default_factory=dict)
+    from_zero: bool = False
+    log_x: bool = False
+    marks: Mapping[str, float] = field(default_factory=dict)
 
 
 def show_image(
@@ -135,13 +155,22 @@ def show_curves(
     y: str,
     x_unit: str = "",
     y_unit: str = "",
-    markers: bool = True,
+    style: CurveStyle | None = None,
 ) -> Figure:
     """Show named lines, each (x values, y values), with units on the axes."""
+    style = style or CurveStyle()
     with drawing() as (fig, axes):
         ax = axes[0, 0]
         for name, (across, up) in curves.items():
-            ax.plot(np.asarray(across), np.asarray(up), marker="o" if markers else "", label=name)
+            color = style.colors.get(name)
+            ax.plot(np.asarray(across), np.asarray(up), marker="o", label=name, color=color)
+        for name, value in style.marks.items():
+            ax.axvline(value, color="#444444", linestyle="--", linewidth=1, label=name)
+        if style.log_x:
+            ax.set_xscale("log")
+            ax.xaxis.set_major_formatter("{x:g}")
+        if style.from_zero:
+            ax.set_ylim(bottom=0)
         ax.set_xlabel(_with_unit(x, x_unit))
         ax.set_ylabel(_with_unit(y, y_unit))
         _legend(ax)
@@ -178,12 +207,20 @@ def show_points(
         return to_picture(fig, caption)
 
 
-def show_plate(values: Mapping[str, float], caption: str, *, label: str, unit: str = "") -> Figure:
+def show_plate(
+    values: Mapping[str, float],
+    caption: str,
+    *,
+    label: str,
+    unit: str = "",
+    limits: tuple[float, float] | None = None,
+) -> Figure:
     """Show one number per well on the smallest plate that has all the wells.
 
     Parameters
     ----------
     values : names of wells such as A1 or A01, and their values; NaN stays empty
+    limits : values of the ends of the colour scale; the least and largest value if not given
     """
     places = {well: _row_and_column(well) for well in values}
     rows, columns = _plate_of(list(places.values()))
@@ -194,7 +231,8 @@ def show_plate(values: Mapping[str, float], caption: str, *, label: str, unit: s
     with drawing(height=min(height, 6.0)) as (fig, axes):
         ax = axes[0, 0]
         ax.set_facecolor("#f3f3f3")  # wells without a value
-        picture = ax.imshow(np.ma.masked_invalid(grid), cmap=SEQUENTIAL)
+        low, high = limits or (None, None)
+        picture = ax.imshow(np.ma.masked_invalid(grid), cmap=SEQUENTIAL, vmin=low, vmax=high)
         ax.set_xticks(range(columns), [str(n + 1) for n in range(columns)])
         ax.set_yticks(range(rows), [_row_name(n) for n in range(rows)])
         ax.tick_params(length=0, labelsize=8 if columns <= 12 else 6, top=True, labeltop=True)
@@ -208,7 +246,7 @@ def show_plate(values: Mapping[str, float], caption: str, *, label: str, unit: s
         scale = fig.colorbar(picture, ax=ax, label=_with_unit(label, unit), shrink=0.9, aspect=15)
         scale.outline.set_visible(False)
         if columns <= 12:
-            _write_numbers(ax, grid)
+            _write_numbers(ax, grid, limits)
         return to_picture(fig, caption)
 
 
@@ -285,17 +323,10 @@ def _draw_scale(ax: Any, shape: tuple[int, ...], micrometres: float) -> None:
         ax.plot(
             [left, right], [bottom, bottom], color=color, linewidth=width, solid_capstyle="butt"
         )
+    # Flush with the bar's end: a text wider than the bar must not leave the picture.
+    above = bottom - shape[0] * 0.025
     text = f"{length:g} µm"
-    middle = (left + right) / 2
-    ax.text(
-        middle,
-        bottom - shape[0] * 0.025,
-        text,
-        color="white",
-        ha="center",
-        va="bottom",
-        bbox=shadow,
-    )
+    ax.text(right, above, text, color="white", ha="right", va="bottom", bbox=shadow)
 
 
 def _edges(values: NDArray[np.float64], most: int) -> NDArray[np.float64]:
@@ -345,8 +376,8 @@ def _plate_of(places: list[tuple[int, int]]) -> tuple[int, int]:
     return next(fitting, (rows, columns))
 
 
-def _write_numbers(ax: Any, grid: NDArray[np.float64]) -> None:
-    finite = grid[np.isfinite(grid)]
+def _write_numbers(ax: Any, grid: NDArray[np.float64], limits: tuple[float, float] | None) -> None:
+    finite = np.array(limits) if limits else grid[np.isfinite(grid)]
     middle = (finite.min() + finite.max()) / 2 if finite.size else 0.0
     for (row, column), value in np.ndenumerate(grid):
         if np.isfinite(value):

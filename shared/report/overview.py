@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,8 @@ RUN_NAME = "run.json"
 
 # A unit may hand back warnings under this name in its result.
 WARNINGS = "warnings"
+# Units that a warning names.
+NAMED = 4
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -215,18 +217,24 @@ def _runs(runs: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _warnings(status: Status, records: Mapping[str, Record]) -> tuple[str, ...]:
-    """Collect what units warn of, each text once, with how many units say it."""
-    counts: Counter[str] = Counter()
+    """Collect what units warn of, each text once, with the units that say it."""
+    units: defaultdict[str, list[str]] = defaultdict(list)
     for key, record in records.items():
         told = record.result.get(WARNINGS, ()) if key not in status.orphans else ()
-        counts.update(dict.fromkeys([told] if isinstance(told, str) else map(str, told), 1))
-    lines = [f"{text} ({_count(n, 'unit')})" if n > 1 else text for text, n in counts.items()]
+        for text in dict.fromkeys([told] if isinstance(told, str) else map(str, told)):
+            units[text].append(key)
+    lines = [f"{text} ({_some(keys)})" for text, keys in units.items()]
     if status.orphans:
         lines.append(
             f"{_count(len(status.orphans), 'unit')} of earlier runs are no longer in the plan, "
             f"such as {status.orphans[0]}; their files are still there"
         )
     return tuple(lines)
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
+    return shown if len(names) == 1 else f"{len(names):,} units: {shown}"
 
 
 def _without_long_lists(history: dict[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def write_report(
             title=title,
             sections=[(_anchor(n, s.title), s) for n, s in enumerate(sections, 1)],
             overview=overview,
+            headline=[fact for section in sections for fact in section.headline],
             version=__version__,
         )
     )

@@ -39,6 +39,7 @@ class Section:
     ----------
     text : paragraphs, with an empty line between them
     facts : names and values, such as `("cells", "12 345")`
+    headline : the few of them that tell at a glance how it went; they head the page
     """
 
     title: str
@@ -46,3 +47,4 @@ class Section:
     facts: tuple[tuple[str, str], ...] = ()
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
+    headline: tuple[tuple[str, str], ...] = ()

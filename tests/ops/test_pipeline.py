@@ -12,7 +12,9 @@ import yaml
 
 from poolvox.ops import Screen
 from poolvox.ops.calls import load_codebook
+from poolvox.ops.cell_sections import cell_tables
 from poolvox.ops.config import OpsConfig
+from poolvox.ops.folder import Folder
 from poolvox.ops.judge import match_cells, score_cells
 from poolvox.ops.parts import load_signal, relative_noise
 from poolvox.ops.pipeline import pipeline
@@ -399,6 +401,35 @@ def test_a_notebook_runs_a_screen_and_has_its_tables(screen, finished):
     assert (whole.cells["Metadata_Barcode"] != "").any()
     assert whole.images.wells == ["A1", "B2"]
     assert {"objects", "guides", "genes", "hits"} <= set(whole.profiles)
+
+
+def test_the_report_tells_at_a_glance_how_a_screen_went(finished):
+    config = load_config(finished, OpsConfig)
+    sections = {section.title: section for section in pipeline.sections(config)}
+    headline = dict(fact for section in sections.values() for fact in section.headline)
+    cells = read_table(finished.parent / "run" / "tables" / "cells.parquet")
+    called = cells[cells["Metadata_Barcode"] != ""]
+    share = f"({len(called) / len(cells):.1%})"
+    assert headline["cells called"] == f"{len(called):,} of {len(cells):,} {share}"
+    assert headline["guides seen"] == f"{called['Metadata_Guide'].nunique()} of 28"
+    assert float(headline["reads in cells that map"].rstrip("%")) > 50
+    wells = sections["Cells"].tables[0].frame
+    assert wells["called"].sum() == len(called)
+    assert dict(sections["Library"].facts)["barcodes of controls"] == "4"
+
+
+def test_poor_tiles_are_named_where_there_are_many(finished):
+    folder = Folder(load_config(finished, OpsConfig).output)
+    cells = read_table(folder.table("cells"))
+    many = [cells.assign(Metadata_Tile=f"{k}") for k in range(6)]
+    cells = pd.concat(many, ignore_index=True)
+    poor = (cells["Metadata_Tile"] == "4") & (cells["Metadata_Well"] == "B2")
+    cells.loc[poor, "Metadata_Barcode"] = ""
+    cells["called"] = cells["Metadata_Barcode"] != ""
+    wells, tiles = (table.frame for table in cell_tables(cells))
+    assert wells["well"].tolist() == ["A1", "B2"]
+    assert (tiles["well"][0], tiles["tile"][0], tiles["called"][0]) == ("B2", "4", 0)
+    assert len(tiles) == 10
 
 
 def test_objects_join_measurements_and_calls(finished):

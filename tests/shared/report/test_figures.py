@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from poolvox.shared.report.figures import (
+    CurveStyle,
     _binned,
     _contrast,
+    _draw_scale,
     _edges,
     _outlines,
     _plate_of,
@@ -18,6 +20,7 @@ from poolvox.shared.report.figures import (
     show_plate,
     show_points,
 )
+from poolvox.shared.report.style import drawing
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.normal(100, 10, (60, 80))
@@ -41,8 +44,18 @@ DRAWINGS = {
     "sets": lambda: show_histogram({"a": [1, 2], "b": [np.nan, 3]}, "c", label="x", unit="µm"),
     "no values": lambda: show_histogram([np.nan], "c", label="x", log=True),
     "curves": lambda: show_curves({"a": ([1, 2], [3, 4])}, "c", x="cycle", y="intensity"),
+    "styled curves": lambda: show_curves(
+        {"A": ([0.1, 1, 10], [0.3, 0.4, 0.5]), "b": ([0.1, 10], [0.2, 0.1])},
+        "c",
+        x="rate",
+        y="share",
+        style=CurveStyle({"A": "#009E73"}, from_zero=True, log_x=True, marks={"chosen": 1}),
+    ),
     "points": lambda: show_points({"a": (IMAGE, IMAGE)}, "c", x="x", y="y", equal=True),
     "plate": lambda: show_plate({"A1": 1, "H12": np.nan, "B02": 3}, "c", label="cells"),
+    "plate of shares": lambda: show_plate(
+        {"A1": 0.5, "B2": 0.51}, "c", label="called", limits=(0.0, 1.0)
+    ),
     "large plate": lambda: show_plate({"AF48": 1, "A1": 2}, "c", label="cells"),
     "empty plate": lambda: show_plate({}, "c", label="cells"),
 }
@@ -71,6 +84,16 @@ def test_pyplot_and_its_settings_stay_untouched():
     finally:
         matplotlib.rcdefaults()
     assert show_curves({"a": ([1], [2])}, "c", x="x", y="y").png == with_style.png
+
+
+def test_the_text_of_a_scale_bar_stays_within_its_picture():
+    with drawing(width=1.6, height=1.6) as (fig, axes):
+        ax = axes[0, 0]
+        ax.imshow(np.zeros((256, 256)))
+        _draw_scale(ax, (256, 256), 1.3)
+        fig.canvas.draw()
+        (text,) = ax.texts
+        assert text.get_window_extent().x1 <= ax.get_window_extent().x1
 
 
 def test_outlines_lie_inside_objects_and_part_neighbours():

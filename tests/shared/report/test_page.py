@@ -137,6 +137,14 @@ def fail():
     raise ValueError(EVIL)
 
 
+def test_what_tells_at_a_glance_heads_the_page(path):
+    sections = [Section(f"part {n}", headline=((f"share {EVIL}", f"{n}0 %"),)) for n in (1, 2)]
+    text = write(path, *sections).text
+    for n in (1, 2):
+        assert text.index(f"{n}0 %") < text.index("part 1")
+    assert text.count(f"share {EVIL}") == 2
+
+
 def test_the_run_comes_first_with_what_failed(tmp_path, path):
     units = [
         Unit("count/A1", "count", lambda: {"warnings": ["dim"]}),
@@ -149,12 +157,18 @@ def test_the_run_comes_first_with_what_failed(tmp_path, path):
     (output / "config.yaml").write_text(f"name: {EVIL}\n")
     overview = read_overview(output, summary)
     assert overview.verdict == "failed"
-    assert overview.warnings == ("dim (2 units)",)
+    assert overview.warnings == ("dim (2 units: count/A1, count/A2)",)
     steps = overview.steps.set_index("step")
     assert list(steps.loc["count", ["ran now", "reused", "failed"]]) == [2, 0, 1]
     assert steps.loc["gather", "skipped"] == 1
     text = write(path, overview=overview).text
-    for said in ("count/A3", f"ValueError: {EVIL}", "gather/all", "dim (2 units)", f"name: {EVIL}"):
+    for said in (
+        "count/A3",
+        f"ValueError: {EVIL}",
+        "gather/all",
+        *overview.warnings,
+        f"name: {EVIL}",
+    ):
         assert said in text
 
 
