@@ -106,8 +106,9 @@ def relative_noise(noise: Floats) -> Floats:
     there = np.isfinite(noise)
     # Cycles and whole channels may be blank, and then tell nothing.
     level = np.where(there, noise, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
-    level[~there.any(axis=1)] = np.nan
-    typical = [np.median(own) if len(own := each[np.isfinite(each)]) else 1.0 for each in level.T]
+    level = np.where(there.any(axis=1), level, np.nan).astype(np.float32)
+    known = [each[np.isfinite(each)] for each in level.T]
+    typical = np.array([np.median(own) if len(own) else 1.0 for own in known], np.float32)
     scaled: Floats = np.nan_to_num(level / typical, nan=1.0).astype(np.float32)
     return scaled
 

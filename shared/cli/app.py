@@ -153,7 +153,8 @@ def _refuse(error: Exception) -> int:
     if message:
         if usage is not None:
             sys.stderr.write(usage.get_usage().strip() + "\n")
-        complain(f"{message} See `{usage.command_path} --help`." if usage else message)
+        more = f"{message.rstrip('.')}. See `{usage.command_path} --help`." if usage else message
+        complain(more)
     return WRONG_INPUT
 
 

@@ -78,6 +78,9 @@ def validate(
 
     if not store.exists():
         raise InputError(f"there is no store {store}")
+    inside = sorted(path.name for path in store.glob("*.zarr"))
+    if inside and not store.name.endswith(".zarr"):
+        raise InputError(f"{store} is the folder of stores: give one of them, {', '.join(inside)}")
     found = check_store(store)
     if as_json:
         say_json({**asdict(found), "valid": found.valid})

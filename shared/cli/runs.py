@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "run"]
 
+# A number without a unit is one of bytes, and is rarely meant so.
+LEAST_MEMORY = 1_000_000
+
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration, a YAML file.")]
 Set = Annotated[
     list[str] | None,
@@ -98,9 +101,13 @@ def _assignments(given: list[str] | None, **engine: object) -> list[str]:
 
 def _options(config: object) -> Options:
     from poolvox.shared.config import EngineConfig
-    from poolvox.shared.engine import Options
+    from poolvox.shared.engine import Options, parse_memory
+    from poolvox.shared.errors import InputError
 
     engine = getattr(config, "engine", None) or EngineConfig()
+    # Told before any work, and also where nothing is left to do.
+    if engine.memory and parse_memory(engine.memory) < LEAST_MEMORY:
+        raise InputError(f"memory is {engine.memory!r}, a number of bytes: give a unit, as in 12GB")
     return Options(workers=engine.workers, memory=engine.memory, scheduler=engine.scheduler)
 
 

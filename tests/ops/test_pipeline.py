@@ -343,6 +343,10 @@ def test_noise_of_channels_that_are_blank_throughout_is_taken_for_usual(recwarn)
     noise[2] = np.nan
     expected = [[2 / 1.5, 1], [1 / 1.5, 1], [1, 1]]
     np.testing.assert_allclose(relative_noise(noise), expected, rtol=1e-6)
+    usual = np.random.default_rng(0).gamma(2, 3, (1001, 9, 4)).astype(np.float32)
+    usual[::7, 3] = np.nan
+    level = np.nanmean(usual, axis=1)
+    assert np.array_equal(relative_noise(usual), level / np.nanmedian(level, axis=0))
     assert not recwarn.list
 
 

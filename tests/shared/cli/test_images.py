@@ -19,6 +19,9 @@ def test_convert_and_validate(config, poolvox):
     assert code == 0
     assert "napari" in out
     assert json.loads(poolvox("validate", "plate.zarr", "--json")[1])["valid"] is True
+    code, _, err = poolvox("validate", ".")
+    assert code == 2
+    assert "give one of them, plate.zarr" in err
 
 
 def test_one_file_becomes_an_image(config, poolvox):

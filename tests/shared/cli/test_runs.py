@@ -64,6 +64,22 @@ def test_what_the_command_line_gives_is_known_to_the_plan(config, poolvox):
     assert "0 done, 7 reused" in poolvox("run", config)[1]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--memory", "12"], "memory is '12', a number of bytes: give a unit, as in 12GB"),
+        (["--memory", "lots"], "memory is 'lots'"),
+        (["--set", "engine.memory=12"], "give a unit"),
+        (["--workers", "0"], "greater than or equal to 1. See `poolvox run --help`."),
+    ],
+)
+def test_what_a_run_may_use_is_checked_also_when_all_is_done(config, poolvox, options, said):
+    poolvox("run", config)
+    code, _, err = poolvox("run", config, *options)
+    assert code == 2
+    assert said in err
+
+
 def test_a_second_run_does_nothing_again(config, poolvox):
     poolvox("run", config)
     code, out, _ = poolvox("run", config)
