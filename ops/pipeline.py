@@ -9,6 +9,7 @@ plate: q-values and tables), `measure` (one unit per tile, then the plate: the t
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,8 @@ class OpsPipeline:
     """Pooled screens, as `poolvox.shared.engine.pipeline.Pipeline` describes it."""
 
     name = "ops"
-    steps = ("images", "signal", "decode", "calls", "measure", "profiles")
-    config_model = OpsConfig
+    steps: Sequence[str] = ("images", "signal", "decode", "calls", "measure", "profiles")
+    config_model: type[Any] = OpsConfig
 
     def plan(self, config: OpsConfig) -> list[Unit]:
         """Lay out the units of all tiles, wells and the plate."""

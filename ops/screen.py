@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 
 from poolvox.ops.config import OpsConfig
 from poolvox.ops.pipeline import pipeline
+from poolvox.shared.cli.work import Job, perform
 from poolvox.shared.config import load_config
-from poolvox.shared.engine import Options, RunSummary, run_plan
+from poolvox.shared.engine import Options, RunSummary
 from poolvox.shared.errors import InputError
 from poolvox.shared.store import Plate, open_plate, read_table
 
 __all__ = ["Screen"]
 
 
+def _can_show() -> bool:
+    """Whether progress can be drawn: in a notebook it would be a heap of warnings otherwise."""
+    return "ipykernel" not in sys.modules or find_spec("ipywidgets") is not None
+
+
 class Screen:
     """A screen and what a run of it left.
+
+    Tables are read from the files of the run whenever they are asked for, also those of a run by
+    the command; `summary` is that of the last `run` of this object.
 
     Examples
     --------
@@ -56,15 +67,22 @@ class Screen:
         workers: int | None = None,
         memory: str | None = None,
         scheduler: str | None = None,
+        steps: Sequence[str] = (),
         only: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        quiet: bool = False,
     ) -> Screen:
-        """Run what is not done yet; the summary is in `summary` afterwards.
+        """Run what is not done yet, as `poolvox run` does, and write the report.
+
+        Units that fail are told in the progress and in `summary`; the others go on.
 
         Parameters
         ----------
         workers, memory, scheduler : as in `poolvox run`; what is not given is taken from `engine:`
             of the configuration
-        only : places such as `A1` or `A1/3`
+        steps : only these, such as `images` and `decode`
+        only, exclude : places such as `A1` or `A1/3`
+        quiet : no progress is shown; a notebook needs ipywidgets to show any
 
         Returns
         -------
@@ -75,41 +93,45 @@ class Screen:
             workers=workers or engine.workers,
             memory=memory or engine.memory,
             scheduler=scheduler or engine.scheduler,
+            steps=tuple(steps),
             only=tuple(only),
+            exclude=tuple(exclude),
         )
-        facts = {"pipeline": pipeline.name, "config": self.config.model_dump(mode="json")}
-        units = pipeline.plan(self.config)
-        self.summary = run_plan(units, self.output, options=options, provenance=facts)
+        silent = quiet or not _can_show()
+        self.summary, _ = perform(Job(pipeline, self.config), options, quiet=silent, silent=silent)
         return self
 
     @property
     def reads(self) -> pd.DataFrame:
-        """Every read that was found."""
+        """Every read that was found, one row each; positions in pixels of the first cycle."""
         return self._table("tables", "reads")
 
     @property
     def cells(self) -> pd.DataFrame:
-        """Every cell, called or not."""
+        """Every cell, one row each; `Metadata_Barcode` is empty where it is not called."""
         return self._table("tables", "cells")
 
     @property
     def objects(self) -> pd.DataFrame:
-        """Every object of the phenotype images with its features, where there are any."""
+        """Every cell that was measured, with its call and the features of its nucleus."""
         return self._table("tables", "objects")
 
     @property
     def profiles(self) -> dict[str, pd.DataFrame]:
-        """Tables of profiles by name, such as `genes`; empty where none were made."""
+        """Tables of profiles by name, such as `genes` and `hits`; empty where none were made."""
         paths = sorted((self.output / "profiles").glob("*.parquet"))
         return {path.stem: read_table(path) for path in paths}
 
     @property
     def images(self) -> Plate:
-        """Aligned images and labels."""
+        """Aligned images and labels: `images["A1"]["1"].image()`, `.labels("cells")`."""
         return open_plate(self.output / "sbs.zarr")
 
     def _table(self, folder: str, name: str) -> pd.DataFrame:
         path = self.output / folder / f"{name}.parquet"
         if not path.is_file():
-            raise InputError(f"{path} is not there: call run() first, and look at its summary")
+            failed = self.summary.failed if self.summary else {}
+            why = next((f"; {key} failed: {text}" for key, text in failed.items()), "")
+            advice = "call run() first" if self.summary is None else "the run did not get so far"
+            raise InputError(f"{path} is not there: {advice}{why}")
         return read_table(path)

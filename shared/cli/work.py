@@ -67,8 +67,14 @@ def open_job(path: Path, overrides: Sequence[str] = (), *, output: Path | None =
     return Job(pipeline, resolve_config(document, pipeline.config_model))
 
 
-def perform(job: Job, options: Options, *, quiet: bool = False) -> tuple[RunSummary, bool]:
+def perform(
+    job: Job, options: Options, *, quiet: bool = False, silent: bool = False
+) -> tuple[RunSummary, bool]:
     """Run what is not done yet and write the report.
+
+    Parameters
+    ----------
+    quiet : only failures and the end are shown; nothing at all if `silent`
 
     Returns
     -------
@@ -79,7 +85,7 @@ def perform(job: Job, options: Options, *, quiet: bool = False) -> tuple[RunSumm
     units = job.pipeline.plan(job.config)
     facts = {"pipeline": job.pipeline.name, "config": job.config.model_dump(mode="json")}
     with show_progress(quiet=quiet) as show:
-        listener = _note_config(job, show)
+        listener = _note_config(job, _ignore if silent else show)
         summary = run_plan(units, job.output, options=options, provenance=facts, progress=listener)
     return summary, write_run_report(job, summary)
 
@@ -154,6 +160,10 @@ def _note_config(job: Job, show: Callable[[Event], None]) -> Callable[[Event], N
         show(event)
 
     return listen
+
+
+def _ignore(event: Event) -> None:
+    """Show nothing."""
 
 
 def _write_config(job: Job) -> None:

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import yaml
 
+from poolvox import ops
 from poolvox.ops import Screen
 from poolvox.ops.calls import load_codebook
 from poolvox.ops.cell_sections import cell_tables
@@ -405,6 +406,27 @@ def test_a_notebook_runs_a_screen_and_has_its_tables(screen, finished):
     assert (whole.cells["Metadata_Barcode"] != "").any()
     assert whole.images.wells == ["A1", "B2"]
     assert {"objects", "guides", "genes", "hits"} <= set(whole.profiles)
+    left = {path.name for path in whole.output.iterdir()}
+    assert {"report.html", "config.yaml", "run.json"} <= left
+    assert run_command(["report", str(whole.output)]) == 0
+    again = whole.run(steps=["calls"], only=["A1"], exclude=["B2"], quiet=True)
+    assert again.summary.done == ()
+
+
+def test_a_screen_without_tables_says_which_unit_failed(screen, change):
+    without_names(screen)
+    change(screen, raw={"sbs": _sbs(screen) | {"channels": ["DAPI", "A", "C", "G", "T"]}})
+    screen = Screen.from_config(screen).run(workers=1, quiet=True)
+    with pytest.raises(InputError, match=r"did not get so far; signal/plate failed: .*channels"):
+        screen.cells  # noqa: B018
+
+
+def test_what_completion_shows_is_what_there_is():
+    names = [name for name in dir(ops) if not name.startswith("_")]
+    assert set(ops.__all__) <= set(names)
+    assert "TYPE_CHECKING" not in names
+    assert "import_module" not in names
+    assert all(callable(getattr(ops, name)) and getattr(ops, name).__doc__ for name in ops.__all__)
 
 
 def test_the_report_tells_at_a_glance_how_a_screen_went(finished):
