@@ -20,6 +20,8 @@ def describe_screen(
     """Name what is there and how it will be read, each with a text of one line."""
     yield "channels", _channels(optics)
     yield "cycles", _cycles(manifest.cycles)
+    if gap := _gap(manifest.cycles):
+        yield from _tell_gap(gap, manifest.cycles, spec)
     yield "library", _library(library)
     found = library.report.summary()
     for rows, what, which in zip(found["rows"], found["what"], found["which"]):
@@ -49,6 +51,31 @@ def _lit(optics: Optics) -> str:
 def _cycles(names: Sequence[str]) -> str:
     shown = ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
     return f"{len(names)} ({shown})"
+
+
+def _gap(names: Sequence[str]) -> list[int]:
+    """Numbers that are left out between the first and the last cycle."""
+    if not all(name.isdecimal() for name in names):
+        return []
+    numbers = {int(name) for name in names}
+    return sorted(set(range(min(numbers), max(numbers))) - numbers) if numbers else []
+
+
+def _tell_gap(
+    gap: Sequence[int], names: Sequence[str], spec: LibrarySpec
+) -> Iterator[tuple[str, str]]:
+    """Ask for the bases that were read: a cycle may have been skipped, or done again."""
+    if spec.cycles is not None:
+        return
+    shown, first = ", ".join(map(str, gap)), min(map(int, names))
+    bases = ", ".join(str(int(name) - first + 1) for name in names)
+    yield (
+        "",
+        (
+            f"cycle {shown} is missing: if its base was not read, give library.cycles: [{bases}]; "
+            f"as it is, the first {len(names)} bases are looked for"
+        ),
+    )
 
 
 def _library(library: Library) -> str:

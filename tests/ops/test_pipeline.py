@@ -276,6 +276,16 @@ def test_check_says_how_channels_cycles_and_library_are_taken(screen, capsys):
     assert "no column 'code'; it has sgRNA, gene_symbol, barcode" in capsys.readouterr().err
 
 
+def test_check_asks_which_bases_were_read_where_a_cycle_is_missing(screen, capsys):
+    shutil.rmtree(screen.parent / "raw/c4")
+    assert run_command(["check", str(screen)]) == 0
+    out = capsys.readouterr().out
+    assert "cycle 4 is missing: if its base was not read, give library.cycles: [1, 2, 3, 5" in out
+    bases = "library.cycles=[1, 2, 3, 5, 6, 7]"
+    assert run_command(["check", str(screen), "--set", bases]) == 0
+    assert "is missing" not in capsys.readouterr().out
+
+
 def test_a_library_that_is_edited_between_two_runs_is_read_again(finished, tmp_path):
     config = load_config(finished, OpsConfig)
     path = tmp_path / "library.csv"
