@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from poolvox.shared.engine.resources import parse_memory
@@ -28,6 +29,7 @@ from poolvox.shared.profiles.steps.preparation import (
     flag_objects,
     transform_whole,
 )
+from poolvox.shared.profiles.steps.request import settle_request
 from poolvox.shared.profiles.steps.streaming import (
     Work,
     control_query,
@@ -50,8 +52,6 @@ from poolvox.shared.store import write_table
 
 __all__ = ["Profiles", "make_profiles"]
 
-# Columns that a table need not have: without them there are no guides, or no hits.
-USUAL: Final = ("Metadata_Guide", "Metadata_Gene", "Metadata_Treatment")
 # Called with what is done now, and the share, 0 to 1, of all that is done.
 Progress = Callable[[str, float], None]
 
@@ -163,12 +163,16 @@ class _Run:
         read_sets(self.config)
         self.progress("annotate and flag", 0.0)
         keys = plain_names(self.source.frame(self.source.keys))
+        if not len(keys.columns):
+            keys = pd.DataFrame(index=range(self.source.rows))
         keys = annotate_keys(keys, self.config, self.record)
-        self.config = self._grouped(keys)
+        self.config = settle_request(keys, self.config, self.record)
         self.keys = flag_objects(
             self.source, keys, self.config, memory=self._batch, record=self.record
         )
-        self._look_for_names()
+        self._note_columns()
+        if self.config.gene not in (NONE, *self.keys):
+            self.skipped.append(f"hits and map: there is no column {self.config.gene}")
         self.passed = ~flagged_rows(self.keys)
         self.facts |= {"objects": self.source.rows, "flagged": int((~self.passed).sum())}
         if self.config.quality.keep:
@@ -176,32 +180,17 @@ class _Run:
         self.roles = Roles.find(self.keys, self.config)
         write_table(self._counts(), self._path("counts"))
 
-    def _look_for_names(self) -> None:
-        """Tell which columns are not there that were asked for, and what that costs."""
-        config, there = self.config, set(self.keys.columns)
-        asked = {
-            "gene": config.gene,
-            "guide": config.guide,
-            "aggregate: weights": config.aggregate.weights,
-        }
-        for key, name in asked.items():
-            if name in there or name in (NONE, "auto", *USUAL):
-                continue
-            keys = ", ".join(map(str, self.keys.columns))
-            raise InputError(f"{key}: there is no column {name!r}; the table has the keys {keys}")
-        if config.gene != NONE and config.gene not in there:
-            self.skipped.append(f"hits and map: there is no column {config.gene}")
+    def _note_columns(self) -> None:
+        """Tell which columns look like measurements, or like flags, and are none."""
         for name in self.source.keys:
-            if not name.startswith(KEY_PREFIXES) and is_text(self.source.schema[name]):
-                self.record.note("columns", "skipped", name, "holds text, so it is no measurement")
-
-    def _grouped(self, keys: pd.DataFrame) -> ProfilesConfig:
-        """Take a table without plates for one plate, unless plates were asked for."""
-        if "by" in self.config.model_fields_set or set(self.config.by) <= set(keys.columns):
-            return self.config
-        reason = "there is no such column: all objects are normalised together"
-        self.record.note("normalize", "changed", self.config.by[0], reason)
-        return self.config.model_copy(update={"by": ()})
+            kind, reason = self.source.schema[name], ""
+            number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+            if name.startswith("QC_") and number:
+                reason = "is a number, neither true nor false, so it flags nothing"
+            elif not (name.startswith(KEY_PREFIXES) or number or pa.types.is_boolean(kind)):
+                reason = f"holds {'text' if is_text(kind) else kind}, so it is no measurement"
+            if reason:
+                self.record.note("columns", "skipped", name, reason)
 
     def normalise(self) -> None:
         """Normalise, choose features and write the objects."""

@@ -173,10 +173,7 @@ def shared_keys(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
 def _weights(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
     if name not in frame.columns:
         raise InputError(f"there is no column {name!r} to weight rows by")
-    weights = as_weights(frame[name].to_numpy(float, na_value=np.nan))
-    if (weights < 0).any():
-        raise InputError(f"weights in {name!r} are negative: they must be 0 or more")
-    return weights
+    return as_weights(frame[name])
 
 
 def _modz(values: Matrix, groups: Groups) -> NDArray[np.float64]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.tables.columns import Matrix
 
 __all__ = ["as_weights", "modz_weights"]
@@ -47,7 +49,17 @@ def modz_weights(values: Matrix, *, least: float = MIN_WEIGHT) -> Floats:
     return np.asarray(weights / weights.sum())
 
 
-def as_weights(values: Any) -> Floats:
-    """Weights as numbers; missing ones count nothing."""
-    given = np.asarray(values, float)
+def as_weights(column: pd.Series[Any]) -> Floats:
+    """Weights of rows, (N,); missing ones count nothing.
+
+    Raises
+    ------
+    InputError
+        for what is no number, and below 0
+    """
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        raise InputError(f"weights are numbers, and {column.name} holds {column.iloc[:1].tolist()}")
+    given = column.to_numpy(float, na_value=np.nan)
+    if (given < 0).any():
+        raise InputError(f"weights in {column.name!r} are negative: they must be 0 or more")
     return np.where(np.isfinite(given), given, 0.0)

@@ -17,6 +17,7 @@ from poolvox.shared.profiles.hits.hits import Comparison, find_hits
 from poolvox.shared.profiles.learn.hybrid import ablate
 from poolvox.shared.profiles.normalise.selection import spread_rows
 from poolvox.shared.profiles.steps.levels import Roles, named_rows
+from poolvox.shared.profiles.steps.request import unmatched_controls
 from poolvox.shared.profiles.steps.streaming import Work, control_query
 from poolvox.shared.profiles.tables.columns import feature_columns, match, with_features
 from poolvox.shared.profiles.tables.datasets import ObjectTables
@@ -112,8 +113,7 @@ class _Hits:
         comparison = Comparison(gene, controls, guide=guide, batch=batch, dose=dose)
         hits = find_hits(objects, comparison, seed=options.seed, fdr=options.fdr)
         found.tables["hits"] = hits
-        q = hits["Hit_QValue"].to_numpy(float)
-        found.facts |= {"active": int((q < options.fdr).sum()), "fdr": options.fdr}
+        found.facts |= {"active": int(hits["Hit_Active"].sum()), "fdr": options.fdr}
         if guide is not None:
             single = Comparison(guide, controls, batch=batch, dose=dose)
             found.tables["guide_hits"] = find_hits(
@@ -123,6 +123,8 @@ class _Hits:
     def _objects(self, unit: str) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
         work, options = self.work, self.work.config.hits
         controls = match(work.keys, control_query(work.config))
+        if not controls.any():
+            raise InputError(unmatched_controls(work.keys, work.config))
         rows = sample_objects(
             work.keys,
             unit,

@@ -17,7 +17,7 @@ from poolvox.shared.profiles.tables.groups import group_rows
 from poolvox.shared.profiles.tables.record import Record
 from poolvox.shared.store import read_table
 
-__all__ = ["annotate", "read_annotation"]
+__all__ = ["annotate", "read_annotation", "written"]
 
 STEP: Final = "annotate"
 METADATA: Final = "Metadata_"
@@ -158,11 +158,18 @@ def _find(frame: pd.DataFrame, table: pd.DataFrame, pairs: Mapping[str, str]) ->
 def _keyed(column: pd.Series[Any], wells: bool) -> pd.Series[Any]:
     """Values as they are compared: text without blanks around it, wells without zeros."""
     codes, uniques = pd.factorize(column)
-    texts = np.array([*(_written(value, wells) for value in uniques), None], object)
+    texts = np.array([*(written(value, well=wells) for value in uniques), None], object)
     return pd.Series(texts[codes], dtype=object)
 
 
-def _written(value: Any, well: bool) -> str | None:
+def written(value: Any, *, well: bool = False) -> str | None:
+    """A key as it is compared; None where there is none.
+
+    Examples
+    --------
+    >>> written(7.0), written(" DMSO"), written("a01", well=True)
+    ('7', 'DMSO', 'A1')
+    """
     text = str(value).strip()
     if isinstance(value, float) and value.is_integer():
         text = str(int(value))

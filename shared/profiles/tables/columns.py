@@ -153,28 +153,34 @@ def match(frame: pd.DataFrame, samples: Any = None) -> NDArray[np.bool_]:
         return np.ones(len(frame), bool)
     if isinstance(samples, str):
         return _query(frame, samples)
-    given = pd.Series(samples)
+    given = _as_flags(pd.Series(samples))
     if len(given) != len(frame):
         raise InputError(f"got {len(given)} values that choose rows of a table of {len(frame)}")
-    if given.dtype == object:
-        given = given.astype("boolean") if given.dropna().isin([True, False]).all() else given
     if not pd.api.types.is_bool_dtype(given.dtype):
         raise InputError(f"rows are chosen by booleans or a query, got {given.dtype}")
     return np.asarray(given.to_numpy(bool, na_value=False))
 
 
 def flagged_rows(frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """Tell which rows any `QC_` column of booleans flags, those of coSMicQC included."""
-    flags = [
-        name
-        for name in frame.columns
-        if str(name).startswith(("QC_", "Metadata_cqc_"))
-        and pd.api.types.is_bool_dtype(frame[name].dtype)
-    ]
+    """Tell which rows any `QC_` column of booleans flags, those of coSMicQC included.
+
+    Where a flag is missing, as Arrow hands it over among objects, nothing is flagged.
+    """
     found = np.zeros(len(frame), bool)
-    for name in flags:
-        found |= match(frame, frame[name])
+    for name in frame.columns:
+        if str(name).startswith(("QC_", "Metadata_cqc_")):
+            column = _as_flags(frame[name])
+            if pd.api.types.is_bool_dtype(column.dtype):
+                found |= match(frame, column)
     return found
+
+
+def _as_flags(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Take objects that are all true, false or missing for booleans."""
+    if column.dtype != object:
+        return column
+    known = column.dropna()
+    return column.astype("boolean") if len(known) and known.isin([True, False]).all() else column
 
 
 def _query(frame: pd.DataFrame, query: str) -> NDArray[np.bool_]:

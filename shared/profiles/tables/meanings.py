@@ -8,7 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from poolvox.shared.document import read_document
@@ -60,10 +62,16 @@ def describe_tables(paths: Mapping[str, Path]) -> pd.DataFrame:
         features = False
         for field in pq.read_schema(path):
             meaning = meaning_of(field.name)
-            if meaning is None and is_feature(field.name, field.type.to_pandas_dtype()):
+            if meaning is None and _measured(field):
                 features = True
                 continue
             rows.append((name, field.name, meaning or KEY))
         if features:
             rows.append((name, "…", FEATURE))
     return pd.DataFrame(rows, columns=["table", "column", "meaning"])
+
+
+def _measured(field: pa.Field) -> bool:
+    # Not by the type of pandas: text that repeats has none that Arrow would name.
+    number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+    return number and is_feature(field.name, np.dtype(float))

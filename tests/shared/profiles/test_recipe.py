@@ -108,6 +108,67 @@ def test_the_treated_wells_of_a_plate_separate(tmp_path):
     assert len(best & made.active) >= len(made.active) - 1
 
 
+# How a table may call its genes, and the configuration the controls among them.
+NAMES = {
+    "a column of the user's own": ({"Metadata_Gene": "Metadata_Compound"}, str, "nontargeting"),
+    "a column with blanks": ({"Metadata_Gene": "Metadata_gene symbol-x"}, str, "nontargeting"),
+    "numbers": ({}, lambda name: sum(map(ord, name)), str(sum(map(ord, "nontargeting")))),
+    "what looks like a query": (
+        {},
+        lambda name: f"{name} (0.1%) = 'x'",
+        "nontargeting (0.1%) = 'x'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_genes_and_controls_may_be_called_anything(case, tmp_path):
+    columns, rename, controls = NAMES[case]
+    params = replace(PARAMS, genes=3, guides=2, controls=5, cells=40, uncalled=0, effect=3)
+    made = simulate_screen_tables(params, np.random.default_rng(1))
+    named = made.objects.assign(Metadata_Gene=made.objects["Metadata_Gene"].map(rename))
+    gene = columns.get("Metadata_Gene", "Metadata_Gene")
+    config = ProfilesConfig(gene=gene, controls=controls, map={"method": "pca"})
+    found = make_profiles(named.rename(columns=columns), config, tmp_path / "found")
+    assert found.facts["skipped"] == []
+    hits = read_table(found.paths["hits"])
+    (active,) = made.active
+    assert hits[gene].iloc[0] == rename(active)
+    assert set(hits[gene]) == {rename(f"gene00{k}") for k in (1, 2, 3)}
+    told = pd.read_csv(tmp_path / "found" / "columns.csv", keep_default_na=False)
+    assert ((told["table"] == "hits") & (told["column"] == gene)).any()
+
+
+def test_controls_that_are_not_there_are_told_with_what_there_is(tmp_path):
+    params = replace(PARAMS, genes=3, guides=1, controls=2, cells=10)
+    objects = simulate_screen_tables(params, np.random.default_rng(1)).objects
+    config = ProfilesConfig(controls="Non-Targeting", map={"method": "pca"})
+    (told,) = make_profiles(objects, config, tmp_path / "none").facts["skipped"]
+    assert told.endswith("match no object by Metadata_Gene; did you mean nontargeting?")
+    config = ProfilesConfig(controls=["nontargeting", "safe"], map={"method": "pca"})
+    record = make_profiles(objects, config, tmp_path / "one").record
+    assert record.set_index("name").loc["safe", "reason"] == "no object has it in Metadata_Gene"
+
+
+def test_measurements_alone_are_normalised(tmp_path):
+    made = simulate_screen_tables(replace(PARAMS, genes=3), np.random.default_rng(1))
+    found = make_profiles(made.objects[made.features], out=tmp_path)
+    assert len(read_table(found.paths["objects"])) == len(made.objects)
+    assert "genes" not in found.paths
+
+
+def test_flags_with_gaps_flag_and_numbers_do_not(tmp_path):
+    params = replace(PARAMS, genes=3, guides=1, controls=2, cells=30)
+    objects = simulate_screen_tables(params, np.random.default_rng(1)).objects
+    flags = np.full(len(objects), False, object)
+    flags[:5], flags[5:9] = True, None
+    table = objects.assign(QC_Mine=flags, QC_Number=1)
+    found = make_profiles(table, ProfilesConfig(map={"method": "pca"}), tmp_path)
+    assert found.facts["flagged"] == 5
+    told = found.record.set_index("name").loc["QC_Number", "reason"]
+    assert told.endswith("so it flags nothing")
+
+
 def test_objects_are_not_replaced_by_their_own_profiles(screen):
     _, profiles, _ = screen
     path = profiles.paths["objects"]
@@ -129,7 +190,18 @@ WRONG = {
     "a weight that is not there": ({"aggregate": {"weights": "Call_P"}}, "no column 'Call_P'"),
     "gene sets that are not there": ({"gene_sets": "none.gmt"}, "none.gmt"),
     "a query that is none": ({"controls": "Metadata_Gene =="}, "invalid syntax"),
-    "groups that are not there": ({"by": "Metadata_Batch"}, "group by"),
+    "groups that are not there": ({"by": "Metadata_Batch"}, "by: there is no column"),
+    "a name nearly right": ({"by": "plates"}, "did you mean Metadata_Plate?"),
+    "batches that are not there": (
+        {"correct": {"method": "combat", "by": "batch"}},
+        "correct: by: there is no column 'Metadata_Batch'",
+    ),
+    "a dose that is not there": ({"hits": {"dose": "dose"}}, "hits: dose: there is no column"),
+    "weights that are no numbers": (
+        {"aggregate": {"weights": "Metadata_Well"}},
+        "weights are numbers",
+    ),
+    "genes as their own guides": ({"guide": "gene"}, "guide and gene are both Metadata_Gene"),
     "features that are not there": ({"features": "Golgi_*"}, "there: Nuclei"),
     "a step that needs places": (
         {"local": {}, "quality": {"rules": "none"}},
