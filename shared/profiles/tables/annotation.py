@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.tables.columns import KEY_PREFIXES
+from poolvox.shared.profiles.tables.dialects import read_text
 from poolvox.shared.profiles.tables.groups import group_rows
 from poolvox.shared.profiles.tables.record import Record
 from poolvox.shared.store import read_table
@@ -21,7 +22,7 @@ __all__ = ["annotate", "read_annotation", "written"]
 
 STEP: Final = "annotate"
 METADATA: Final = "Metadata_"
-SEPARATORS: Final = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+TEXTS: Final = (".csv", ".tsv", ".txt")
 _WELL: Final = re.compile(r"^([A-Za-z]{1,2})0*([0-9]{1,3})$")
 
 
@@ -97,13 +98,10 @@ def read_annotation(path: Path | str) -> pd.DataFrame:
     kind = kind or (suffixes[-1] if suffixes else "")
     if kind == ".parquet":
         return read_table(source)
-    if kind not in SEPARATORS:
+    if kind not in TEXTS:
         raise InputError(f"{source.name}: tables to annotate with are CSV, TSV or Parquet")
-    try:
-        # "NA" and "none" are names of genes and treatments; only nothing is missing.
-        return pd.read_csv(source, sep=SEPARATORS[kind], keep_default_na=False, na_values=[""])
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{source} is not a readable table: {error}") from error
+    # "NA" and "none" are names of genes and treatments; only nothing is missing.
+    return read_text(source, keep_default_na=False, na_values=[""])
 
 
 def _pairs(frame: pd.DataFrame, table: pd.DataFrame, on: Any) -> dict[str, str]:

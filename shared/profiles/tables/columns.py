@@ -41,9 +41,11 @@ KEY_PREFIXES: Final = (
 )
 IMAGE_PREFIX: Final = "Image_"
 IMAGE_METADATA: Final = "Image_Metadata_"
-# Numbers that name an object or its parent, as CellProfiler and CytoTable write them.
+# Numbers that name an object or its parent, as CellProfiler and CytoTable write them, and rows, as
+# pandas does.
 _IDENTITY: Final = re.compile(
     r"(?:^|_)(?:ImageNumber|ObjectNumber|TableNumber|Number_Object_Number|Parent_.+)$"
+    r"|^(?:|index|level_\d+|Unnamed: \d+|__index_level_\d+__)$"
 )
 
 

@@ -17,6 +17,7 @@ from pyarrow import csv
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.tables.columns import is_feature
+from poolvox.shared.profiles.tables.dialects import read_dialect
 from poolvox.shared.profiles.tables.spreadsheets import are_spreadsheets, join_spreadsheets
 from poolvox.shared.sorting import natural
 from poolvox.shared.store import write_table
@@ -54,7 +55,10 @@ def gather_tables(given: Any, folder: Path) -> tuple[Path, ...]:
     if texts and are_spreadsheets(texts):
         found = [path for path in found if path not in texts]
         return (*found, join_spreadsheets(texts, folder / "joined.parquet"))
-    made = {path: folder / f"text{number}.parquet" for number, path in enumerate(texts)}
+    # Called as they are, for messages; two folders may hold tables of one name.
+    made = {
+        path: folder / str(number) / f"{path.name}.parquet" for number, path in enumerate(texts)
+    }
     for path, target in made.items():
         convert_text(path, target)
     return tuple(made.get(path, path) for path in found)
@@ -77,12 +81,12 @@ def convert_text(path: Path, target: Path) -> None:
 
 
 def _reader(path: Path, kinds: dict[str, Any] | None) -> Any:
-    name = path.name.lower().removesuffix(".gz")
+    dialect = read_dialect(path)
     return csv.open_csv(
         pa.input_stream(path, compression="detect"),
         read_options=csv.ReadOptions(block_size=BLOCK),
-        parse_options=csv.ParseOptions(delimiter="," if name.endswith(".csv") else "\t"),
-        convert_options=csv.ConvertOptions(column_types=kinds),
+        parse_options=csv.ParseOptions(delimiter=dialect.delimiter),
+        convert_options=csv.ConvertOptions(column_types=kinds, decimal_point=dialect.decimal),
     )
 
 

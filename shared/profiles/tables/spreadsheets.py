@@ -13,6 +13,7 @@ from typing import Final
 import pandas as pd
 
 from poolvox.shared.errors import InputError
+from poolvox.shared.profiles.tables.dialects import read_text
 from poolvox.shared.store import write_table
 
 __all__ = ["are_spreadsheets", "join_spreadsheets"]
@@ -61,7 +62,7 @@ def join_spreadsheets(paths: Sequence[Path], target: Path) -> Path:
 
 def _objects(name: str, path: Path) -> pd.DataFrame:
     """One kind of objects; keys as `Metadata_`, measurements with the name of the table."""
-    frame = pd.read_csv(path)
+    frame = read_text(path)
     keys = {IMAGE: METADATA + IMAGE, OBJECT: f"{METADATA}{name}_{OBJECT}"}
     columns = {
         column: keys.get(column, column if column.startswith(METADATA) else f"{name}_{column}")
@@ -83,7 +84,7 @@ def _with_parent(joined: pd.DataFrame, base: str, name: str, parent: pd.DataFram
 
 
 def _with_image(joined: pd.DataFrame, path: Path) -> pd.DataFrame:
-    frame = pd.read_csv(path)
+    frame = read_text(path)
     columns = {
         column: column if column.startswith(METADATA) else f"Image_{column}"
         for column in frame.columns
@@ -104,11 +105,7 @@ def _beginning(names: Sequence[str]) -> int:
 
 
 def _names(path: Path) -> list[str]:
-    separator = "," if path.name.lower().removesuffix(".gz").endswith(".csv") else "\t"
-    try:
-        return [str(name) for name in pd.read_csv(path, nrows=0, sep=separator).columns]
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a readable table: {error}") from error
+    return [str(name) for name in read_text(path, nrows=0).columns]
 
 
 def _stem(path: Path) -> str:

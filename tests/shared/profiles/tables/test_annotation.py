@@ -79,7 +79,8 @@ def test_tables_are_read_as_they_are(tmp_path):
     (tmp_path / "map.csv").write_text(text)
     (tmp_path / "map.tsv").write_text(text.replace(",", "\t"))
     (tmp_path / "map.csv.gz").write_bytes(gzip.compress(text.encode()))
-    for name in ("map.csv", "map.tsv", "map.csv.gz"):
+    (tmp_path / "excel.csv").write_text(text.replace(",", ";"), encoding="utf-8-sig")
+    for name in ("map.csv", "map.tsv", "map.csv.gz", "excel.csv"):
         table = read_annotation(tmp_path / name)
         assert table.Gene.tolist() == ["NA", "none"]
         assert np.isnan(table.n[1])

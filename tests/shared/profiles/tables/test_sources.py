@@ -120,6 +120,38 @@ def test_text_parquet_dask_and_pandas_give_the_same(pycytominer, tmp_path):
             pd.testing.assert_frame_equal(found[name], table, check_dtype=False)
 
 
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("semicolons.csv", {"sep": ";"}),
+        ("decimals.csv", {"sep": ";", "decimal": ","}),
+        ("tabs.csv", {"sep": "\t", "decimal": ","}),
+        ("commas.txt", {}),
+        ("marked.csv", {"sep": ";", "encoding": "utf-8-sig"}),
+        ("rows.csv", {"index": True}),
+    ],
+)
+def test_spreadsheets_of_any_country_are_read(pycytominer, tmp_path, name, how):
+    # A name in quotes may hold what parts columns elsewhere.
+    table = pycytominer.rename(columns={"Nuclei_Texture_Gabor": "Nuclei_Texture_a,b;c"})
+    table.to_csv(tmp_path / name, **({"index": False} | how))
+    found = profiles_of(tmp_path / name, tmp_path / "out")["objects"]
+    expected = profiles_of(table, tmp_path / "plain")["objects"]
+    # Numbers of rows are no measurements.
+    assert feature_columns(found) == feature_columns(expected)
+    pd.testing.assert_frame_equal(found[list(expected)], expected, check_dtype=False)
+
+
+def test_an_index_that_pandas_stored_is_no_measurement(pycytominer, tmp_path):
+    halves = pd.concat([pycytominer.iloc[:60], pycytominer.iloc[:60]])
+    halves.to_parquet(tmp_path / "cells.parquet")
+    found = profiles_of(tmp_path / "cells.parquet", tmp_path / "out")
+    found["objects"] = found["objects"].drop(columns="__index_level_0__")
+    expected = profiles_of(halves, tmp_path / "plain")
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(found[name], table)
+
+
 def test_names_of_cytotable_are_known(pycytominer, tmp_path):
     long = pycytominer.rename(
         columns={
@@ -140,3 +172,12 @@ def test_broken_text_is_told(tmp_path, text):
     (tmp_path / "cells.csv").write_text(text)
     with pytest.raises(InputError, match=r"cells\.csv .*(read|table)"):
         gather_tables(tmp_path / "cells.csv", tmp_path / "made")
+
+
+def test_text_is_told_by_its_own_name(tmp_path):
+    (tmp_path / "cells.csv").write_bytes("Metadata_Gene,Cells_A\ncontrôle,1\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"cells\.csv is not written in UTF-8: save it so"):
+        gather_tables(tmp_path / "cells.csv", tmp_path / "made")
+    (tmp_path / "cells.csv").write_text("Metadata_Gene,Cells_A\n")
+    with pytest.raises(InputError, match=r"no objects in cells\.csv"):
+        make_profiles(tmp_path / "cells.csv", CONFIG, tmp_path / "out")
