@@ -92,7 +92,8 @@ class OpsPipeline:
         from poolvox.ops.sections import make_sections
         from poolvox.shared.profiles.sections import profile_sections
 
-        return [*make_sections(config), *profile_sections(config.output / "profiles")]
+        fdr = config.profiles.hits.fdr
+        return [*make_sections(config), *profile_sections(config.output / "profiles", fdr=fdr)]
 
     def template(self, folder: Path) -> str:
         """Write a commented configuration for the raw files in `folder`."""

@@ -104,7 +104,8 @@ class OrganoidPipeline:
         from poolvox.organoid3d.sections import make_sections
         from poolvox.shared.profiles.sections import profile_sections
 
-        return [*make_sections(config), *profile_sections(config.output / "profiles")]
+        fdr = config.profiles.hits.fdr
+        return [*make_sections(config), *profile_sections(config.output / "profiles", fdr=fdr)]
 
     def template(self, folder: Path) -> str:
         """Write a commented configuration for the raw files in `folder`."""

@@ -76,11 +76,13 @@ def profile(
 
         given = learn_features(tables, chosen, out, plate, show)
         made = make_profiles(given, chosen, out, threads=workers or cores(), progress=show)
+    report = _write_report(made, out, chosen)
     if as_json:
-        paths = {name: str(path) for name, path in made.paths.items()}
+        paths = {name: str(path) for name, path in made.paths.items()} | {"report": str(report)}
         say_json({"exit_code": 0, "output": str(out), "paths": paths, "facts": made.facts})
     else:
         _tell(made, out)
+        say(f"report: {show_path(report)}")
     return 0
 
 
@@ -141,13 +143,22 @@ def _inner(document: Any) -> Any:
     return Document(document.path, block, places, document.problems)
 
 
+def _write_report(made: Profiles, out: Path, config: ProfilesConfig) -> Path:
+    from poolvox.shared.profiles.sections import made_section, profile_sections
+    from poolvox.shared.report import write_report
+
+    sections = [made_section(made.facts), *profile_sections(out, fdr=config.hits.fdr)]
+    return write_report(out / "report.html", title="Profiles", sections=sections)
+
+
 def _tell(made: Profiles, out: Path) -> None:
+    from poolvox.shared.profiles.sections import LEVELS
+
     facts = made.facts
     flagged = f", {facts['flagged']:,} flagged" if facts["flagged"] else ""
     kept = f"{facts['kept']:,} of {count(facts['features'], 'feature')} kept"
     say(f"{count(facts['objects'], 'object')}{flagged}; {kept}")
-    levels = ("organoids", "wells", "guides", "genes")
-    shown = [f"{facts[name]:,} {name}" for name in levels if name in facts]
+    shown = [f"{facts[name]:,} {name}" for name in LEVELS if name in facts]
     if shown:
         say(f"profiles of {', '.join(shown)}")
     if "active" in facts:

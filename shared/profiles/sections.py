@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from poolvox.shared.report.figures import show_histogram
 from poolvox.shared.report.section import Figure, Section, Table
 from poolvox.shared.store import read_table
 
-__all__ = ["profile_sections"]
+__all__ = ["LEVELS", "made_section", "profile_sections"]
 
 # Rows of the tables in the report.
 SHOWN: Final = 20
@@ -57,6 +57,8 @@ CAUSES: Final = {
 }
 # Keys that tell organoids and wells apart on a map.
 PLACES: Final = ("Metadata_Well", "Metadata_Organoid")
+# Levels of profiles, from the lowest.
+LEVELS: Final = ("organoids", "wells", "guides", "genes")
 # Steps whose notes hold a number of objects.
 OBJECT_STEPS: Final = ("annotate", "quality", "aggregate")
 
@@ -88,6 +90,28 @@ def profile_sections(folder: Path | str, *, fdr: float = 0.05) -> list[Section]:
     makers = (_hits, _map, _batches)
     found = [section for maker in makers for section in maker(tables)]
     return [*found, *learning_sections(tables.read, tables.whole), *_record(tables)]
+
+
+def made_section(facts: Mapping[str, Any]) -> Section:
+    """Tell what profiles were made of, and what could not be made.
+
+    Parameters
+    ----------
+    facts : of `Profiles`
+    """
+    levels = [(name, f"{facts[name]:,}") for name in LEVELS if name in facts]
+    left_out = [("left out", str(reason)) for reason in facts.get("skipped", ())]
+    return Section(
+        "What was made",
+        "Tables lie beside this page; columns.csv tells what their columns mean.",
+        facts=(
+            ("objects", f"{facts['objects']:,}"),
+            ("of them flagged", f"{facts['flagged']:,}"),
+            ("features", f"{facts['kept']:,} of {facts['features']:,} kept"),
+            *levels,
+            *left_out,
+        ),
+    )
 
 
 def _hits(folder: _Folder) -> Iterator[Section]:

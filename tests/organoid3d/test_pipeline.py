@@ -98,6 +98,8 @@ def test_report_has_pictures_and_tables(config, summary):
         "Quality",
     ]
     assert all(f.png.startswith(b"\x89PNG") for s in sections for f in s.figures)
+    (hits,) = [section for section in sections if section.title == "Hits"]
+    assert "hits at a false discovery rate of 5%" in dict(hits.facts)
     assert len(sections[0].figures) == 2
     whole = sections[1].tables[1].frame
     assert len(whole) == 2

@@ -37,6 +37,17 @@ def test_tables_become_profiles(folder, capsys):
         *("objects", "wells", "guides", "genes", "record", "counts", "map", "similarity"),
     }
     assert (folder / "out/record.csv").exists()
+    assert "report: " in said.out
+    page = (folder / "out/report.html").read_text(encoding="utf-8")
+    assert "15 of 15 kept" in page
+
+
+def test_the_report_is_at_the_rate_that_was_asked_for(folder, capsys):
+    options = ["--set", "map.method=pca", "--set", "hits.fdr=0.3", "-o", "out", "--json"]
+    assert run_command(["profile", "objects", *options]) == 0
+    report = json.loads(capsys.readouterr().out)["paths"]["report"]
+    with open(report, encoding="utf-8") as page:
+        assert "hits at a false discovery rate of 30%" in page.read()
 
 
 def test_files_may_be_given_and_json_asked_for(folder, capsys):
@@ -68,7 +79,7 @@ def test_the_block_of_a_larger_configuration_is_taken(folder, capsys):
         ("profiles:\n  by: plate\n  selct: {}", "config.yaml:3: selct"),
         ("profiles: 3", "config.yaml:1: profiles: expected a block"),
         ("normalize: zscore", "config.yaml:1: normalize"),
-        ("by: batch", r"cannot group by ['Metadata_Batch']"),
+        ("by: batch", "by: there is no column 'Metadata_Batch'; there are Metadata_Plate"),
         ("samples: Metadata_Gene == 'nobody'", "no rows of P1, P2 match"),
         ("select: {missing: 2}", "config.yaml:1: select.missing"),
         ("features: ['Organoids_*']", "no columns to measure by"),

@@ -6,7 +6,7 @@ import pytest
 
 from poolvox.shared.profiles.sections import profile_sections
 from poolvox.shared.report.page import write_report
-from poolvox.shared.store import write_table
+from poolvox.shared.store import read_table, write_table
 
 
 @pytest.fixture
@@ -74,6 +74,14 @@ def test_all_chapters_are_there(folder):
     assert len(batches.figures) == 1
     assert record.tables[0].frame["number"].tolist() == [4, 1]
     assert record.tables[0].frame["such as"].iloc[0] == "a, b, c, …"
+
+
+def test_names_in_any_letters_are_drawn(folder):
+    hits = read_table(folder / "hits.parquet")
+    hits["Metadata_Gene"] = [f"遺伝子{k}" for k in range(len(hits))]
+    write_table(hits, folder / "hits.parquet")
+    section = profile_sections(folder)[0]
+    assert section.tables[0].frame["gene"].iloc[0].startswith("遺伝子")
 
 
 def test_what_was_learned_is_told(folder):
