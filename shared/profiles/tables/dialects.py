@@ -48,10 +48,13 @@ def read_dialect(path: Path) -> Dialect:
 
 def read_text(path: Path, **options: Any) -> pd.DataFrame:
     """Read a text table that fits into memory, with options of `pandas.read_csv`."""
-    found = read_dialect(path)
+    dialect = read_dialect(path)
     try:
-        return pd.read_csv(path, sep=found.delimiter, decimal=found.decimal, **options)
+        table: pd.DataFrame = pd.read_csv(
+            path, sep=dialect.delimiter, decimal=dialect.decimal, **options
+        )
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not written in UTF-8: save it so ({error})") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path} is not a readable table: {error}") from error
+    return table
