@@ -45,7 +45,7 @@ from poolvox.shared.profiles.tables.columns import (
 from poolvox.shared.profiles.tables.datasets import ObjectTables, is_text
 from poolvox.shared.profiles.tables.export import export_table
 from poolvox.shared.profiles.tables.groups import group_rows
-from poolvox.shared.profiles.tables.meanings import describe_tables
+from poolvox.shared.profiles.tables.meanings import describe_tables, known_tables
 from poolvox.shared.profiles.tables.record import Record
 from poolvox.shared.profiles.tables.sources import gather_tables
 from poolvox.shared.store import write_table
@@ -61,13 +61,6 @@ TEMPORARY: Final = ".tables.on-the-way"
 BATCH_SHARE: Final = 0.15
 # Part of the signal that a correction may cost before it is told.
 COSTLY: Final = 0.1
-# Tables that only some configurations give: those of an earlier run must not stay beside new ones.
-OPTIONAL: Final = (
-    *("organoids", "wells", "guides", "genes", "intervals", "mixing", "hits", "guide_hits"),
-    *("similarity", "map", "enrichment", "ablation", "classes", "classifier_quality"),
-    *("calibration", "importances", "label_report", "to_label"),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
@@ -153,8 +146,13 @@ class _Run:
         if not self.source.rows:
             named = ", ".join(path.name for path in self.source.paths[:5])
             raise InputError(f"there are no objects in {named}")
-        if (self.out / "objects.parquet").resolve() in {p.resolve() for p in self.source.paths}:
-            raise InputError(f"the profiles would replace their own objects in {self.out}")
+        written = {(self.out / f"{name}.parquet").resolve() for name in known_tables()}
+        for path in self.source.paths:
+            if path.resolve() in written:
+                raise InputError(
+                    f"the profiles would replace their own objects in {self.out}: a table of them "
+                    f"is called {path.name} too; write to another folder"
+                )
         if self.config.learn is not None:
             # They are needed at the end; mistakes in them are told at the beginning.
             from poolvox.shared.profiles.learn.labelling import read_labels
@@ -289,7 +287,8 @@ class _Run:
         write_table(record, self._path("record"))
         record.to_csv(self.out / "record.csv", index=False, lineterminator="\n")
         self.facts["skipped"] = self.skipped
-        for name in OPTIONAL:
+        # Those of an earlier run must not stay beside new ones.
+        for name in known_tables():
             if name not in self.paths:
                 (self.out / f"{name}.parquet").unlink(missing_ok=True)
         described = describe_tables(self.paths)

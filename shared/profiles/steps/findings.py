@@ -141,7 +141,7 @@ class _Hits:
         return with_features(frame, self.tables.features, values), controls[rows]
 
     def _batch(self) -> str | None:
-        """A column of batches, if each of them has controls to compare with."""
+        """The column of batches, if it is one."""
         by = self.work.config.correct.by
         return by[0] if len(by) == 1 and by[0] in self.work.keys.columns else None
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from poolvox.shared.document import read_document
 from poolvox.shared.profiles.tables.columns import is_feature
 
-__all__ = ["describe_tables", "meaning_of"]
+__all__ = ["describe_tables", "known_tables", "meaning_of"]
 
 MEANINGS: Final = Path(__file__).parent / "meanings.yaml"
 FEATURE: Final = "measurement, of which the dictionary of features tells"
@@ -26,6 +26,11 @@ KEY: Final = "key, as it came"
 @cache
 def _known() -> Any:
     return read_document(MEANINGS).data
+
+
+def known_tables() -> tuple[str, ...]:
+    """Name all tables that a folder of profiles may hold."""
+    return tuple(_known()["tables"])
 
 
 def meaning_of(column: str) -> str | None:

@@ -176,6 +176,15 @@ def test_objects_are_not_replaced_by_their_own_profiles(screen):
         make_profiles(path, out=path.parent)
 
 
+@pytest.mark.parametrize("name", ["wells.parquet", "organoids.parquet"])
+def test_objects_called_like_profiles_are_not_replaced(name, tmp_path):
+    made = simulate_screen_tables(replace(PARAMS, genes=3, cells=10), np.random.default_rng(1))
+    path = write_table(made.objects, tmp_path / name)
+    with pytest.raises(InputError, match=f"is called {name} too"):
+        make_profiles(path, out=tmp_path)
+    assert len(read_table(path)) == len(made.objects)
+
+
 def test_short_names_of_columns():
     config = ProfilesConfig(by="plate", gene="treatment", guide="none")
     assert config.by == ("Metadata_Plate",)
