@@ -62,6 +62,7 @@ BATCH_SHARE: Final = 0.15
 # Part of the signal that a correction may cost before it is told.
 COSTLY: Final = 0.1
 
+
 @dataclass(frozen=True, slots=True)
 class Profiles:
     """What was made.

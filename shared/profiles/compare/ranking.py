@@ -8,7 +8,7 @@ doi:10.1007/978-3-540-78646-7_38).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +35,30 @@ Places = NDArray[np.int32]
 FEW_LEVELS: Final = 24
 
 
-@kernel
-def _precision_of(right: Ints, tied: Ints, between: Ints, size: int) -> float:
-    """Average precision of `right` positives at each of `size` levels.
+class Ladder(NamedTuple):
+    """The different similarities of a profile's positives, and what lies with and above each.
 
-    With each level lie `tied` negatives, and above it, below the next, `between`.
+    Attributes
+    ----------
+    level : (L,) ascending
+    right : (L,) positives at each level
+    tied : (L,) negatives at each
+    between : (L,) negatives above each, below the next
     """
+
+    level: Singles
+    right: Ints
+    tied: Ints
+    between: Ints
+
+
+@kernel
+def _precision_of(ladder: Ladder) -> float:
+    """Average precision."""
     seen, found, total = 0, 0, 0.0
-    for d in range(size - 1, -1, -1):
-        seen += between[d]
-        r, n = right[d], right[d] + tied[d]
+    for d in range(len(ladder.level) - 1, -1, -1):
+        seen += ladder.between[d]
+        r, n = ladder.right[d], ladder.right[d] + ladder.tied[d]
         if n == 1:
             total += (found + 1) / (seen + 1)
         else:
@@ -57,61 +71,75 @@ def _precision_of(right: Ints, tied: Ints, between: Ints, size: int) -> float:
 
 
 @kernel
-def _levels(values: Singles, count: int, levels: Singles, right: Ints) -> int:
-    """Distinct values, ascending, and how often each occurs."""
-    values[:count].sort()
-    size = 0
-    for k in range(count):
-        if size and levels[size - 1] == values[k]:
-            right[size - 1] += 1
-        else:
-            levels[size] = values[k]
-            right[size] = 1
-            size += 1
-    return size
+def _room(size: int) -> Ladder:
+    """A ladder that `_raise` may use the first levels of."""
+    return Ladder(
+        np.empty(size, np.float32),
+        np.empty(size, np.int64),
+        np.empty(size, np.int64),
+        np.empty(size, np.int64),
+    )
 
 
 @kernel
-def _place(value: float, levels: Singles, size: int, tied: Ints, between: Ints) -> None:
+def _raise(values: Singles, room: Ladder) -> Ladder:
+    """Distinct values, ascending, and how often each occurs; no negatives yet."""
+    values.sort()
+    size = 0
+    for value in values:
+        if size and room.level[size - 1] == value:
+            room.right[size - 1] += 1
+        else:
+            room.level[size] = value
+            room.right[size] = 1
+            size += 1
+    room.tied[:size] = 0
+    room.between[:size] = 0
+    return Ladder(room.level[:size], room.right[:size], room.tied[:size], room.between[:size])
+
+
+@kernel
+def _place(value: float, ladder: Ladder) -> None:
     """Count a negative in; below all positives it does not matter."""
-    if value < levels[0]:
+    level = ladder.level
+    if value < level[0]:
         return
-    low, high = 0, size
+    low, high = 0, len(level)
     while low < high:
         middle = (low + high) >> 1
-        if levels[middle] <= value:
+        if level[middle] <= value:
             low = middle + 1
         else:
             high = middle
-    if levels[low - 1] == value:
-        tied[low - 1] += 1
+    if level[low - 1] == value:
+        ladder.tied[low - 1] += 1
     else:
-        between[low - 1] += 1
+        ladder.between[low - 1] += 1
 
 
 @kernel
-def _count(own: Singles, levels: Singles, size: int, tied: Ints, between: Ints) -> None:
+def _count(own: Singles, ladder: Ladder) -> None:
     """Count all negatives in, level by level: the processor compares many of them at once."""
     reached = 0
-    for d in range(size - 1, -1, -1):
-        level, at_least, more = levels[d], 0, 0
+    for d in range(len(ladder.level) - 1, -1, -1):
+        level, at_least, more = ladder.level[d], 0, 0
         for k in range(len(own)):
             at_least += own[k] >= level
             more += own[k] > level
-        tied[d] = at_least - more
-        between[d] = more - reached
+        ladder.tied[d] = at_least - more
+        ladder.between[d] = more - reached
         reached = at_least
 
 
 @kernel
-def _uncount(value: float, levels: Singles, size: int, tied: Ints, between: Ints) -> None:
+def _uncount(value: float, ladder: Ladder) -> None:
     """Take one back that is no negative."""
-    for d in range(size - 1, -1, -1):
-        if value > levels[d]:
-            between[d] -= 1
+    for d in range(len(ladder.level) - 1, -1, -1):
+        if value > ladder.level[d]:
+            ladder.between[d] -= 1
             return
-        if value == levels[d]:
-            tied[d] -= 1
+        if value == ladder.level[d]:
+            ladder.tied[d] -= 1
             return
 
 
@@ -130,62 +158,63 @@ def _differs(one: int, other: int, codes: Ints) -> bool:
 
 
 @kernel
+def _is_positive(i: int, j: int, design: Design) -> bool:
+    """Of two profiles of one group of positives."""
+    return j != i and _differs(i, j, design.pos_differ)
+
+
+@kernel
 def _positives(i: int, line: Singles, row: Ints, design: Design, values: Singles) -> int:
     """Similarities of a profile's positives; their number."""
     m, group = 0, design.pos_group[i]
     for k in range(design.pos_start[group], design.pos_start[group + 1]):
         j = design.pos_member[k]
-        if j != i and _differs(i, j, design.pos_differ):
+        if _is_positive(i, j, design):
             values[m] = line[row[j]]
             m += 1
     return m
 
 
 @kernel
-def _uncount_positives(
-    i: int,
-    line: Singles,
-    row: Ints,
-    design: Design,
-    levels: Singles,
-    size: int,
-    tied: Ints,
-    between: Ints,
-) -> int:
+def _uncount_positives(i: int, line: Singles, row: Ints, design: Design, ladder: Ladder) -> int:
     """Take back a profile and its positives, which are no negatives; their number."""
     n, group = 0, design.pos_group[i]
     for k in range(design.pos_start[group], design.pos_start[group + 1]):
         j = design.pos_member[k]
-        apart = j == i or _differs(i, j, design.pos_differ)
-        if not apart or design.neg_group[j] != design.neg_group[i]:
-            continue
-        if _differs(i, j, design.neg_differ):
-            _uncount(line[row[j]], levels, size, tied, between)
+        counted = design.neg_group[j] == design.neg_group[i] and _differs(i, j, design.neg_differ)
+        if counted and (j == i or _is_positive(i, j, design)):
+            _uncount(line[row[j]], ladder)
             n += 1
     return n
 
 
 @kernel
-def _place_negatives(
-    i: int,
-    line: Singles,
-    row: Ints,
-    design: Design,
-    levels: Singles,
-    size: int,
-    tied: Ints,
-    between: Ints,
-) -> int:
+def _place_negatives(i: int, line: Singles, row: Ints, design: Design, ladder: Ladder) -> int:
     """Count a profile's negatives in one by one; their number."""
-    n, other = 0, design.neg_group[i]
-    for k in range(design.neg_start[other], design.neg_start[other + 1]):
+    n, group = 0, design.neg_group[i]
+    for k in range(design.neg_start[group], design.neg_start[group + 1]):
         j = design.neg_member[k]
         if j == i or not _differs(i, j, design.neg_differ):
             continue
-        if design.pos_group[j] == design.pos_group[i] and _differs(i, j, design.pos_differ):
+        if design.pos_group[j] == design.pos_group[i] and _is_positive(i, j, design):
             continue
+        _place(line[row[j]], ladder)
         n += 1
-        _place(line[row[j]], levels, size, tied, between)
+    return n
+
+
+@kernel
+def _count_negatives(
+    i: int, line: Singles, column: Places, design: Design, own: Singles, ladder: Ladder
+) -> int:
+    """Count all in that differ from a profile in the one column that there is; their number."""
+    group = design.neg_group[i]
+    start, stop = design.neg_start[group], design.neg_start[group + 1]
+    low, high = design.neg_low[i], design.neg_high[i]
+    n = low - start + stop - high
+    _fetch(line, column, start, low, own, 0)
+    _fetch(line, column, high, stop, own, low - start)
+    _count(own[:n], ladder)
     return n
 
 
@@ -205,37 +234,24 @@ def rank_block(
     precision = np.full(len(queries), np.nan)
     positives, pairs = np.zeros(len(queries), np.int64), np.zeros(len(queries), np.int64)
     largest = np.max(design.pos_start[1:] - design.pos_start[:-1])
-    values, levels = np.empty(largest, np.float32), np.empty(largest, np.float32)
-    right, tied, between = (
-        np.empty(largest, np.int64),
-        np.empty(largest, np.int64),
-        np.empty(largest, np.int64),
-    )
+    values, room = np.empty(largest, np.float32), _room(largest)
     most = np.max(design.neg_start[1:] - design.neg_start[:-1])
     own, column = np.empty(most, np.float32), row[design.neg_member].astype(np.int32)
     for q in range(len(queries)):
         i = queries[q]
         line = products[lines[q]]
-        other = design.neg_group[i]
         m = _positives(i, line, row, design, values)
         if m == 0:
             continue
-        size = _levels(values, m, levels, right)
-        tied[:size] = 0
-        between[:size] = 0
-        if size <= FEW_LEVELS and design.neg_differ.shape[1] < 2:
-            start, stop = design.neg_start[other], design.neg_start[other + 1]
-            low, high = design.neg_low[i], design.neg_high[i]
-            n = low - start + stop - high
-            _fetch(line, column, start, low, own, 0)
-            _fetch(line, column, high, stop, own, low - start)
-            _count(own[:n], levels, size, tied, between)
-            n -= _uncount_positives(i, line, row, design, levels, size, tied, between)
+        ladder = _raise(values[:m], room)
+        if len(ladder.level) <= FEW_LEVELS and design.neg_differ.shape[1] < 2:
+            n = _count_negatives(i, line, column, design, own, ladder)
+            n -= _uncount_positives(i, line, row, design, ladder)
         else:
-            n = _place_negatives(i, line, row, design, levels, size, tied, between)
+            n = _place_negatives(i, line, row, design, ladder)
         positives[q], pairs[q] = m, m + n
         if n:
-            precision[q] = _precision_of(right, tied, between, size)
+            precision[q] = _precision_of(ladder)
     return precision, positives, pairs
 
 
@@ -245,12 +261,7 @@ def _mean_precision(
 ) -> float:
     """Mean over the slots that have a positive and a negative; `taken` marks the slots."""
     size = len(slots)
-    values, levels = np.empty(size, np.float32), np.empty(size, np.float32)
-    right, tied, between = (
-        np.empty(size, np.int64),
-        np.empty(size, np.int64),
-        np.empty(size, np.int64),
-    )
+    values, room = np.empty(size, np.float32), _room(size)
     total, counted = 0.0, 0
     for a in range(size):
         m = 0
@@ -260,16 +271,14 @@ def _mean_precision(
                 m += 1
         if m == 0:
             continue
-        depth = _levels(values, m, levels, right)
-        tied[:depth] = 0
-        between[:depth] = 0
+        ladder = _raise(values[:m], room)
         n = 0
         for j in range(len(stratum)):
             if stratum[j] == stratum[slots[a]] and not taken[j]:
                 n += 1
-                _place(similar[slots[a], j], levels, depth, tied, between)
+                _place(similar[slots[a], j], ladder)
         if n:
-            total += _precision_of(right, tied, between, depth)
+            total += _precision_of(ladder)
             counted += 1
     return total / counted if counted else np.nan
 
