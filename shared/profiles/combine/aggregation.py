@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.combine.weighting import as_weights, modz_weights
 from poolvox.shared.profiles.normalise import compiled
-from poolvox.shared.profiles.tables.columns import Matrix, feature_columns, feature_matrix
+from poolvox.shared.profiles.tables.columns import Matrix, chosen_features, feature_matrix
 from poolvox.shared.profiles.tables.groups import Groups, group_rows
 from poolvox.shared.profiles.tables.record import Record
 
@@ -63,7 +63,7 @@ def aggregate(
     >>> aggregate(frame, by="Metadata_Well")["Cells_Area"].tolist()
     [2.0, 5.0]
     """
-    names = feature_columns(frame) if features is None else list(features)
+    names = chosen_features(frame, features)
     groups = group_rows(frame, by)
     weight = None if weights is None else _weights(frame, weights)
     ordered = None if weight is None else weight[groups.order]
@@ -143,7 +143,7 @@ def bootstrap(
     """
     if not 0 < level < 1 or repeats < 2:
         raise InputError(f"bootstrap needs 0 < level < 1 and repeats, got {level} and {repeats}")
-    names = feature_columns(frame) if features is None else list(features)
+    names = chosen_features(frame, features)
     groups = group_rows(frame, by)
     values = feature_matrix(frame, names)
     outside = (1 - level) / 2

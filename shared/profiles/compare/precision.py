@@ -30,9 +30,10 @@ from poolvox.shared.profiles.compare.pairs import Design, Pairs, design_pairs
 from poolvox.shared.profiles.compare.ranking import rank_block
 from poolvox.shared.profiles.compare.rates import benjamini_hochberg
 from poolvox.shared.profiles.compare.similarity import Metric, Space
-from poolvox.shared.profiles.tables.columns import feature_columns, feature_matrix, match
+from poolvox.shared.profiles.tables.columns import chosen_features, feature_matrix, match
+from poolvox.shared.profiles.tables.groups import names_of
 
-__all__ = ["average_precision", "mean_average_precision"]
+__all__ = ["average_precision", "mean_average_precision", "pair_rules"]
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -125,7 +126,7 @@ def mean_average_precision(
     `Map_Profiles` (that have a precision), `Map_Null` (how the p-value was found: `all exchanges`,
     `exchanges` or `pairs`). A group of one profile, or whose profiles have no precision, has NaN.
     """
-    groups, pairs, keys, wanted = _rules(frame, by, controls, batch)
+    groups, pairs, keys, wanted = pair_rules(frame, by, controls, batch)
     space = Space.of(feature_matrix(frame, _features(frame, features)), metric)
     design = design_pairs(keys.iloc[space.order], pairs)
     precision, positives, total = _rank(space, design, wanted)
@@ -150,7 +151,7 @@ def mean_average_precision(
 
 
 def _features(frame: pd.DataFrame, features: Sequence[str] | None) -> list[str]:
-    names = list(features) if features is not None else feature_columns(frame)
+    names = chosen_features(frame, features)
     if not names:
         raise InputError(
             "there is no feature to compare profiles by; name them, or see their names"
@@ -158,7 +159,7 @@ def _features(frame: pd.DataFrame, features: Sequence[str] | None) -> list[str]:
     return names
 
 
-def _rules(
+def pair_rules(
     frame: pd.DataFrame, by: str | Sequence[str] | Pairs, controls: Any, batch: str | None
 ) -> tuple[list[str], Pairs, pd.DataFrame, Bools]:
     """Columns that make a group, rules, the keys they read, and the profiles that get a score."""
@@ -167,7 +168,7 @@ def _rules(
         if controls is not None or batch is not None:
             raise ValueError("pairs are told in full by `by`: leave out `controls` and `batch`")
         return list(by.pos_sameby), by, frame, everything
-    groups, near = [by] if isinstance(by, str) else list(by), () if batch is None else (batch,)
+    groups, near = names_of(by), names_of(batch)
     if controls is None:
         return groups, Pairs(groups, neg_sameby=near), frame, everything
     chosen = match(frame, controls)

@@ -211,7 +211,7 @@ def _count_negatives(
     group = design.neg_group[i]
     start, stop = design.neg_start[group], design.neg_start[group + 1]
     low, high = design.neg_low[i], design.neg_high[i]
-    n = low - start + stop - high
+    n = int(low - start + stop - high)
     _fetch(line, column, start, low, own, 0)
     _fetch(line, column, high, stop, own, low - start)
     _count(own[:n], ladder)

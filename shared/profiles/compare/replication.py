@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.compare.similarity import Metric, Space
-from poolvox.shared.profiles.tables.columns import feature_columns, feature_matrix
+from poolvox.shared.profiles.tables.columns import feature_matrix
+from poolvox.shared.profiles.tables.groups import names_of
 
 __all__ = ["Replication", "percent_matching", "percent_replicating"]
 
@@ -63,8 +64,7 @@ def percent_replicating(
     frame : one row per replicate
     by : column or columns that replicates agree in, such as the guide or the treatment
     """
-    groups = [by] if isinstance(by, str) else list(by)
-    return _measure(frame, groups, (), features, metric, seed)
+    return _measure(frame, names_of(by), [], features, metric, seed)
 
 
 def percent_matching(
@@ -83,15 +83,13 @@ def percent_matching(
     by : column or columns that a group agrees in, such as the complex or the mechanism of action
     differ : column or columns; only pairs that differ in all of them count
     """
-    groups = [by] if isinstance(by, str) else list(by)
-    apart = (differ,) if isinstance(differ, str) else tuple(differ)
-    return _measure(frame, groups, apart, features, metric, seed)
+    return _measure(frame, names_of(by), names_of(differ), features, metric, seed)
 
 
 def _measure(
     frame: pd.DataFrame,
     groups: list[str],
-    differ: tuple[str, ...],
+    differ: list[str],
     features: Sequence[str] | None,
     metric: Metric,
     seed: int,
@@ -99,8 +97,7 @@ def _measure(
     missing = [name for name in (*groups, *differ) if name not in frame]
     if missing:
         raise InputError(f"the profiles have no columns {missing}; there are: {list(frame)[:20]}")
-    names = list(features) if features is not None else feature_columns(frame)
-    space = Space.of(feature_matrix(frame, names), metric)
+    space = Space.of(feature_matrix(frame, features), metric)
     # In the order of the content, so that draws do not depend on that of the rows.
     keys = frame.iloc[space.order].reset_index(drop=True)
     points = _Points(space, keys, groups, differ)
@@ -131,7 +128,7 @@ class _Points:
     space: Space
     keys: pd.DataFrame
     groups: list[str]
-    differ: tuple[str, ...]
+    differ: list[str]
 
     def pairs(self, members: Ints) -> Ints:
         """(P, 2) pairs that count."""

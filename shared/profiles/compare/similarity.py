@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.kernels import kernel
-from poolvox.shared.profiles.tables.columns import feature_columns, feature_matrix
+from poolvox.shared.profiles.tables.columns import feature_matrix
 
 __all__ = [
     "Metric",
@@ -192,8 +192,7 @@ def neighbours(
         raise InputError(f"no column {name!r} names the profiles; there are: {list(frame)[:20]}")
     frame = frame.sort_values(name, kind="stable")
     names = frame[name].to_numpy()
-    columns = list(features) if features is not None else feature_columns(frame)
-    found = find_neighbours(feature_matrix(frame, columns), count, metric)
+    found = find_neighbours(feature_matrix(frame, features), count, metric)
     here, rank = np.nonzero(found.index >= 0)
     return pd.DataFrame(
         {

@@ -10,15 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.profiles.compare.pairs import Pairs
-from poolvox.shared.profiles.compare.precision import average_precision
+from poolvox.shared.profiles.compare.precision import average_precision, pair_rules
 from poolvox.shared.profiles.tables.columns import feature_columns, feature_matrix, match
 from poolvox.shared.profiles.tables.groups import Groups, group_rows
 
 __all__ = ["batch_mixing", "batch_variance", "neighbour_mixing"]
 
 NEIGHBOURS: Final = 20
-ROLE: Final = "Metadata_Role"
 # p-values are not asked for here.
 DRAWS: Final = 100
 
@@ -114,11 +112,9 @@ def _signal(frame: pd.DataFrame, by: str | None, controls: Any, seed: int) -> di
     """Mean over perturbations of their profiles' average precisions."""
     if by is None:
         return {}
-    keys, pairs, asked = frame, Pairs(by), np.ones(len(frame), bool)
-    chosen = np.zeros(len(frame), bool) if controls is None else match(frame, controls)
-    if chosen.any():
-        keys = frame.assign(**{ROLE: chosen.astype(np.int64)})
-        pairs, asked = Pairs([by, ROLE], neg_diffby=ROLE), ~chosen
+    if controls is not None and not match(frame, controls).any():
+        controls = None
+    _, pairs, keys, asked = pair_rules(frame, by, controls, None)
     found = average_precision(keys, pairs, queries=asked, draws=DRAWS, seed=seed)
     columns = ["Map_Normalized", "Map_Precision"]
     means = found.groupby(frame[by].to_numpy()[asked], observed=True)[columns].mean().mean()

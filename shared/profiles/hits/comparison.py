@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.hits.contrast import Floats, Singles, fingerprints, fit_baseline
-from poolvox.shared.profiles.tables.columns import feature_columns, feature_matrix, match
+from poolvox.shared.profiles.tables.columns import chosen_features, feature_matrix, match
 
 __all__ = ["Cells", "Centred", "Comparison", "gather_cells"]
 
@@ -139,7 +139,7 @@ def gather_cells(
         where a column, a control, or anything to compare with controls is missing
     """
     chosen, control, used = _choose(objects, comparison)
-    names = list(features) if features is not None else feature_columns(objects)
+    names = chosen_features(objects, features)
     values = feature_matrix(objects, names)
     if not used.all():
         values = values[used]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.kernels import kernel
+from poolvox.shared.profiles.normalise.compiled import MAD_TO_SD
 
 __all__ = ["Baseline", "fingerprints", "fit_baseline"]
 
@@ -35,7 +36,6 @@ ROUNDS: Final = 3
 TINY: Final = 1e-12
 # Variance of a direction, as a part of the largest, below which it is rounding.
 ROUNDING: Final = 1e-6
-MAD_TO_SD: Final = 1.4826
 CHUNK: Final = 2**16
 
 

@@ -13,11 +13,10 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.compare.precision import mean_average_precision
 from poolvox.shared.profiles.correct.batches import sphere
 from poolvox.shared.profiles.normalise.scaling import normalize
-from poolvox.shared.profiles.tables.columns import feature_columns, match, with_features
+from poolvox.shared.profiles.tables.columns import feature_columns, is_learned, match, with_features
 
 __all__ = ["ablate", "feature_blocks", "hybrid_profiles", "neighbour_accuracy"]
 
-EMBEDDING: Final = "_Embedding_"
 MEASURED: Final = "measured"
 LEARNED: Final = "learned"
 BOTH: Final = "both"
@@ -30,8 +29,8 @@ BLOCK: Final = 1024
 def feature_blocks(frame: pd.DataFrame) -> dict[str, list[str]]:
     """Features by where they come from: `measured`, and `learned` (`…_Embedding_…`)."""
     features = feature_columns(frame)
-    learned = [name for name in features if EMBEDDING in name]
-    return {MEASURED: [name for name in features if EMBEDDING not in name], LEARNED: learned}
+    learned = [name for name in features if is_learned(name)]
+    return {MEASURED: [name for name in features if not is_learned(name)], LEARNED: learned}
 
 
 def hybrid_profiles(

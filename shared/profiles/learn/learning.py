@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.learn.folds import grouped_folds
-from poolvox.shared.profiles.tables.columns import feature_columns
+from poolvox.shared.profiles.normalise.compiled import MAD_TO_SD
+from poolvox.shared.profiles.tables.columns import chosen_features
 
 __all__ = ["Classifier", "LearnSettings", "Scaler", "fit_classifier", "fit_scaler", "labelled"]
 
@@ -29,8 +30,6 @@ Ints = NDArray[np.int64]
 
 # Scaled values beyond this are outliers that would rule the fit.
 CLIP: Final = 8.0
-# From median absolute deviation to standard deviation of a normal distribution.
-NORMAL_MAD: Final = 1.4826
 # Rows that the scaling rests on, spread evenly over the table.
 SCALE_ROWS: Final = 50_000
 # Rows that are predicted at once: bounds the memory beside the table.
@@ -174,14 +173,14 @@ def fit_scaler(frame: pd.DataFrame, features: Sequence[str] | None = None) -> Sc
     The spread is the median absolute deviation, or the standard deviation where more than half of
     the values are the same.
     """
-    names = list(features) if features is not None else feature_columns(frame)
+    names = chosen_features(frame, features)
     rows = np.unique(np.linspace(0, len(frame) - 1, min(SCALE_ROWS, len(frame))).astype(int))
     values = frame[names].iloc[rows].to_numpy(np.float64)
     values = np.where(np.isfinite(values), values, np.nan)
     seen = np.isfinite(values).sum(axis=0) > 1
     values, names = values[:, seen], [name for name, kept in zip(names, seen) if kept]
     centre = np.nanmedian(values, axis=0)
-    spread = NORMAL_MAD * np.nanmedian(np.abs(values - centre), axis=0)
+    spread = MAD_TO_SD * np.nanmedian(np.abs(values - centre), axis=0)
     spread = np.where(spread > 0, spread, np.nanstd(values, axis=0))
     # A constant's standard deviation is not exactly 0.
     kept = spread > 1e-12 * np.maximum(np.abs(centre), 1e-300)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.compare.similarity import Metric, content_order, find_neighbours
-from poolvox.shared.profiles.tables.columns import feature_columns, feature_matrix
+from poolvox.shared.profiles.tables.columns import feature_matrix
 
 __all__ = ["Graph", "cluster", "neighbour_graph"]
 
@@ -93,8 +93,7 @@ def cluster(
         raise ValueError(
             f"neighbours and resolution are above 0, got {neighbours} and {resolution}"
         )
-    names = list(features) if features is not None else feature_columns(frame)
-    values = feature_matrix(frame, names)
+    values = feature_matrix(frame, features)
     order = content_order(values)
     graph = neighbour_graph(values[order], neighbours)
     leiden = method == "leiden" or (method == "auto" and find_spec("leidenalg") is not None)

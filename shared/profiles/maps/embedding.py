@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.compare.similarity import content_order
-from poolvox.shared.profiles.tables.columns import feature_columns, feature_matrix
+from poolvox.shared.profiles.tables.columns import chosen_features, feature_matrix
 
 __all__ = ["Principal", "embed", "fit_principal"]
 
@@ -153,7 +153,7 @@ def embed(
         raise ValueError(f"no method {method!r}: expected one of {', '.join(get_args(Method))}")
     if components < 1:
         raise ValueError(f"a map needs at least one component, got {components}")
-    names = list(features) if features is not None else feature_columns(frame)
+    names = chosen_features(frame, features)
     if not names or not len(frame):
         raise InputError(f"{len(frame)} profiles with {len(names)} features make no map")
     values = feature_matrix(frame, names)

@@ -19,6 +19,7 @@ from poolvox.shared.profiles.normalise.moments import all_finite, mean_of, varia
 
 __all__ = [
     "MAD",
+    "MAD_TO_SD",
     "MEAN",
     "MEDIAN",
     "QUARTILES",

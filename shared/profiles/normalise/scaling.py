@@ -14,6 +14,7 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.normalise import compiled, moments
 from poolvox.shared.profiles.tables.columns import (
     Matrix,
+    chosen_features,
     feature_columns,
     feature_matrix,
     match,
@@ -148,7 +149,7 @@ def normalize(
     >>> normalize(frame, method="standardize", by="Metadata_Plate")["Cells_Area"].round(2).tolist()
     [-1.07, -0.27, 1.34]
     """
-    names = feature_columns(frame) if features is None else list(features)
+    names = chosen_features(frame, features)
     values = feature_matrix(frame, names)
     note_infinite(moments.count_infinite(values), names, record)
     groups = group_rows(frame, by)

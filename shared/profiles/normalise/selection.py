@@ -15,7 +15,7 @@ from poolvox.shared.profiles.normalise.correlation import correlate_columns
 from poolvox.shared.profiles.normalise.judging import Dropped, SelectionOptions, judge_columns
 from poolvox.shared.profiles.tables.columns import (
     Matrix,
-    feature_columns,
+    chosen_features,
     feature_matrix,
     match,
 )
@@ -103,7 +103,7 @@ def select_features(
     """
     chosen = options or SelectionOptions()
     check_operations(operations, chosen)
-    names = feature_columns(frame) if features is None else list(features)
+    names = chosen_features(frame, features)
     values = feature_matrix(frame, names)
     rows = np.flatnonzero(match(frame, samples)).astype(np.int64)
     if not len(rows):

@@ -19,15 +19,13 @@ from poolvox.shared.profiles.normalise.selection import spread_rows
 from poolvox.shared.profiles.steps.levels import Roles, named_rows
 from poolvox.shared.profiles.steps.request import unmatched_controls
 from poolvox.shared.profiles.steps.streaming import Work, control_query
-from poolvox.shared.profiles.tables.columns import feature_columns, match, with_features
+from poolvox.shared.profiles.tables.columns import feature_columns, is_learned, match, with_features
 from poolvox.shared.profiles.tables.datasets import ObjectTables
 from poolvox.shared.profiles.tables.groups import group_rows
 from poolvox.shared.profiles.tables.record import Record
 
 __all__ = ["Findings", "find_all", "read_sets", "sample_objects"]
 
-# Part of the names of learned features.
-LEARNED: Final = "_Embedding_"
 # A map of fewer genes than that shows nothing.
 FEWEST_MAPPED: Final = 3
 
@@ -70,7 +68,7 @@ def find_all(
         placed = _mapped(levels, genes)
         found.attempt("map", lambda: _add_map(found, placed, name, config), record)
     source = levels.get("guides", levels.get("wells"))
-    if source is not None and any(LEARNED in str(name) for name in source):
+    if source is not None and any(is_learned(str(name)) for name in source):
         found.attempt("ablation", lambda: _add_ablation(found, source, roles, config), record)
     return found
 

@@ -20,9 +20,11 @@ __all__ = [
     "KEY_PREFIXES",
     "Matrix",
     "Samples",
+    "chosen_features",
     "feature_columns",
     "feature_matrix",
     "flagged_rows",
+    "is_learned",
     "key_columns",
     "match",
     "plain_names",
@@ -40,6 +42,8 @@ KEY_PREFIXES: Final = (
     *("Image_Metadata_", "ome_arrow_"),
 )
 IMAGE_PREFIX: Final = "Image_"
+# Part of the names of learned features.
+LEARNED: Final = "_Embedding_"
 IMAGE_METADATA: Final = "Image_Metadata_"
 # Numbers that name an object or its parent, as CellProfiler and CytoTable write them, and rows, as
 # pandas does.
@@ -79,6 +83,16 @@ def feature_columns(frame: pd.DataFrame, *, image: bool = False) -> list[str]:
     ]
 
 
+def chosen_features(frame: pd.DataFrame, features: Sequence[str] | None) -> list[str]:
+    """Name the features that were asked for; all measurements if None."""
+    return feature_columns(frame) if features is None else list(features)
+
+
+def is_learned(name: str) -> bool:
+    """Tell whether a network learned that feature from images: `Cells_Embedding_001`."""
+    return LEARNED in name
+
+
 def key_columns(frame: pd.DataFrame, *, image: bool = False) -> list[str]:
     """Name the columns that are no measurements, in the order of the table."""
     measured = set(feature_columns(frame, image=image))
@@ -97,7 +111,7 @@ def feature_matrix(frame: pd.DataFrame, features: Sequence[str] | None = None) -
     (N, F) array: float32 where that holds every column (floats of up to 32 bits, integers of up
     to 16), else float64; missing values of any kind are NaN
     """
-    names = feature_columns(frame) if features is None else list(features)
+    names = chosen_features(frame, features)
     _refuse_absent(frame, names)
     columns = [frame[name] for name in names]
     for name, column in zip(names, columns):

@@ -17,7 +17,7 @@ import pandas as pd
 
 from poolvox.shared.config import Model
 from poolvox.shared.errors import InputError
-from poolvox.shared.profiles.tables.columns import feature_columns
+from poolvox.shared.profiles.tables.columns import feature_columns, is_learned
 from poolvox.shared.profiles.tables.naming import to_pycytominer
 from poolvox.shared.store import write_table
 
@@ -31,7 +31,6 @@ NAMES: Final = (
     *("Metadata_Gene", "Metadata_Guide", "Metadata_Treatment", "Metadata_Dose"),
 )
 OBJECT: Final = "Metadata_Label"
-EMBEDDING: Final = "_Embedding_"
 UNIT: Final = re.compile(r"_(um3|um2|um|deg|rad|px)(?:_|$)")
 UNITS: Final = {"um": "µm", "um2": "µm²", "um3": "µm³", "deg": "°", "rad": "rad", "px": "px"}
 # Digits that bring a float32 back.
@@ -186,7 +185,7 @@ def _maps(frame: pd.DataFrame, basis: str) -> dict[str, Any]:
     embedded = [name for name in frame if str(name).startswith("Embed_")]
     if embedded:
         found[f"X_{basis}"] = frame[embedded].to_numpy(np.float32)
-    learned = [name for name in feature_columns(frame) if EMBEDDING in name]
+    learned = [name for name in feature_columns(frame) if is_learned(name)]
     if learned:
         found["X_embedding"] = frame[learned].to_numpy(np.float32)
     places = [f"Metadata_{axis}_um" for axis in "XYZ" if f"Metadata_{axis}_um" in frame]
