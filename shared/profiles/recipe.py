@@ -21,10 +21,13 @@ from poolvox.shared.profiles.config import NONE, ProfilesConfig
 from poolvox.shared.profiles.correct.mixing import batch_mixing
 from poolvox.shared.profiles.normalise.quality import count_objects
 from poolvox.shared.profiles.steps.centres import Level, aggregate_tables
+from poolvox.shared.profiles.steps.exports import export_tables
 from poolvox.shared.profiles.steps.findings import find_all, read_sets
 from poolvox.shared.profiles.steps.levels import Roles, make_levels, named_rows, object_levels
 from poolvox.shared.profiles.steps.preparation import (
+    COPIES,
     annotate_keys,
+    check_memory,
     correct_objects,
     flag_objects,
     transform_whole,
@@ -43,7 +46,6 @@ from poolvox.shared.profiles.tables.columns import (
     plain_names,
 )
 from poolvox.shared.profiles.tables.datasets import ObjectTables, is_text
-from poolvox.shared.profiles.tables.export import export_table
 from poolvox.shared.profiles.tables.groups import group_rows
 from poolvox.shared.profiles.tables.meanings import describe_tables, known_tables
 from poolvox.shared.profiles.tables.record import Record
@@ -138,6 +140,7 @@ class _Run:
     passed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     levels: dict[str, pd.DataFrame] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    exported: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.objects = self.source
@@ -292,10 +295,25 @@ class _Run:
         for name in known_tables():
             if name not in self.paths:
                 (self.out / f"{name}.parquet").unlink(missing_ok=True)
+        self._export()
         described = describe_tables(self.paths)
         described.to_csv(self.out / "columns.csv", index=False, lineterminator="\n")
         self.progress("done", 1.0)
         return Profiles(self.paths, self.facts, record)
+
+    def _export(self) -> None:
+        """Write what other tools read, when all tables are there."""
+        if self.config.export.wants("objects"):
+            shape = self.objects.rows * len(self.objects.features)
+            needed = shape * self.objects.dtype(self.objects.features).itemsize * COPIES
+            try:
+                check_memory(needed, self.config, "single objects in other formats")
+                self.exported.insert(0, "objects")
+            except InputError as error:
+                self.skipped.append(f"export: {error}")
+        basis = str(self.facts.get("map", "pca"))
+        for path in export_tables(self.out, self.exported, self.config, basis=basis):
+            self.paths[path.name] = path
 
     @property
     def _batch(self) -> int:
@@ -362,9 +380,7 @@ class _Run:
     def _write(self, name: str, frame: pd.DataFrame) -> None:
         write_table(frame, self._path(name))
         if self.config.export.wants(name):
-            formats = self.config.export.formats
-            for path in export_table(frame, self.out, name, formats):
-                self.paths[path.name] = path
+            self.exported.append(name)
 
     def _path(self, name: str) -> Path:
         self.paths[name] = self.out / f"{name}.parquet"

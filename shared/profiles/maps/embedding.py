@@ -15,7 +15,7 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.compare.similarity import content_order
 from poolvox.shared.profiles.tables.columns import chosen_features, feature_matrix
 
-__all__ = ["Principal", "embed", "fit_principal"]
+__all__ = ["Principal", "embed", "fit_principal", "map_method"]
 
 Floats = NDArray[np.float64]
 Method = Literal["auto", "pca", "umap"]
@@ -158,8 +158,7 @@ def embed(
         raise InputError(f"{len(frame)} profiles with {len(names)} features make no map")
     values = feature_matrix(frame, names)
     order = content_order(values)
-    worth = len(frame) >= UMAP_WORTH and find_spec("umap") is not None
-    use_umap = method == "umap" or (method == "auto" and worth)
+    use_umap = map_method(method, len(frame)) == "umap"
     if use_umap and len(frame) < UMAP_ROWS:
         raise InputError(f"UMAP needs at least {UMAP_ROWS} profiles, got {len(frame)}: use pca")
     wanted = max(BEFORE_UMAP, components) if use_umap else components
@@ -170,6 +169,13 @@ def embed(
     places[order, : found.shape[1]] = found[:, :components]
     columns = [f"Embed_{k + 1}" for k in range(components)]
     return pd.DataFrame(places, index=frame.index, columns=columns)
+
+
+def map_method(method: Method, rows: int) -> Literal["pca", "umap"]:
+    """Which method is meant for so many profiles, where `auto` is asked for."""
+    if method != "auto":
+        return method
+    return "umap" if rows >= UMAP_WORTH and find_spec("umap") is not None else "pca"
 
 
 def _umap(points: Floats, components: int, seed: int) -> Floats:

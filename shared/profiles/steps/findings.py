@@ -178,7 +178,7 @@ def read_sets(config: ProfilesConfig) -> dict[str, list[str]]:
 
 def _add_map(found: Findings, genes: pd.DataFrame, name: str, config: ProfilesConfig) -> None:
     from poolvox.shared.profiles.maps.clusters import cluster
-    from poolvox.shared.profiles.maps.embedding import embed
+    from poolvox.shared.profiles.maps.embedding import embed, map_method
 
     if len(genes) < FEWEST_MAPPED:
         raise InputError(f"a map needs {FEWEST_MAPPED} profiles, there are {len(genes)}")
@@ -193,6 +193,7 @@ def _add_map(found: Findings, genes: pd.DataFrame, name: str, config: ProfilesCo
     keys = genes.drop(columns=feature_columns(genes))
     keys["Metadata_Cluster"] = labels
     found.tables["map"] = pd.concat([keys, places], axis=1)
+    found.facts["map"] = map_method(options.method, len(genes))
     found.facts["clusters"] = int(labels.nunique())
     if config.gene_sets and genes[name].is_unique:
         from poolvox.shared.profiles.maps.enrichment import enrich

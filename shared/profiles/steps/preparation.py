@@ -38,7 +38,14 @@ from poolvox.shared.profiles.tables.datasets import ObjectTables
 from poolvox.shared.profiles.tables.groups import Groups, group_rows
 from poolvox.shared.profiles.tables.record import Record
 
-__all__ = ["annotate_keys", "correct_objects", "flag_objects", "transform_whole"]
+__all__ = [
+    "COPIES",
+    "annotate_keys",
+    "check_memory",
+    "correct_objects",
+    "flag_objects",
+    "transform_whole",
+]
 
 STEP: Final = "correct"
 # Controls that sphering and TVN are learnt from, at most; spread evenly over the table.

@@ -11,6 +11,7 @@ import pandas as pd
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.config import NONE, ProfilesConfig
 from poolvox.shared.profiles.tables.annotation import METADATA, written
+from poolvox.shared.profiles.tables.meanings import known_tables
 from poolvox.shared.profiles.tables.record import Record
 from poolvox.shared.sorting import natural
 
@@ -28,7 +29,7 @@ def settle_request(keys: pd.DataFrame, config: ProfilesConfig, record: Record) -
     Raises
     ------
     InputError
-        for columns that are not there
+        for columns, and tables to export, that there are not
     """
     there = [str(name) for name in keys.columns]
     if config.guide == config.gene != NONE:
@@ -39,6 +40,10 @@ def settle_request(keys: pd.DataFrame, config: ProfilesConfig, record: Record) -
     for key, name in _asked(settled):
         if name not in there:
             raise InputError(f"{key}: there is no column {name!r}; {_meant([name], there)}")
+    for name in config.export.tables:
+        if name not in known_tables():
+            found = _meant([name], known_tables())
+            raise InputError(f"export: tables: there is no table {name!r}; {found}")
     return _with_controls(keys, settled, record)
 
 

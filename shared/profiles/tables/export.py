@@ -62,6 +62,7 @@ def export_table(
     *,
     dictionary: pd.DataFrame | None = None,
     uns: Mapping[str, Any] | None = None,
+    basis: str = "umap",
 ) -> list[Path]:
     """Write a table as `{name}.csv`, `{name}.h5ad`, `{name}.pycytominer.parquet`.
 
@@ -69,6 +70,7 @@ def export_table(
     ----------
     dictionary : features with name, unit and formula, as `feature_dictionary` gives them
     uns : what else belongs to an AnnData file: versions, options
+    basis : what made the map, where the table has one: `umap` or `pca`
 
     Returns
     -------
@@ -80,7 +82,8 @@ def export_table(
     writers: dict[str, Callable[[], Path]] = {
         "csv": lambda: _whole(out / f"{name}.csv", lambda p: _write_csv(frame, p)),
         "anndata": lambda: _whole(
-            out / f"{name}.h5ad", to_anndata(frame, dictionary=dictionary, uns=uns).write_h5ad
+            out / f"{name}.h5ad",
+            to_anndata(frame, dictionary=dictionary, uns=uns, basis=basis).write_h5ad,
         ),
         "pycytominer": lambda: write_table(
             to_pycytominer(frame), out / f"{name}.pycytominer.parquet"

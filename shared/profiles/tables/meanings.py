@@ -52,7 +52,7 @@ def describe_tables(paths: Mapping[str, Path]) -> pd.DataFrame:
 
     Parameters
     ----------
-    paths : Parquet files by the name of the table; others are left out
+    paths : files by name; those that are none of our tables, such as exports, are left out
 
     Returns
     -------
@@ -61,9 +61,9 @@ def describe_tables(paths: Mapping[str, Path]) -> pd.DataFrame:
     tables = _known()["tables"]
     rows: list[tuple[str, str, str]] = []
     for name, path in sorted(paths.items()):
-        if path.suffix != ".parquet" or not path.is_file():
+        if name not in tables or not path.is_file():
             continue
-        rows.append((name, "", str(tables.get(name, ""))))
+        rows.append((name, "", str(tables[name])))
         features = False
         for field in pq.read_schema(path):
             meaning = meaning_of(field.name)
