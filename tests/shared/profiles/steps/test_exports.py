@@ -59,10 +59,10 @@ def test_a_table_that_there_is_not_is_told(tmp_path):
 
 
 def test_single_objects_that_do_not_fit_are_not_exported(tmp_path):
-    params = replace(PARAMS, cells=2000)
+    params = replace(PARAMS, cells=60)
     objects = simulate_screen_tables(params, np.random.default_rng(1)).objects
     export = {"formats": ["csv"], "tables": ["objects"]}
-    config = ProfilesConfig(map={"method": "pca"}, export=export, memory="1MB")
+    config = ProfilesConfig(map={"method": "pca"}, export=export, memory="50KB")
     made = make_profiles(objects, config, tmp_path)
     (told,) = made.facts["skipped"]
     assert told.startswith("export: single objects in other formats need the whole table")
