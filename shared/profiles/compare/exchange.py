@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.profiles.compare.chance import ENUMERATED, upper_tail
 from poolvox.shared.profiles.compare.pairs import Design
-from poolvox.shared.profiles.compare.ranking import (
+from poolvox.shared.profiles.compare.shuffles import (
     exchange_labels,
     exchange_subsets,
     mean_precision,
@@ -157,7 +157,7 @@ class MeanNull:
         complete = case.pattern.sum() == size * (size - 1) and not np.ptp(case.stratum)
         if complete and math.comb(len(case.pool), size) <= ENUMERATED:
             subsets = math.comb(len(case.pool), size)
-            null = np.sort(exchange_subsets(similar, size, case.pattern, subsets))
+            null = np.sort(exchange_subsets(similar, size, subsets))
             return upper_tail(null, seen, exact=True), "all exchanges"
 
         def draw(count: int, rng: np.random.Generator) -> Array:

@@ -14,21 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolvox.shared.kernels import kernel
-from poolvox.shared.profiles.compare.chance import next_subset
 from poolvox.shared.profiles.compare.pairs import Design
 
 __all__ = [
-    "exchange_labels",
-    "exchange_subsets",
-    "mean_precision",
+    "Ladder",
+    "find_levels",
+    "make_room",
+    "place_negative",
+    "precision_of",
     "rank_block",
-    "share_pairs",
 ]
 
 Singles = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 Places = NDArray[np.int32]
 
 # Levels up to which it is faster to compare every negative with each than to search for its place.
@@ -53,7 +52,7 @@ class Ladder(NamedTuple):
 
 
 @kernel
-def _precision_of(ladder: Ladder) -> float:
+def precision_of(ladder: Ladder) -> float:
     """Average precision."""
     seen, found, total = 0, 0, 0.0
     for d in range(len(ladder.level) - 1, -1, -1):
@@ -71,8 +70,8 @@ def _precision_of(ladder: Ladder) -> float:
 
 
 @kernel
-def _room(size: int) -> Ladder:
-    """A ladder that `_raise` may use the first levels of."""
+def make_room(size: int) -> Ladder:
+    """A ladder that `find_levels` may use the first levels of."""
     return Ladder(
         np.empty(size, np.float32),
         np.empty(size, np.int64),
@@ -82,7 +81,7 @@ def _room(size: int) -> Ladder:
 
 
 @kernel
-def _raise(values: Singles, room: Ladder) -> Ladder:
+def find_levels(values: Singles, room: Ladder) -> Ladder:
     """Distinct values, ascending, and how often each occurs; no negatives yet."""
     values.sort()
     size = 0
@@ -99,7 +98,7 @@ def _raise(values: Singles, room: Ladder) -> Ladder:
 
 
 @kernel
-def _place(value: float, ladder: Ladder) -> None:
+def place_negative(value: float, ladder: Ladder) -> None:
     """Count a negative in; below all positives it does not matter."""
     level = ladder.level
     if value < level[0]:
@@ -198,7 +197,7 @@ def _place_negatives(i: int, line: Singles, row: Ints, design: Design, ladder: L
             continue
         if design.pos_group[j] == design.pos_group[i] and _is_positive(i, j, design):
             continue
-        _place(line[row[j]], ladder)
+        place_negative(line[row[j]], ladder)
         n += 1
     return n
 
@@ -234,7 +233,7 @@ def rank_block(
     precision = np.full(len(queries), np.nan)
     positives, pairs = np.zeros(len(queries), np.int64), np.zeros(len(queries), np.int64)
     largest = np.max(design.pos_start[1:] - design.pos_start[:-1])
-    values, room = np.empty(largest, np.float32), _room(largest)
+    values, room = np.empty(largest, np.float32), make_room(largest)
     most = np.max(design.neg_start[1:] - design.neg_start[:-1])
     own, column = np.empty(most, np.float32), row[design.neg_member].astype(np.int32)
     for q in range(len(queries)):
@@ -243,7 +242,7 @@ def rank_block(
         m = _positives(i, line, row, design, values)
         if m == 0:
             continue
-        ladder = _raise(values[:m], room)
+        ladder = find_levels(values[:m], room)
         if len(ladder.level) <= FEW_LEVELS and design.neg_differ.shape[1] < 2:
             n = _count_negatives(i, line, column, design, own, ladder)
             n -= _uncount_positives(i, line, row, design, ladder)
@@ -251,130 +250,5 @@ def rank_block(
             n = _place_negatives(i, line, row, design, ladder)
         positives[q], pairs[q] = m, m + n
         if n:
-            precision[q] = _precision_of(ladder)
+            precision[q] = precision_of(ladder)
     return precision, positives, pairs
-
-
-@kernel
-def _mean_precision(
-    similar: Singles, stratum: Ints, slots: Ints, pattern: Bools, taken: Bools
-) -> float:
-    """Mean over the slots that have a positive and a negative; `taken` marks the slots."""
-    size = len(slots)
-    values, room = np.empty(size, np.float32), _room(size)
-    total, counted = 0.0, 0
-    for a in range(size):
-        m = 0
-        for b in range(size):
-            if pattern[a, b]:
-                values[m] = similar[slots[a], slots[b]]
-                m += 1
-        if m == 0:
-            continue
-        ladder = _raise(values[:m], room)
-        n = 0
-        for j in range(len(stratum)):
-            if stratum[j] == stratum[slots[a]] and not taken[j]:
-                n += 1
-                _place(similar[slots[a], j], ladder)
-        if n:
-            total += _precision_of(ladder)
-            counted += 1
-    return total / counted if counted else np.nan
-
-
-@kernel
-def mean_precision(similar: Singles, stratum: Ints, slots: Ints, pattern: Bools) -> float:
-    """Mean average precision of the members that `slots` name; see `exchange_labels`."""
-    taken = np.zeros(len(stratum), np.bool_)
-    for slot in slots:
-        taken[slot] = True
-    return _mean_precision(similar, stratum, slots, pattern, taken)
-
-
-@kernel
-def exchange_labels(
-    similar: Singles,
-    stratum: Ints,
-    slots: Ints,
-    pattern: Bools,
-    draws: int,
-    rng: np.random.Generator,
-) -> Floats:
-    """Mean average precision with the members replaced by others of their strata, drawn at random.
-
-    Parameters
-    ----------
-    similar : (G, G) similarities of the members and their negatives
-    stratum : (G,) members are exchanged within it, and have their negatives in it
-    slots : (n,) the members
-    pattern : (n, n) whether the second is a positive of the first
-    """
-    values = np.empty(draws)
-    size, pool = len(slots), len(stratum)
-    for which in range(draws):
-        taken = np.zeros(pool, np.bool_)
-        drawn = np.empty(size, np.int64)
-        for a in range(size):
-            j = rng.integers(0, pool)
-            while taken[j] or stratum[j] != stratum[slots[a]]:
-                j = rng.integers(0, pool)
-            taken[j] = True
-            drawn[a] = j
-        values[which] = _mean_precision(similar, stratum, drawn, pattern, taken)
-    return values
-
-
-@kernel
-def exchange_subsets(similar: Singles, size: int, pattern: Bools, subsets: int) -> Floats:
-    """The same of all subsets of one stratum, in lexicographic order."""
-    values, pool = np.empty(subsets), len(similar)
-    stratum, slots = np.zeros(pool, np.int64), np.arange(size)
-    for which in range(subsets):
-        taken = np.zeros(pool, np.bool_)
-        for a in range(size):
-            taken[slots[a]] = True
-        values[which] = _mean_precision(similar, stratum, slots, pattern, taken)
-        next_subset(slots, pool)
-    return values
-
-
-@kernel
-def share_pairs(pattern: Bools, negatives: Ints, draws: int, rng: np.random.Generator) -> Floats:
-    """Mean average precision when every unordered pair is as similar as chance has it.
-
-    The similarity of two members is one number, which both rankings share: that is what makes
-    their precisions depend on each other.
-
-    Parameters
-    ----------
-    pattern : (n, n) whether the second is a positive of the first
-    negatives : (n,) negatives of each member
-    """
-    size = len(pattern)
-    values = np.empty(draws)
-    similar, own = np.empty((size, size)), np.empty(size)
-    for which in range(draws):
-        for a in range(size):
-            for b in range(a):
-                similar[a, b] = similar[b, a] = rng.random()
-        total, counted = 0.0, 0
-        for a in range(size):
-            m = 0
-            for b in range(size):
-                if pattern[a, b]:
-                    own[m] = similar[a, b]
-                    m += 1
-            if m == 0 or negatives[a] == 0:
-                continue
-            ordered = np.sort(own[:m])
-            left, above, last, precision = negatives[a], 0, 1.0, 0.0
-            for k in range(m):
-                level = ordered[m - 1 - k]
-                between = rng.binomial(left, (last - level) / last) if left else 0
-                left, above, last = left - between, above + between, level
-                precision += (k + 1) / (k + 1 + above)
-            total += precision / m
-            counted += 1
-        values[which] = total / counted if counted else np.nan
-    return values
