@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -18,14 +19,17 @@ from poolvox.shared.ingest import RawSpec
 from poolvox.shared.profiles.config import ProfilesConfig
 
 __all__ = [
+    "MEMBRANE",
     "CellsConfig",
     "LumensConfig",
     "NucleiConfig",
     "Organoid3dConfig",
     "OrganoidsConfig",
     "cell_channel",
+    "known_stain",
     "nuclear_channel",
     "tissue_channels",
+    "tissue_options",
 ]
 
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -33,9 +37,17 @@ Volume = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Part = Annotated[float, Field(gt=0, lt=1)]
 
 # Names by which nuclear stains go, in the order in which they are looked for.
-NUCLEAR = ("nuclei", "nuclear", "dapi", "hoechst", "h2b", "draq5", "sir-dna")
+NUCLEAR = ("nuclei", "nuclear", "nucleus", "dapi", "hoechst", "h2b", "draq5", "sir-dna")
+# Stains that bound cells.
+MEMBRANE = (
+    *("membrane", "memb", "actin", "phalloidin", "ecad", "e-cadherin", "cellmask", "myrpalm"),
+    *("zo-1", "zo1", "epcam", "caax"),
+)
 # Gaps that the organoid's mask bridges where only nuclei are stained: about a nucleus, um.
 NUCLEI_ONLY_CLOSING = 10.0
+# Cytoplasm that is then taken to lie around each nucleus, in radii of a typical nucleus: such a
+# nucleus fills three tenths of its cell.
+NUCLEI_ONLY_RIM = 0.5
 
 
 class RawStacks(Model):
@@ -72,6 +84,8 @@ class OrganoidsConfig(Model):
     closing : gaps narrower than twice this are bridged; 5, or 10 with nuclei alone
     neck : organoids that touch are told apart where the neck between them is narrower than this
         part of the thinner one's width; 0 leaves them together
+    rim : cytoplasm around nuclei that no channel shows: part of the organoid, and no lumen; half
+        the radius of a typical nucleus with nuclei alone, else 0
     """
 
     channels: tuple[str, ...] | Literal["auto"] = "auto"
@@ -80,12 +94,7 @@ class OrganoidsConfig(Model):
     closing: Volume | None = None
     min_volume: Volume = 2000.0
     neck: Annotated[float, Field(ge=0, le=1)] = 0.5
-
-    def options(self, channels: Sequence[str]) -> OrganoidOptions:
-        """Options for masks that are found in these channels."""
-        usual = OrganoidOptions().closing if len(channels) > 1 else NUCLEI_ONLY_CLOSING
-        closing = usual if self.closing is None else self.closing
-        return OrganoidOptions(self.threshold, self.smooth, closing, self.min_volume, self.neck)
+    rim: Volume | None = None
 
 
 class LumensConfig(Model):
@@ -95,10 +104,6 @@ class LumensConfig(Model):
     opening: Volume = 3.0
     wall: Volume = 3.0
     min_volume: Volume = 300.0
-
-    def options(self) -> LumenOptions:
-        """The options themselves."""
-        return LumenOptions(self.smooth, self.opening, self.wall, self.min_volume)
 
 
 class CellsConfig(Model):
@@ -168,16 +173,33 @@ def nuclear_channel(config: Organoid3dConfig, channels: Sequence[str]) -> str:
     """Name of the nuclear stain among the channels."""
     wanted = config.nuclei.channel
     if wanted == "auto":
-        lower = {channel.lower(): channel for channel in channels}
-        found = [lower[name] for name in NUCLEAR if name in lower]
-        if found or len(channels) == 1:
-            return found[0] if found else channels[0]
+        found = known_stain(channels, NUCLEAR)
+        if found is not None or len(channels) == 1:
+            return found or channels[0]
     elif wanted in channels:
         return wanted
     raise ConfigError(
         f"nuclei.channel is {wanted!r}, the stacks have {', '.join(channels)}: name the one with "
         "the nuclei"
     )
+
+
+def known_stain(channels: Sequence[str], names: Sequence[str]) -> str | None:
+    """Channel of the first of these names; or the only one with a word that begins with one.
+
+    Examples
+    --------
+    >>> known_stain(["Hoechst 33342", "GFP"], NUCLEAR), known_stain(["w1DAPI", "DAPI-2"], NUCLEAR)
+    ('Hoechst 33342', None)
+    """
+    lower = {channel.lower(): channel for channel in channels}
+    exact = [lower[name] for name in names if name in lower]
+    # Digits and what stands between words may come before: `w1DAPI`, `405-DAPI`, `DAPI (405)`.
+    word = re.compile("|".join(rf"(?:^|[\W\d_]){re.escape(name)}" for name in names))
+    alike = [channel for name, channel in lower.items() if word.search(name)]
+    if exact or len(alike) == 1:
+        return (exact or alike)[0]
+    return None
 
 
 def cell_channel(config: Organoid3dConfig, channels: Sequence[str]) -> str | None:
@@ -191,6 +213,31 @@ def cell_channel(config: Organoid3dConfig, channels: Sequence[str]) -> str | Non
             "them, or none"
         )
     return wanted
+
+
+def tissue_options(
+    config: Organoid3dConfig, channels: Sequence[str], diameter: float
+) -> tuple[OrganoidOptions, LumenOptions]:
+    """How organoids and lumens are found in a stack with these channels.
+
+    Parameters
+    ----------
+    diameter : of a typical nucleus, micrometres; NaN where there is none
+    """
+    wanted, lumens = config.organoids, config.lumens
+    nuclear = nuclear_channel(config, channels)
+    alone = tissue_channels(config, channels) == (nuclear,)
+    closing = NUCLEI_ONLY_CLOSING if alone else OrganoidOptions().closing
+    rim = NUCLEI_ONLY_RIM * diameter / 2 if alone and diameter > 0 else 0.0
+    if wanted.closing is not None:
+        closing = wanted.closing
+    if wanted.rim is not None:
+        rim = wanted.rim
+    organoid = OrganoidOptions(
+        wanted.threshold, wanted.smooth, closing, wanted.min_volume, wanted.neck, rim
+    )
+    lumen = LumenOptions(lumens.smooth, lumens.opening, lumens.wall, lumens.min_volume, rim)
+    return organoid, lumen
 
 
 def tissue_channels(config: Organoid3dConfig, channels: Sequence[str]) -> tuple[str, ...]:

@@ -22,7 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolvox.organoid3d.blocks import WINDOW_BYTES
-from poolvox.organoid3d.config import Organoid3dConfig, nuclear_channel, tissue_channels
+from poolvox.organoid3d.config import (
+    Organoid3dConfig,
+    nuclear_channel,
+    tissue_channels,
+    tissue_options,
+)
 from poolvox.organoid3d.nuclei import MIN_PLANES, check_model
 from poolvox.organoid3d.preprocess import check_axes
 from poolvox.organoid3d.qc import saturated_part
@@ -30,7 +35,15 @@ from poolvox.organoid3d.spread import SpreadTissue
 from poolvox.organoid3d.stored import Source, boxes_of, write_arrays, write_text
 from poolvox.organoid3d.survey import MOST, SLAB, Light, pool_stack, view_factors
 from poolvox.organoid3d.tissue import Tissue
-from poolvox.organoid3d.volumes import OVERHEAD, READ, VIEWED, Volume, plan_windows, read_known
+from poolvox.organoid3d.volumes import (
+    OVERHEAD,
+    READ,
+    VIEWED,
+    Volume,
+    plan_windows,
+    read_drawn,
+    read_known,
+)
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.engine.resources import MEMORY_SHARE, parse_memory, total_memory
 from poolvox.shared.errors import ConfigError
@@ -205,6 +218,7 @@ def store_stack(large: Large, manifest: Manifest) -> dict[str, Any]:
 
 def find_tissue(large: Large) -> dict[str, Any]:
     """Find organoids and lumens on a view of the stack, and write them as labels."""
+    from poolvox.organoid3d.learned import typical_diameter
     from poolvox.organoid3d.masks import segment_lumens, segment_organoids
 
     image, config = open_image(large.image), large.config
@@ -218,12 +232,10 @@ def find_tissue(large: Large) -> dict[str, Any]:
     ]
     inside = (pool_stack(NucleiMask(image), Light(), factors) >= 0.5).astype(np.uint8)
     wide = [s * f for s, f in zip(large.spacing, factors, strict=True)]
-    organoids = segment_organoids(
-        views, spacing=wide, nuclei=inside, options=config.organoids.options(names)
-    )
-    lumens = segment_lumens(
-        views, organoids, spacing=wide, nuclei=inside, options=config.lumens.options()
-    )
+    volumes = read_drawn(large.volume).voxels * float(np.prod(large.spacing))
+    options = tissue_options(config, large.channels, typical_diameter(volumes))
+    organoids = segment_organoids(views, spacing=wide, nuclei=inside, options=options[0])
+    lumens = segment_lumens(views, organoids, spacing=wide, nuclei=inside, options=options[1])
     write_arrays(large.tissue, organoids=organoids, lumens=lumens, factors=np.array(factors))
     for name, labels in (("organoids", organoids), ("lumens", lumens)):
         target = image.create_labels(name, labels.dtype)

@@ -53,6 +53,7 @@ class OrganoidOptions:
     min_volume : cubic micrometres; smaller bodies are debris
     neck : bodies that touch are told apart where the neck between them is narrower than this part
         of the thinner one's width; 0 leaves them together
+    rim : cytoplasm around nuclei that the channels do not show, micrometres
     """
 
     threshold: Threshold | float = "otsu"
@@ -60,6 +61,7 @@ class OrganoidOptions:
     closing: float = 5.0
     min_volume: float = 2000.0
     neck: float = 0.0
+    rim: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,14 @@ class LumenOptions:
     opening : clefts narrower than twice this are no lumen, micrometres
     wall : least thickness of tissue around it, micrometres
     min_volume : cubic micrometres
+    rim : cytoplasm around nuclei that the channels do not show, micrometres: no lumen either
     """
 
     smooth: float = 0.8
     opening: float = 3.0
     wall: float = 3.0
     min_volume: float = 300.0
+    rim: float = 0.0
 
 
 def segment_organoids(
@@ -105,7 +109,7 @@ def segment_organoids(
     smooth = ndimage.gaussian_filter(light, options.smooth / steps, mode="nearest", truncate=3)
     tissue = smooth > _level(smooth, options.threshold)
     if nuclei is not None:
-        tissue |= _pooled_mask(nuclei > 0, spacing)
+        tissue |= _with_rim(nuclei, spacing, options.rim, steps)
     filled = ndimage.binary_fill_holes(close_by(tissue, options.closing, steps.tolist()))
     labels = split_bodies(filled, steps.tolist(), neck=options.neck, least=options.min_volume)
     kept = _large(labels, options.min_volume / float(steps.prod()))
@@ -143,7 +147,7 @@ def segment_lumens(
     core = depth > options.wall
     dark = core & (smooth < _level(smooth[inside], "otsu"))
     if nuclei is not None:
-        dark &= ~_pooled_mask(nuclei > 0, spacing)
+        dark &= ~_with_rim(nuclei, spacing, options.rim, steps)
     cavities = open_by(dark, options.opening, steps.tolist())
     labels, count = ndimage.label(cavities)
     labels = _enclosed(labels, count, depth, options.wall + VOXEL)
@@ -206,6 +210,20 @@ def _level(light: Stack, threshold: Threshold | float) -> float:
 def _pooled_mask(mask: Mask, spacing: Sequence[float]) -> Mask:
     pooled: Mask = pool(mask.astype(np.float32), spacing, VOXEL).stack >= 0.5
     return pooled
+
+
+def _with_rim(
+    nuclei: NDArray[np.integer],
+    spacing: Sequence[float],
+    rim: float,
+    steps: NDArray[np.float64],
+) -> Mask:
+    """Nuclei and the cytoplasm around them, on voxels of `steps` micrometres."""
+    inside = _pooled_mask(nuclei > 0, spacing)
+    if rim <= 0 or not inside.any():
+        return inside
+    near: Mask = distance_to(inside, spacing=steps.tolist()) <= rim
+    return near
 
 
 def _enclosed(

@@ -16,11 +16,12 @@ from poolvox.organoid3d.config import (
     cell_channel,
     nuclear_channel,
     tissue_channels,
+    tissue_options,
 )
 from poolvox.organoid3d.depth import measure_loss
 from poolvox.organoid3d.masks import segment_lumens, segment_organoids
 from poolvox.organoid3d.measure import measure_nuclei, measure_organoids, tabulate_edges
-from poolvox.organoid3d.nuclei import NucleiRequest, find_prepared
+from poolvox.organoid3d.nuclei import Nuclei, NucleiRequest, find_prepared
 from poolvox.organoid3d.preprocess import Attenuation, prepare_stack
 from poolvox.organoid3d.qc import flag_objects, saturated_part
 from poolvox.organoid3d.tissue import Tissue
@@ -120,7 +121,7 @@ def segment_stack(
     light = prepared.survey.light
     # What was cut out is no tissue, though for nuclei it is filled.
     tissue = prepared.stack if light.beyond is None else light.uncut.of(channels[nuclear])
-    labels = _surroundings(channels, tissue, found.labels, spacing, config)
+    labels = _surroundings(channels, {nuclear: tissue}, found, spacing, config)
     return StackResult(
         labels,
         found.diameter,
@@ -189,22 +190,21 @@ def measure_stack(
 
 def _surroundings(
     channels: Mapping[str, NDArray[Any]],
-    nuclear: NDArray[np.float32],
-    nuclei: Labels,
+    prepared: Mapping[str, NDArray[np.float32]],
+    found: Nuclei,
     spacing: Spacing,
     config: Organoid3dConfig,
 ) -> StackLabels:
-    """Organoids, lumens and cells of known nuclei."""
-    stained = {nuclear_channel(config, list(channels)): nuclear}
-    names = tissue_channels(config, list(channels))
-    tissue = [stained[n] if n in stained else finite(channels[n]) for n in names]
-    organoids = segment_organoids(
-        tissue, spacing=spacing, nuclei=nuclei, options=config.organoids.options(names)
-    )
+    """Organoids, lumens and cells of known nuclei; `prepared` channels show the tissue better."""
+    names, nuclei = list(channels), found.labels
+    shown = tissue_channels(config, names)
+    tissue = [prepared[n] if n in prepared else finite(channels[n]) for n in shown]
+    organoid_options, lumen_options = tissue_options(config, names, found.diameter)
+    organoids = segment_organoids(tissue, spacing=spacing, nuclei=nuclei, options=organoid_options)
     lumens = segment_lumens(
-        tissue, organoids, spacing=spacing, nuclei=nuclei, options=config.lumens.options()
+        tissue, organoids, spacing=spacing, nuclei=nuclei, options=lumen_options
     )
-    cell = cell_channel(config, list(channels))
+    cell = cell_channel(config, names)
     cells = segment_cells(
         nuclei,
         spacing=spacing,

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from poolvox.organoid3d.config import MEMBRANE, known_stain
 from poolvox.shared.ingest import guess, raw_block
 
 __all__ = ["write_template"]
@@ -20,6 +21,7 @@ organoids:
   threshold: otsu           # li, triangle, or a number from 0 (all) to 1 (the brightest)
   min_volume: 2000          # cubic micrometres; smaller bodies are debris
   neck: 0.5                 # organoids that touch are cut at thinner necks; 0: never
+  # rim: 2.5                # micrometres of cytoplasm round nuclei, where these alone are stained
 lumens:
   opening: 3                # micrometres; clefts narrower than twice this are no lumen
   min_volume: 300           # cubic micrometres
@@ -41,8 +43,6 @@ store:
   images: aligned           # none: keep the nuclei's channel, labels and tables only
 """
 
-MEMBRANE = ("membrane", "memb", "actin", "phalloidin", "ecad", "e-cadherin")
-
 
 def write_template(folder: Path) -> str:
     """Write a configuration for the files in `folder` that runs, or says what is unclear."""
@@ -55,6 +55,6 @@ def write_template(folder: Path) -> str:
     ]
     block = raw_block(replace(found, files=str(folder / found.files), others=()))
     names = [] if found.channels == "auto" else list(found.channels)
-    cell = next((name for name in names if name.lower() in MEMBRANE), "none")
-    tail = TAIL.format(nuclear="auto", cell=json.dumps(cell) if cell != "none" else "none")
+    cell = known_stain(names, MEMBRANE)
+    tail = TAIL.format(nuclear="auto", cell="none" if cell is None else json.dumps(cell))
     return "\n".join([*head, block.rstrip("\n"), tail])

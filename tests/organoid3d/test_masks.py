@@ -6,6 +6,7 @@ from scipy import ndimage
 from poolvox.organoid3d.bodies import split_bodies
 from poolvox.organoid3d.cells import cytoplasm_of, find_parents, segment_cells
 from poolvox.organoid3d.masks import (
+    LumenOptions,
     OrganoidOptions,
     close_by,
     open_by,
@@ -41,6 +42,25 @@ def test_organoid_and_lumen_of_a_cyst(cyst):
     assert iou(organoids > 0, cyst.organoids > 0) > 0.88
     assert iou(lumens > 0, cyst.lumens > 0) > 0.6
     assert not (lumens[organoids == 0]).any()
+
+
+@pytest.mark.parametrize(("kind", "lumens", "least"), [("cyst", 1, 0.78), ("solid", 0, 0.75)])
+def test_of_nuclei_alone_the_cytoplasm_is_neither_field_nor_lumen(kind, lumens, least):
+    # Without the rim: two thirds of the solid organoid, and a lumen in it.
+    made = field(OrganoidSpec(kind, 40))
+    nuclear, nuclei = made.image[:1], made.nuclei
+    organoids = segment_organoids(
+        nuclear, spacing=SPACING, nuclei=nuclei, options=OrganoidOptions(closing=10, rim=2.5)
+    )
+    found = segment_lumens(
+        nuclear, organoids, spacing=SPACING, nuclei=nuclei, options=LumenOptions(rim=2.5)
+    )
+    assert iou(organoids > 0, made.organoids > 0) > least
+    assert found.max() == lumens
+    bare = segment_organoids(
+        nuclear, spacing=SPACING, nuclei=nuclei, options=OrganoidOptions(closing=10)
+    )
+    assert iou(bare > 0, made.organoids > 0) < iou(organoids > 0, made.organoids > 0) - 0.05
 
 
 def test_several_organoids_are_told_apart():

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import tifffile
 
-from poolvox.organoid3d.config import Organoid3dConfig
+from poolvox.organoid3d.config import (
+    MEMBRANE,
+    NUCLEAR,
+    Organoid3dConfig,
+    known_stain,
+    tissue_options,
+)
 from poolvox.organoid3d.judge import judge_run
 from poolvox.organoid3d.pipeline import pipeline
 from poolvox.organoid3d.sections import _fullest_planes
@@ -144,6 +150,34 @@ def test_template_runs(folder, tmp_path, summary):
     made = load_config(path, Organoid3dConfig)
     assert len(pipeline.plan(made)) >= 3
     assert made.cells.channel == "membrane"
+
+
+@pytest.mark.parametrize(
+    ("channels", "nuclear", "membrane"),
+    [
+        (["Hoechst 33342", "E-cadherin (AF488)"], "Hoechst 33342", "E-cadherin (AF488)"),
+        (["DAPI", "DAPI-2", "ZO1"], "DAPI", "ZO1"),
+        (["w1DAPI", "w2F-actin", "w3GFP"], "w1DAPI", "w2F-actin"),
+        (["H2B-mCherry", "GFP"], "H2B-mCherry", None),
+        # Two that may be it, and a word that only holds such a name: the user must say.
+        (["Nuclei raw", "Nuclei deconvolved", "unactinic"], None, None),
+    ],
+)
+def test_stains_are_known_by_their_names(channels, nuclear, membrane):
+    assert known_stain(channels, NUCLEAR) == nuclear
+    assert known_stain(channels, MEMBRANE) == membrane
+
+
+def test_nuclei_alone_have_cytoplasm_that_no_channel_shows(config):
+    data = config.model_dump() | {"cells": {"channel": "none"}}
+    alone = Organoid3dConfig.model_validate(data)
+    organoid, lumen = tissue_options(alone, ["nuclei", "membrane"], 10.0)
+    assert organoid.rim == lumen.rim == 2.5
+    assert tissue_options(alone, ["nuclei"], float("nan"))[0].rim == 0
+    bounded = Organoid3dConfig.model_validate(data | {"cells": {"channel": "membrane"}})
+    assert [made.rim for made in tissue_options(bounded, ["nuclei", "membrane"], 10.0)] == [0, 0]
+    given = Organoid3dConfig.model_validate(data | {"organoids": {"rim": 1.0}})
+    assert [made.rim for made in tissue_options(given, ["nuclei"], 10.0)] == [1, 1]
 
 
 def test_the_report_cuts_where_most_nuclei_are_seen():
