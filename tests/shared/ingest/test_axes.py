@@ -1,5 +1,7 @@
 """What one file holds: axes, types and spacing of every kind of file, read back exactly."""
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from poolvox.shared.errors import InputError
 from poolvox.shared.ingest import RawSpec, scan
 from poolvox.shared.ingest.omexml import micrometres, parse_xml
+from poolvox.shared.ingest.readers import describe
 from poolvox.shared.store import create_image, create_plate
 
 RNG = np.random.default_rng(5)
@@ -399,6 +402,31 @@ def test_ome_zarr_images_and_plates_are_read(tmp_path):
     assert manifest.tiles[0].organoid == "7"
     assert manifest.spacing == {"y": 0.5, "x": 0.5}
     np.testing.assert_array_equal(manifest.read(manifest.tiles[0]), data[0])
+
+
+@pytest.mark.parametrize(
+    ("unit", "size", "spacing"),
+    [
+        ("micrometer", 1.0, {"y": 1.0, "x": 1.0}),
+        ("nanometer", 500.0, {"y": 0.5, "x": 0.5}),
+        (None, 0.5, {"y": 0.5, "x": 0.5}),
+        # What writers leave that were told no pixel size: pixels, not micrometres.
+        (None, 1.0, {}),
+        ("pixel", 1.0, {}),
+    ],
+)
+def test_ome_zarr_without_a_pixel_size_has_none(tmp_path, unit, size, spacing):
+    create_image(tmp_path / "A1_7.zarr").write(
+        pixels(1, 2, *IMAGE)[0], axes="cyx", spacing={"y": size, "x": size}
+    )
+    path = tmp_path / "A1_7.zarr" / "zarr.json"
+    document = json.loads(path.read_text())
+    for axis in document["attributes"]["ome"]["multiscales"][0]["axes"]:
+        axis.pop("unit", None)
+        if axis["type"] == "space" and unit is not None:
+            axis["unit"] = unit
+    path.write_text(json.dumps(document))
+    assert describe(tmp_path / "A1_7.zarr").spacing == spacing
 
 
 def test_a_tile_of_a_store_that_was_never_written_costs_itself_alone(tmp_path):
