@@ -32,7 +32,8 @@ def evaluate_files(
     Parameters
     ----------
     labels, truth : TIFF files, or OME-Zarr label groups such as `stacks.zarr/A/1/0/labels/nuclei`
-    spacing : voxel size, micrometres; by default that of the OME-Zarr, else sizes stay in voxels
+    spacing : voxel size, micrometres; by default that of the files, where they have none sizes stay
+        in voxels
     """
     (found, own), (true, other) = read_labels(Path(labels)), read_labels(Path(truth))
     return evaluate_labels(
@@ -51,14 +52,17 @@ def evaluate_point_files(
     spacing: Sequence[float] | None = None,
     radius: float | None = None,
 ) -> PointEvaluation:
-    """Compare a file of labels with a table of centres (CSV or TSV; columns z, y, x in voxels)."""
+    """Compare a file of labels with a table of centres.
+
+    Parameters
+    ----------
+    points : CSV or TSV with the columns z, y, x in voxels, or z_um, y_um, x_um in micrometres
+    """
     found, own = read_labels(Path(labels))
     scale = spacing or own
     if scale is None:
         raise InputError(f"{labels} has no voxel size: give it, in micrometres, z y x")
-    return evaluate_points(
-        _read_points(Path(points), found.ndim), found, spacing=scale, radius=radius
-    )
+    return evaluate_points(_read_points(Path(points), scale), found, spacing=scale, radius=radius)
 
 
 def read_labels(path: Path) -> tuple[Any, tuple[float, ...] | None]:
@@ -71,7 +75,20 @@ def read_labels(path: Path) -> tuple[Any, tuple[float, ...] | None]:
         labels = tifffile.imread(path)
     except (tifffile.TiffFileError, ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read as TIFF: {error}") from error
-    return np.squeeze(labels) if labels.ndim > 3 else labels, None
+    return np.squeeze(labels) if labels.ndim > 3 else labels, _voxel_size(path, labels.ndim)
+
+
+def _voxel_size(path: Path, ndim: int) -> tuple[float, ...] | None:
+    """Of a TIFF file, micrometres; None where it does not tell all of it."""
+    from poolvox.shared.ingest.readers import describe
+
+    try:
+        told = describe(path).spacing
+    except InputError:
+        # Pixels that can be read count, whatever is wrong with what is said about them.
+        return None
+    axes = "zyx"[-min(ndim, 3) :]
+    return tuple(told[axis] for axis in axes) if all(axis in told for axis in axes) else None
 
 
 def _read_zarr(path: Path) -> tuple[Any, tuple[float, ...] | None]:
@@ -84,14 +101,19 @@ def _read_zarr(path: Path) -> tuple[Any, tuple[float, ...] | None]:
     return (data if data.ndim <= 3 else data.squeeze()), spacing
 
 
-def _read_points(path: Path, ndim: int) -> NDArray[np.float64]:
+def _read_points(path: Path, spacing: Sequence[float]) -> NDArray[np.float64]:
+    """Centres in voxels."""
     if not path.exists():
         raise InputError(f"there is no {path}: give a table with the columns z, y, x")
     table = pd.read_csv(path, sep=None, engine="python")
     table.columns = [str(name).strip().lower() for name in table.columns]
-    axes = list("zyx"[3 - ndim :])
-    missing = [axis for axis in axes if axis not in table]
-    if missing:
-        got = ", ".join(table.columns)
-        raise InputError(f"{path} needs the columns {', '.join(axes)} in voxels, got {got}")
+    axes = list("zyx"[-len(spacing) :])
+    lengths = [f"{axis}_um" for axis in axes]
+    if not set(axes) <= set(table) and set(lengths) <= set(table):
+        return table[lengths].to_numpy(float) / np.asarray(spacing, float)
+    if not set(axes) <= set(table):
+        raise InputError(
+            f"{path} needs the columns {', '.join(axes)} in voxels, or {', '.join(lengths)}; got "
+            f"{', '.join(table.columns)}"
+        )
     return table[axes].to_numpy(float)

@@ -247,6 +247,31 @@ def test_files_of_labels_and_points(tmp_path):
         evaluate_point_files(tmp_path / "labels.tif", _text(tmp_path / "x.csv"), spacing=(1, 1, 1))
 
 
+def test_files_tell_their_voxel_size_and_centres_may_be_in_micrometres(tmp_path):
+    truth, labels = pair(0, jitter=0.5)
+    tifffile.imwrite(
+        tmp_path / "labels.tif",
+        labels.astype(np.uint16),
+        imagej=True,
+        resolution=(2, 2),
+        metadata={"axes": "ZYX", "spacing": 2.0, "unit": "um"},
+    )
+    tifffile.imwrite(tmp_path / "truth.tif", truth)
+    found = evaluate_files(tmp_path / "labels.tif", tmp_path / "truth.tif")
+    assert found.spacing == (2.0, 0.5, 0.5)
+    ids = np.unique(truth)[1:]
+    centres = np.array(ndimage.center_of_mass(truth > 0, truth, ids))
+    tables = {"voxels": (list("ZYX"), centres)}
+    tables["micrometres"] = (["z_um", "y_um", "x_um"], centres * found.spacing)
+    scores = []
+    for name, (columns, values) in tables.items():
+        path = tmp_path / f"{name}.csv"
+        pd.DataFrame(values, columns=columns).to_csv(path, index=False)
+        scores.append(evaluate_point_files(tmp_path / "labels.tif", path, radius=2).score)
+    assert scores[0] == scores[1]
+    assert scores[0].f1 > 0.95
+
+
 def _text(path):
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     return path
