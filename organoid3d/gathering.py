@@ -163,7 +163,8 @@ def _organoids(
     ):
         table[f"Metadata_{axis}"] = table[f"Metadata_{axis}"] * factor + start
         table[f"Metadata_{axis}_um"] = table[f"Metadata_{axis}"] * step
-    flags = flag_objects(tissue.tissue.organoids, spacing=wide, sizes=False)
+    nuclei_in = table.set_index("Metadata_Label")["Organoids_Count_Nuclei"]
+    flags = flag_objects(tissue.tissue.organoids, spacing=wide, sizes=False, held=nuclei_in)
     return _flagged(table, flags)
 
 

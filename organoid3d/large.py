@@ -30,7 +30,7 @@ from poolvox.organoid3d.config import (
 )
 from poolvox.organoid3d.nuclei import MIN_PLANES, check_model
 from poolvox.organoid3d.preprocess import check_axes
-from poolvox.organoid3d.qc import saturated_part
+from poolvox.organoid3d.qc import Saturation
 from poolvox.organoid3d.spread import SpreadTissue
 from poolvox.organoid3d.stored import Source, boxes_of, write_arrays, write_text
 from poolvox.organoid3d.survey import MOST, SLAB, Light, pool_stack, view_factors
@@ -203,14 +203,16 @@ def store_stack(large: Large, manifest: Manifest) -> dict[str, Any]:
     )
     each = target.unit[1]
     deep = max(SLAB // (shape[2] * shape[3]) // each, 1) * each
-    saturated = dict.fromkeys(manifest.channels, 0.0)
+    saturated = {}
     for number, channel in enumerate(manifest.channels):
+        full = Saturation()
         for first in range(0, shape[1], deep):
             planes = range(first, min(first + deep, shape[1]))
             pixels = manifest.read(tile, channels=[channel], planes=planes)
             block = pixels.reshape(1, len(planes), *shape[2:])
             target.write_region(block, (number, first, 0, 0))
-            saturated[channel] += saturated_part(block) * len(planes) / shape[1]
+            full.add(block)
+        saturated[channel] = full.part
     target.finish()
     write_text(large.saturated, json.dumps(saturated))
     return {"voxels": int(np.prod(shape[1:]))}

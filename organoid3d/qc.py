@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["FIRST_STOP", "FLAGS", "flag_forms", "flag_objects", "measure_forms", "saturated_part"]
+__all__ = [
+    "FIRST_STOP",
+    "FLAGS",
+    "Saturation",
+    "flag_forms",
+    "flag_objects",
+    "measure_forms",
+    "saturated_part",
+]
 
 # Sizes beyond these factors of the median volume are unusual.
 SMALL, LARGE = 0.25, 4.0
@@ -23,6 +32,9 @@ MIN_OBJECTS = 5
 UNSURE = 0.25
 INSIDE = 0.5
 CORNERS = np.ones((3, 3, 3), bool)
+# Largest values of cameras: 8 to 16 bits, and those of fewer bits that are stored shifted to 16.
+BITS = (10, 11, 12, 14, 15, 16)
+FULL = {2**8 - 1, *(2**n - 1 for n in BITS), *((2**n - 1) << (16 - n) for n in BITS)}
 # Columns of the box of an object.
 FIRST_STOP = ("first_z", "stop_z", "first_y", "stop_y", "first_x", "stop_x")
 
@@ -34,6 +46,7 @@ FLAGS = {
     "QC_Fragments": "in several parts",
     "QC_Outside": "mostly outside of every organoid",
     "QC_Multiple": "may be several objects",
+    "QC_Empty": "holds no nucleus",
     "QC_LowProbability": "the network was not sure",
 }
 
@@ -46,6 +59,7 @@ def flag_objects(
     probability: pd.Series | None = None,
     threshold: float = 0.5,
     sizes: bool = True,
+    held: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Flag the objects of a label image.
 
@@ -57,6 +71,7 @@ def flag_objects(
     probability : of each object, by label
     threshold : of the probability, below which a network leaves objects out
     sizes : compare sizes with each other: for nuclei and cells, not for organoids
+    held : number of nuclei in each object, by label: for organoids
 
     Returns
     -------
@@ -70,6 +85,7 @@ def flag_objects(
         probability=probability,
         threshold=threshold,
         sizes=sizes,
+        held=held,
     )
 
 
@@ -96,6 +112,7 @@ def flag_forms(
     probability: pd.Series | None = None,
     threshold: float = 0.5,
     sizes: bool = True,
+    held: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Flag objects of which the forms are at hand, see `measure_forms` and `flag_objects`.
 
@@ -113,6 +130,8 @@ def flag_forms(
     table["QC_Fragments"] = parts > 1
     if inside is not None:
         table["QC_Outside"] = (inside.reindex(table.index).fillna(0) < INSIDE).to_numpy()
+    if held is not None:
+        table["QC_Empty"] = (held.reindex(table.index).fillna(0) == 0).to_numpy()
     if probability is not None:
         sure = probability.reindex(table.index).to_numpy(float)
         table["QC_LowProbability"] = _unsure(sure, threshold)
@@ -121,10 +140,38 @@ def flag_forms(
 
 
 def saturated_part(image: NDArray[Any]) -> float:
-    """Part of the voxels at the largest value an integer type can hold; 0 for floats."""
-    if image.dtype.kind not in "iu" or not image.size:
-        return 0.0
-    return float(np.mean(image == np.iinfo(image.dtype).max))
+    """Part of the voxels at the largest value that a camera can give; see `Saturation`."""
+    found = Saturation()
+    found.add(image)
+    return found.part
+
+
+@dataclass(slots=True)
+class Saturation:
+    """How many voxels of a channel, seen block by block, are at the top of a camera's range.
+
+    Cameras of 12 bits end at 4095 whatever type their pixels are stored in, so it is the largest
+    value that tells. Floats have no such end.
+    """
+
+    top: int = -1
+    count: int = 0
+    voxels: int = 0
+
+    def add(self, block: NDArray[Any]) -> None:
+        """See one more block."""
+        self.voxels += block.size
+        top = int(block.max()) if block.size and block.dtype.kind in "iu" else -1
+        if top < max(self.top, 0):
+            return
+        there = int(np.count_nonzero(block == top))
+        self.count = there + (self.count if top == self.top else 0)
+        self.top = top
+
+    @property
+    def part(self) -> float:
+        """Of all voxels, 0 to 1."""
+        return self.count / self.voxels if self.top in FULL else 0.0
 
 
 def _borders(ends: NDArray[np.integer], shape: Sequence[int]) -> dict[str, NDArray[np.bool_]]:

@@ -44,6 +44,24 @@ ORGANOID_COLUMNS = {
     "Organoids_Filling_NucleiDensity_per_um3": "nuclei per um3",
     "Organoids_Graph_DegreeMean": "neighbours, mean",
 }
+# Labels that pictures show.
+SHOWN = ("nuclei", "cells", "lumens", "organoids")
+# What the report calls the facts of a stack.
+FACT_COLUMNS = {
+    "well": "well",
+    "organoid": "stack",
+    "organoids": "organoids",
+    "nuclei": "nuclei",
+    "lumens": "lumens",
+    "diameter_um": "nucleus diameter (um)",
+    "scale": "scale (z x y x x)",
+    "attenuation_per_um": "loss per um",
+    "attenuation_r2": "r2",
+    "corrected": "corrected",
+    "attenuation_reason": "why not",
+}
+COUNTED = ("well", "organoid", "organoids", "nuclei", "lumens", "diameter_um", "scale")
+FADED = ("well", "organoid", "attenuation_per_um", "attenuation_r2", "corrected")
 # Voxels of a stack that are shown; of larger ones a coarser level of the pyramid is.
 MAX_SHOWN = 50_000_000
 # Slices of a depth profile, each with as many nuclei; fewer nuclei than this make no slice.
@@ -69,28 +87,27 @@ def make_sections(config: Organoid3dConfig) -> list[Section]:
 
 
 def orthogonal_cuts(image: Image, channel: str, title: str) -> Figure:
-    """Three cuts where they cross most nuclei, with their outlines."""
+    """Three cuts where they cross most nuclei, with outlines, and what surrounds the nuclei."""
     level = _level(image)
     stack = image.image(level)
     pixels = stack.sel(c=channel).to_numpy() if "c" in stack.dims else stack.to_numpy()
-    labels = image.labels("nuclei", level).to_numpy()
-    lumens = image.labels("organoids", level).to_numpy()
-    z, y, x = _fullest_planes(labels)
-    spacing = stack.attrs["spacing"]
-    tall = max(1, round(spacing["z"] / spacing["y"]))
+    found = {name: image.labels(name, level).to_numpy() for name in SHOWN}
+    z, y, x = _fullest_planes(found["nuclei"])
+    steps = stack.attrs["spacing"]
+    tall = max(1, round(steps["z"] / steps["y"]))
     cuts: list[tuple[Any, int]] = [(np.s_[z], 1), (np.s_[:, y], tall), (np.s_[:, :, x], tall)]
-    # Planes are repeated so that depth is drawn to scale.
+    # Planes are repeated, so that outlines are as thin along z.
     images = [np.repeat(pixels[cut], times, axis=0) for cut, times in cuts]
-    outlines = [np.repeat(labels[cut], times, axis=0) for cut, times in cuts]
-    bodies = [np.repeat(lumens[cut], times, axis=0) for cut, times in cuts]
+    nuclei = [np.repeat(found["nuclei"][cut], times, axis=0) for cut, times in cuts]
+    plane, deep = (steps["y"], steps["x"]), steps["z"] / tall
     return show_montage(
         [*images, images[0]],
-        f"{title}: cuts across z, y and x where they cross most nuclei, with their outlines, "
-        "and the organoid's outline.",
-        titles=("z", "y", "x", "organoid"),
-        labels=[*outlines, bodies[0]],
-        spacing=(spacing["y"], spacing["x"]),
-        columns=4,
+        f"{title}: nuclei in cuts across z, y and x where these cross most of them; last, the cut "
+        "across z with the organoid (orange), its lumens (blue) and cells (green).",
+        titles=(*(f"across {axis}" for axis in "zyx"), "organoid, lumens, cells"),
+        labels=[*nuclei, [found[name][z] for name in ("organoids", "lumens", "cells")]],
+        spacing=[plane, (deep, steps["x"]), (deep, steps["y"]), plane],
+        columns=2,
     )
 
 
@@ -112,6 +129,10 @@ def _fullest_planes(labels: NDArray[Any]) -> list[int]:
 def _facts(folder: Folder) -> pd.DataFrame:
     paths = sorted((folder.root / "parts" / "facts").glob("*.json"))
     return pd.DataFrame([json.loads(path.read_text(encoding="utf-8")) for path in paths])
+
+
+def _named(facts: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    return facts[[*columns]].rename(columns=FACT_COLUMNS)
 
 
 def _level(image: Image) -> int:
@@ -144,13 +165,14 @@ def _segmentation(config: Organoid3dConfig, folder: Folder, facts: pd.DataFrame)
             if len(figures) < MAX_STACKS and "nuclei" in image.label_names:
                 channel = nuclear_channel(config, image.channels)
                 figures.append(orthogonal_cuts(image, channel, f"{well}, {tile}"))
-    notes = sorted({note for notes in facts["warnings"] for note in notes})
-    text = "Nuclei, organoids, lumens and cells were found in every stack that is listed below. "
-    text += f"The first {len(figures)} of {len(facts)} stacks are shown. "
-    text += ("Notes: " + "; ".join(notes) + ".") if notes else ""
+    text = "Nuclei, organoids, lumens and cells were looked for in every stack listed below."
+    if len(figures) < len(facts):
+        text += f" The first {len(figures)} of {len(facts)} stacks are shown."
+    notes = _notes(facts)
     return Section(
         "Segmentation",
         text,
+        tables=(Table(notes, "What is worth knowing of single stacks"),) if len(notes) else (),
         facts=(
             ("stacks", str(len(facts))),
             ("organoids", str(int(facts["organoids"].sum()))),
@@ -162,8 +184,19 @@ def _segmentation(config: Organoid3dConfig, folder: Folder, facts: pd.DataFrame)
     )
 
 
+def _notes(facts: pd.DataFrame) -> pd.DataFrame:
+    """What was noted, and of which stacks."""
+    each = facts[["well", "organoid", "warnings"]].explode("warnings").dropna()
+    stacks = each["well"] + ", " + each["organoid"]
+    grouped = stacks.groupby(each["warnings"])
+    rows = [
+        {"note": note, "stacks": len(names), "such as": "; ".join(names[:MAX_STACKS])}
+        for note, names in grouped
+    ]
+    return pd.DataFrame(rows)
+
+
 def _counts(facts: pd.DataFrame, organoids: pd.DataFrame, nuclei: pd.DataFrame) -> Section:
-    columns = ["well", "organoid", "organoids", "nuclei", "lumens", "diameter_um", "scale"]
     figures: list[Figure] = []
     if VOLUME in nuclei:
         diameters = np.cbrt(nuclei[VOLUME] * 6 / np.pi)
@@ -183,7 +216,10 @@ def _counts(facts: pd.DataFrame, organoids: pd.DataFrame, nuclei: pd.DataFrame) 
     return Section(
         "Counts and sizes",
         tables=(
-            Table(facts[columns], "Stacks: what was found, and the nucleus diameter that was used"),
+            Table(
+                _named(facts, COUNTED),
+                "Stacks: what was found, and the nucleus diameter that was used",
+            ),
             Table(shown, "Organoids; the whole table has all features", "tables/organoids.parquet"),
         ),
         figures=tuple(figures),
@@ -252,8 +288,7 @@ def _by_depth(nuclei: pd.DataFrame) -> pd.DataFrame:
 
 
 def _depth(facts: pd.DataFrame) -> Section:
-    columns = ["well", "organoid", "attenuation_per_um", "attenuation_r2", "corrected"]
-    table = facts[[*columns, "attenuation_reason"]]
+    table = _named(facts, (*FADED, "attenuation_reason"))
     done = int(facts["corrected"].sum())
     return Section(
         "Light lost with depth",

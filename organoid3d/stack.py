@@ -182,7 +182,8 @@ def measure_stack(
     organoids = measure_organoids(
         objects, tissue, measured, channels, spacing=spacing, settings=settings
     )
-    flags = flag_objects(labels.organoids, spacing=spacing, sizes=False)
+    held = organoids.set_index("Metadata_Label")["Organoids_Count_Nuclei"]
+    flags = flag_objects(labels.organoids, spacing=spacing, sizes=False, held=held)
     edges = tabulate_edges(objects, spacing=spacing, mask=tissue.solid, settings=settings)
     organoids = _flagged(organoids, flags)
     return {"organoids": organoids, "nuclei": nuclei, "cells": cells, "edges": edges}

@@ -32,11 +32,15 @@ _MAX_SIDE = 1000
 # Pixels along a side up to which an outline of one pixel can be seen.
 _THIN_SIDE = 400
 _LOW, _HIGH = 1.0, 99.8  # percentiles that become black and white
-_OUTLINE = (230, 159, 0)  # orange of the palette: visible on black, grey and white
+# Orange, sky blue and green of the palette: visible on black, grey and white.
+_OUTLINES = ((230, 159, 0), (86, 180, 233), (0, 158, 115))
 _WELL = re.compile(r"([A-Za-z]{1,2})0*(\d{1,3})")
 # Plates that are sold: rows, columns.
 _PLATES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
 _MAX_POINTS = 20_000
+
+# Labels of one kind, or of up to three whose outlines are drawn over each other.
+Layers = NDArray[Any] | Sequence[NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ def show_image(
     image: NDArray[Any],
     caption: str,
     *,
-    labels: NDArray[Any] | None = None,
+    labels: Layers | None = None,
     spacing: tuple[float, float] | None = None,
 ) -> Figure:
     """Show an image, with outlines of labels and a scale bar where they are given.
@@ -69,7 +73,8 @@ def show_image(
     Parameters
     ----------
     image : (Y, X) intensities, shown between their 1st and 99.8th percentile
-    labels : (Y, X) integers, 0 for background
+    labels : (Y, X) integers, 0 for background; of several the outlines are orange,
+        blue and green, the first on top
     spacing : micrometres per pixel along y and x
     """
     return show_montage(
@@ -82,11 +87,16 @@ def show_montage(
     caption: str,
     *,
     titles: Sequence[str] = (),
-    labels: Sequence[NDArray[Any] | None] | None = None,
-    spacing: tuple[float, float] | None = None,
+    labels: Sequence[Layers | None] | None = None,
+    spacing: tuple[float, float] | Sequence[tuple[float, float]] | None = None,
     columns: int | None = None,
 ) -> Figure:
-    """Show (Y, X) images side by side, each with its own contrast; see `show_image`."""
+    """Show (Y, X) images side by side, each with its own contrast; see `show_image`.
+
+    Parameters
+    ----------
+    spacing : of the first image, or one of each; the scale bar is on the first
+    """
     if not images:
         raise ValueError("a montage needs at least one image")
     for image in images:
@@ -98,13 +108,14 @@ def show_montage(
     side = (6.4 if across == 1 else 8.0) / across
     height, width = images[0].shape
     tall = side * min(max(height / width, 0.3), 1.5) + (0.25 if titles else 0.0)
+    steps = _spacings(spacing, len(images))
     with drawing(width=side * across, height=tall * rows, rows=rows, columns=across) as (fig, axes):
         for place, ax in enumerate(axes.flat):
             ax.set_axis_off()
             if place >= len(images):
                 continue
             outlines = labels[place] if labels is not None else None
-            _draw_image(ax, images[place], outlines, spacing if place == 0 else None)
+            _draw_image(ax, images[place], outlines, steps[place], bar=place == 0)
             ax.set_title(titles[place] if place < len(titles) else "")
         return to_picture(fig, caption)
 
@@ -250,23 +261,40 @@ def show_plate(
         return to_picture(fig, caption)
 
 
+def _spacings(
+    spacing: tuple[float, float] | Sequence[tuple[float, float]] | None, count: int
+) -> list[tuple[float, float] | None]:
+    """One spacing for each of the images."""
+    each: list[tuple[float, float] | None] = [None] * count
+    for place, step in enumerate(spacing or ()):
+        if isinstance(step, (int, float)):
+            y, x = np.asarray(spacing, float)
+            return [(float(y), float(x)), *each[1:]]
+        each[place] = step
+    return each
+
+
 def _draw_image(
     ax: Any,
     image: NDArray[Any],
-    labels: NDArray[Any] | None,
+    labels: Layers | None,
     spacing: tuple[float, float] | None,
+    *,
+    bar: bool,
 ) -> None:
-    if labels is not None and labels.shape != image.shape:
-        raise ValueError(f"labels of shape {labels.shape} do not fit an image of {image.shape}")
     step = max(1, math.ceil(max(image.shape) / _MAX_SIDE))
     grey = _contrast(_binned(image, step))
     shown = np.repeat(grey[..., np.newaxis], 3, axis=2)
-    if labels is not None:
-        small = labels[step // 2 :: step, step // 2 :: step][: grey.shape[0], : grey.shape[1]]
-        shown[: small.shape[0], : small.shape[1]][_thick(_outlines(small), small)] = _OUTLINE
+    layers = () if labels is None else (labels,) if isinstance(labels, np.ndarray) else labels
+    # The first lies on top.
+    for layer, color in reversed([*zip(layers, _OUTLINES)]):
+        if layer.shape != image.shape:
+            raise ValueError(f"labels of shape {layer.shape} do not fit an image of {image.shape}")
+        small = layer[step // 2 :: step, step // 2 :: step][: grey.shape[0], : grey.shape[1]]
+        shown[: small.shape[0], : small.shape[1]][_thick(_outlines(small), small)] = color
     ax.imshow(shown, interpolation="antialiased", aspect="auto" if spacing is None else "equal")
     ax.set_aspect(spacing[0] / spacing[1] if spacing else "equal")
-    if spacing:
+    if spacing and bar:
         _draw_scale(ax, shown.shape[:2], spacing[1] * step)
 
 

@@ -180,6 +180,11 @@ def test_odd_stacks_go_through_the_pipeline_side_by_side(tmp_path, some, method)
     assert count["dark"] == count["whole"] > 6
     assert count["plane"] >= 1
     assert count["two"] >= 1
+    organoids = read_table(config.output / "tables" / "organoids.parquet")
+    bare = set(organoids["Metadata_Organoid"][organoids["QC_Empty"]])
+    # What noise alone looks like is flagged, not counted as an organoid like others.
+    assert bare <= {"empty"}
+    assert "holds no nucleus" in organoids.set_index("Metadata_Organoid").loc["empty", "QC_Reason"]
     sections = pipeline.sections(config)
     assert len(sections[0].figures) == 6
 

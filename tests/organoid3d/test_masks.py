@@ -13,7 +13,7 @@ from poolvox.organoid3d.masks import (
     segment_lumens,
     segment_organoids,
 )
-from poolvox.organoid3d.qc import FLAGS, flag_objects, saturated_part
+from poolvox.organoid3d.qc import FLAGS, Saturation, flag_objects, saturated_part
 from poolvox.organoid3d.simulate import FieldSpec, OrganoidSpec, simulate_field
 from poolvox.shared.errors import InputError
 from poolvox.shared.evaluate import evaluate_labels
@@ -200,6 +200,9 @@ def test_flags_name_what_is_wrong():
     assert 8 in raised["QC_Size"]
     assert raised["QC_Fragments"] == [9]
     assert raised["QC_Outside"] == [4]
+    assert "QC_Empty" not in flags
+    held = flag_objects(labels, spacing=(2, 1, 1), held=pd.Series({1: 3, 2: 0}))
+    assert held.index[held["QC_Empty"]].tolist() == [2, *range(3, 10)]
     assert flags.loc[1, "QC_Reason"] == ""
     assert FLAGS["QC_BorderXY"] in flags.loc[5, "QC_Reason"]
 
@@ -221,6 +224,21 @@ def test_no_objects_no_rows():
 def test_saturation_of_integers_only():
     assert saturated_part(np.array([255, 0, 0, 0], np.uint8)) == 0.25
     assert saturated_part(np.ones(4)) == 0
+    assert saturated_part(np.zeros((0, 2), np.uint8)) == 0
+
+
+@pytest.mark.parametrize("top", [1023, 4095, 16383, 65535, 4095 << 4])
+def test_saturation_at_the_end_of_the_camera_in_whatever_type(top):
+    # 12 bits in 16: no voxel has the largest value of its type.
+    image = np.minimum(np.arange(100_000).reshape(4, -1), top).astype(np.uint16)
+    part = np.mean(image == top)
+    assert part > 0.3
+    assert saturated_part(image) == part
+    found = Saturation()
+    for block in (image[3:], image[:3]):
+        found.add(block)
+    assert found.part == part
+    assert saturated_part(np.minimum(image, top - 5)) == 0
 
 
 def test_channels_may_be_a_list_or_one_array(cyst):

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
@@ -13,7 +14,7 @@ from poolvox.organoid3d.config import (
 )
 from poolvox.organoid3d.judge import judge_run
 from poolvox.organoid3d.pipeline import pipeline
-from poolvox.organoid3d.sections import _fullest_planes
+from poolvox.organoid3d.sections import _fullest_planes, _notes
 from poolvox.organoid3d.simulate import Effect, FieldSpec, OrganoidSpec, PlateSpec, simulate_plate
 from poolvox.shared.config import load_config
 from poolvox.shared.engine.options import Options
@@ -112,6 +113,21 @@ def test_report_has_pictures_and_tables(config, summary):
     assert {"nuclei", "volume (um3)", "buds", "neighbours, mean"} <= set(whole)
     assert whole.shape[1] <= 12
     assert len(sections[2].figures) == 3
+
+
+def test_report_says_of_which_stacks_a_note_is():
+    facts = pd.DataFrame(
+        {
+            "well": ["A1", "A1", "B2"],
+            "organoid": ["1", "2", "1"],
+            "warnings": [["blank", "thin"], [], ["thin"]],
+        }
+    )
+    assert _notes(facts).to_numpy().tolist() == [
+        ["blank", 1, "A1, 1"],
+        ["thin", 2, "A1, 1; B2, 1"],
+    ]
+    assert _notes(facts.iloc[1:2]).empty
 
 
 def test_report_of_nothing(tmp_path, config):

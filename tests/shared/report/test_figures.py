@@ -1,9 +1,12 @@
+import io
 import struct
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from poolvox.shared.report.figures import (
+    _OUTLINES,
     CurveStyle,
     _binned,
     _contrast,
@@ -39,6 +42,9 @@ DRAWINGS = {
     "large": lambda: show_image(np.tile(IMAGE, (20, 30)), "c", labels=np.tile(LABELS, (20, 30))),
     "montage": lambda: show_montage(
         [IMAGE] * 5, "c", titles=["a", "b"], labels=[LABELS] + [None] * 4
+    ),
+    "layers": lambda: show_montage(
+        [IMAGE] * 2, "c", labels=[[LABELS, LABELS > 0], None], spacing=[(0.5, 0.5), (0.4, 0.5)]
     ),
     "histogram": lambda: show_histogram(RNG.normal(size=500), "c", label="x", marks={"cut": 0.5}),
     "sets": lambda: show_histogram({"a": [1, 2], "b": [np.nan, 3]}, "c", label="x", unit="µm"),
@@ -102,6 +108,36 @@ def test_outlines_lie_inside_objects_and_part_neighbours():
     assert edge[15, [10, 29, 30, 49]].all()
     assert edge.sum() == 2 * (20 * 10 - 18 * 8)
     assert not edge[LABELS == 0].any()
+
+
+def test_of_several_labels_each_has_its_colour_and_the_first_lies_on_top():
+    inner, outer = np.zeros((2, 60, 80), int)
+    outer[10:40, 10:60] = 1
+    inner[10:40, 10:30] = 1
+    image = np.zeros((60, 80))
+    shown = {
+        order: np.asarray(Image.open(io.BytesIO(show_image(image, "c", labels=layers).png)))
+        for order, layers in (("both", [inner, outer]), ("turned", [outer, inner]))
+    }
+    parts = {
+        order: [(np.abs(picture[..., :3].astype(int) - color).max(axis=-1) < 40).mean()
+                for color in _OUTLINES]
+        for order, picture in shown.items()
+    }  # fmt: skip
+    assert parts["both"][0] > 0 < parts["both"][1]
+    # The longer outline hides less of the shorter one than it would have to share.
+    assert parts["turned"][0] > parts["both"][1]
+    assert parts["both"][2] == parts["turned"][2] == 0
+
+
+def test_the_text_of_a_scale_bar_ends_inside_the_picture():
+    with drawing(width=1.2, height=1.2) as (fig, axes):
+        ax = axes[0, 0]
+        ax.imshow(np.zeros((100, 100)))
+        _draw_scale(ax, (100, 100), 0.5)
+        fig.canvas.draw()
+        assert ax.texts[0].get_window_extent().width > 0.2 * ax.bbox.width
+        assert ax.texts[0].get_window_extent().x1 <= ax.bbox.x1
 
 
 def test_contrast_is_black_and_white_at_its_percentiles():
