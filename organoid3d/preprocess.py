@@ -104,9 +104,11 @@ def check_spacing(spacing: Any, ndim: int = 3) -> Spacing:
         spacing = [spacing.get(axis) for axis in "zyx"[3 - ndim :]]
     steps = None if spacing is None or np.isscalar(spacing) else list(spacing)
     if steps is None or len(steps) != ndim or any(step is None for step in steps):
+        told = [spacing] if steps is None else steps
+        got = ", ".join("?" if step is None else f"{step}" for step in told)
         raise InputError(
-            f"the voxel size is missing or incomplete (got {spacing}): neither file nor "
-            "configuration gives it. Set raw: stacks: voxel_size: [z, y, x] in micrometres"
+            f"the voxel size is missing or incomplete (got {got}): neither file nor configuration "
+            "gives it. Set raw: stacks: voxel_size: [z, y, x] in micrometres"
         )
     try:
         sizes = [float(step) for step in steps]

@@ -63,8 +63,25 @@ def init(
         say(text.rstrip("\n"))
         return 0
     target.write_text(text, encoding="utf-8")
-    say(f"wrote {show_path(target)}; next: poolvox check {show_path(target)}")
+    unclear = _unclear(text)
+    if unclear:
+        say(f"wrote {show_path(target)}; look at these of its lines:")
+        say("\n".join(unclear))
+        say(f"then: poolvox check {show_path(target)}")
+    else:
+        say(f"wrote {show_path(target)}; next: poolvox check {show_path(target)}")
     return 0
+
+
+def _unclear(text: str) -> list[str]:
+    """Lines in which a configuration says what its raw files left open, with their numbers."""
+    found, inside = [], False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line[:1].strip():
+            inside = line.startswith("raw:")
+        elif inside and line.lstrip().startswith("# "):
+            found.append(f"  line {number}: {line.strip().removeprefix('# ')}")
+    return found
 
 
 def _load(names: list[str], *, required: bool) -> tuple[dict[str, Pipeline], list[str]]:

@@ -110,7 +110,7 @@ def _read_points(path: Path, spacing: Sequence[float]) -> NDArray[np.float64]:
     axes = list("zyx"[-len(spacing) :])
     lengths = [f"{axis}_um" for axis in axes]
     if not set(axes) <= set(table) and set(lengths) <= set(table):
-        return table[lengths].to_numpy(float) / np.asarray(spacing, float)
+        return np.asarray(table[lengths].to_numpy(float) / np.asarray(spacing, float))
     if not set(axes) <= set(table):
         raise InputError(
             f"{path} needs the columns {', '.join(axes)} in voxels, or {', '.join(lengths)}; got "

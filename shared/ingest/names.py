@@ -25,8 +25,10 @@ _DYE = (
     r"Phalloidin|WGA|Mito|ER|AGP|RNA|DNA|BF|Brightfield)(?![A-Za-z0-9])"
 )
 _DATE = r"(?<!\d)20\d\d-[01]\d-[0-3]\d(?!\d)"
+# MetaMorph writes number and name of the wavelength together: `_w1DAPI_`.
+_WAVE = r"(?<=_)[wW]\d[A-Za-z][A-Za-z0-9 ]{1,24}(?=[_.])"
 _PIECE = re.compile(
-    rf"(?P<date>{_DATE})|(?P<well>{_WELL})|(?P<dye>{_DYE})|(?P<number>\d+)", re.UNICODE
+    rf"(?P<date>{_DATE})|(?P<well>{_WELL})|(?P<dye>{_WAVE}|{_DYE})|(?P<number>\d+)", re.UNICODE
 )
 # Bases stand for channels where most of them stand alone in some name.
 _BASE = r"(?<![A-Za-z0-9])[ACGT](?![A-Za-z0-9])"

@@ -264,14 +264,9 @@ def show_plate(
 def _spacings(
     spacing: tuple[float, float] | Sequence[tuple[float, float]] | None, count: int
 ) -> list[tuple[float, float] | None]:
-    """One spacing for each of the images."""
-    each: list[tuple[float, float] | None] = [None] * count
-    for place, step in enumerate(spacing or ()):
-        if isinstance(step, (int, float)):
-            y, x = np.asarray(spacing, float)
-            return [(float(y), float(x)), *each[1:]]
-        each[place] = step
-    return each
+    """One spacing for each of the images; of one alone that of the first."""
+    given = np.asarray([] if spacing is None else spacing, float).reshape(-1, 2).tolist()
+    return [(given[k][0], given[k][1]) if k < len(given) else None for k in range(count)]
 
 
 def _draw_image(

@@ -70,6 +70,23 @@ def test_init_writes_a_configuration_that_runs(config, poolvox):
     assert "is there already" in err
 
 
+def test_init_tells_what_is_unclear(config, poolvox, monkeypatch):
+    text = (
+        "pipeline: tiny\n# from 3 files\nraw:\n  sbs:  # an instrument\n"
+        "    # the pixel size is not in the files\n    files: a.tif  # 3 files\n"
+        "    # pixel_size: ?  # fill in\nnuclei:\n  # diameter: 10\n"
+    )
+    monkeypatch.setattr(TinyPipeline, "template", lambda self, folder: text)
+    code, out, _ = poolvox("init", "tiny", "raw", "-o", "new.yaml")
+    assert code == 0
+    assert out.splitlines() == [
+        "wrote new.yaml; look at these of its lines:",
+        "  line 5: the pixel size is not in the files",
+        "  line 7: pixel_size: ?  # fill in",
+        "then: poolvox check new.yaml",
+    ]
+
+
 def test_init_can_show_it_instead(config, poolvox):
     code, out, _ = poolvox("init", "tiny", "raw", "-o", "-")
     assert code == 0

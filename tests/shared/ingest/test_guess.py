@@ -9,6 +9,7 @@ import yaml
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.ingest import RawSpec, guess, raw_block, scan
+from poolvox.shared.ingest.names import group_names
 
 PIXELS = np.arange(48, dtype=np.uint16).reshape(6, 8)
 GUID = "1A2B3C4D-0000-4711-AAAA-0123456789AB"
@@ -200,6 +201,16 @@ def test_the_block_for_the_configuration_is_yaml_that_is_valid(tmp_path, key, si
     assert scan(spec, tmp_path).problems.empty
     if pipeline == "ops":
         assert spec.pixel_size == size
+
+
+def test_wavelengths_with_number_and_name_are_channels():
+    names = each("p1_B02_z<z>_<c>.tif", z=["001", "002"], c=["w1DAPI", "w2Actin", "w3GFP 488"])
+    (group,) = group_names(names, "organoid3d")
+    assert group.pattern.endswith("_{well}_z{z}_{channel}.tif")
+    assert len(group.names) == 6
+    # Ids of MetaXpress begin with a letter at times, and are no names.
+    text = "p_A01_s1_w1B2C3D4E5-F6A7-4890-AAAA-BBBBCCCCDDDD.tif"
+    assert "{channel}" not in group_names([text], "organoid3d")[0].pattern
 
 
 def test_thumbnails_are_left_out(tmp_path):
