@@ -28,6 +28,8 @@ FINE = 2.0
 WIDE = 3.0
 # Where the field of an organoid begins, the objects' centroids, and which of them lie in it.
 Place = tuple[Ints, Floats, NDArray[np.bool_]]
+# Places round a centroid: steps in voxels, ways in micrometres, and Gaussian weights.
+Window = tuple[Ints, Floats, Floats]
 LSTREE = "doi:10.1038/s41467-021-25246-y"
 
 POSITION_FEATURES = (
@@ -142,7 +144,7 @@ def _in_bodies(
             continue
         place = (body.origin, objects.centroids, mine)
         objects.reduce(_reached, depth, body.depth, place)
-        objects.reduce(_slopes, outward, body.depth, place, *window)
+        objects.reduce(_slopes, outward, body.depth, place, window)
         if body.lumen_distance is not None:
             objects.reduce(_reached, lumen, body.lumen_distance, place)
         deepest[mine] = body.deepest
@@ -184,8 +186,8 @@ def _reached(
         out[k, 2], out[k, 3] = high, field[middle[0], middle[1], middle[2]]
 
 
-def _window(blur: float, spacing: Floats) -> tuple[Ints, Floats, Floats]:
-    """Places round a centroid: steps in voxels, ways in micrometres, and Gaussian weights."""
+def _window(blur: float, spacing: Floats) -> Window:
+    """Places under a Gaussian of this width, micrometres."""
     step = np.maximum(blur / (FINE * spacing), 1).astype(np.int64)
     reach = np.ceil(WIDE * blur / (spacing * step)).astype(int)
     grid = np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij")
@@ -201,9 +203,7 @@ def _slopes(
     layout: Layout,
     field: Singles,
     place: Place,
-    steps: Ints,
-    ways: Floats,
-    weights: Floats,
+    window: Window,
     out: Floats,
     start: int,
     stop: int,
@@ -213,6 +213,7 @@ def _slopes(
     Outside its box the field is 0; beyond the image nothing is known.
     """
     origin, centroids, mine = place
+    steps, ways, weights = window
     for k in range(start, stop):
         if not mine[k]:
             continue

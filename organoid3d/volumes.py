@@ -174,27 +174,23 @@ def plan_windows(
         )
     voxels = int(np.prod([int(n) for n in shape]))
     params = volume.params() | {"spacing": list(steps), "shape": [int(n) for n in shape]}
-    step = partial(_unit, volume, params)
+    shares, parts = -(-voxels // SHARE), -(-voxels // DRAWN)
+    unit = _Units(volume, params, shares, parts).one
     window = OVERHEAD + min(volume.window, window_bytes(model, shape)) * 3 // 2
     look = OVERHEAD + VIEWED * min(voxels, MOST) + READ * min(voxels, SLAB)
     paint = OVERHEAD + PAINTED * min(voxels, AT_ONCE)
-    shares, parts = -(-voxels // SHARE), -(-voxels // DRAWN)
-    frame = step("frame", make_frame, needs, (volume.frame,), max(look, window))
+    frame = unit("frame", make_frame, needs, [volume.frame], max(look, window))
     windows = [
-        step("windows", find_share, (frame.key,), (volume.share(k),), window, k, shares)
+        unit("windows", find_share, [frame.key], [volume.share(k)], window, k)
         for k in range(shares)
     ]
     labels = volume.image / "labels" / volume.labels
-    merge = step(
-        "merge", merge_shares, tuple(u.key for u in windows), (volume.stars, labels), OVERHEAD,
-        None, shares,
-    )  # fmt: skip
+    found = [each.key for each in windows]
+    merge = unit("merge", merge_shares, found, [volume.stars, labels], OVERHEAD)
     draw = [
-        step("draw", draw_share, (merge.key,), (volume.drawn(k),), paint, k, parts)
-        for k in range(parts)
+        unit("draw", draw_share, [merge.key], [volume.drawn(k)], paint, k) for k in range(parts)
     ]
-    last = tuple(unit.key for unit in draw)
-    end = step("finish", finish, last, (volume.finished,), OVERHEAD, None, parts)
+    end = unit("finish", finish, [each.key for each in draw], [volume.finished], OVERHEAD)
     return [frame, *windows, merge, *draw, end]
 
 
@@ -317,31 +313,42 @@ def read_known(volume: Volume) -> Known:
     return Known(frame, Light(**facts["light"]), tuple(facts["windows"]), facts)
 
 
-def _unit(
-    volume: Volume,
-    params: dict[str, Any],
-    step: str,
-    work: Any,
-    needs: Sequence[str],
-    outputs: Sequence[Path],
-    memory: int,
-    number: int | None = None,
-    count: int | None = None,
-) -> Unit:
-    given = {"number": number, "parts" if step in ("draw", "finish") else "shares": count}
-    options = {name: value for name, value in given.items() if value is not None}
-    own = volume.name or volume.image.name
-    name = own if number is None else f"{own}-{number:05d}"
-    return Unit(
-        key=f"{step}/{name}",
-        step=volume.step or step,
-        call=partial(work, volume, **options),
-        params=params | options,
-        needs=tuple(needs),
-        outputs=tuple(outputs),
-        memory=memory,
-        where=dict(volume.where) or {"image": own},
-    )
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """Makes the units of a volume: what they have in common."""
+
+    volume: Volume
+    params: dict[str, Any]
+    shares: int
+    parts: int
+
+    def one(
+        self,
+        step: str,
+        work: Any,
+        needs: Sequence[str],
+        outputs: Sequence[Path],
+        memory: int,
+        number: int | None = None,
+    ) -> Unit:
+        """A unit; those of a step that is shared out have numbers."""
+        volume, options = self.volume, {} if number is None else {"number": number}
+        if step in ("windows", "merge"):
+            options["shares"] = self.shares
+        elif step in ("draw", "finish"):
+            options["parts"] = self.parts
+        own = volume.name or volume.image.name
+        name = own if number is None else f"{own}-{number:05d}"
+        return Unit(
+            key=f"{step}/{name}",
+            step=volume.step or step,
+            call=partial(work, volume, **options),
+            params=self.params | options,
+            needs=tuple(needs),
+            outputs=tuple(outputs),
+            memory=memory,
+            where=dict(volume.where) or {"image": own},
+        )
 
 
 def _options(volume: Volume, model: ModelFolder) -> StarOptions:

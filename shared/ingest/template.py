@@ -27,7 +27,8 @@ def raw_block(guess: Guess) -> str:
 
 
 def _counts(guess: Guess) -> str:
-    parts = [f"{guess.count} files", f"{len(guess.wells)} wells", f"{guess.tiles} tiles"]
+    numbers = {"file": guess.count, "well": len(guess.wells), "tile": guess.tiles}
+    parts = [f"{n} {name}{'s' * (n != 1)}" for name, n in numbers.items() if n]
     parts += [f"cycles {', '.join(guess.cycles)}"] if guess.cycles else []
     parts += [f"{guess.planes} planes"] if guess.planes > 1 else []
     return ", ".join(parts)

@@ -9,6 +9,7 @@ import xarray as xr
 import poolvox.organoid3d
 from poolvox.organoid3d import segment_nuclei
 from poolvox.organoid3d.blobs import estimate_diameter, pool
+from poolvox.organoid3d.classical import _clean
 from poolvox.organoid3d.joining import join_pieces
 from poolvox.organoid3d.nuclei import find_nuclei
 from poolvox.organoid3d.simulate import FieldSpec, OrganoidSpec, simulate_field
@@ -202,3 +203,16 @@ def test_worm_embryo():
     image = tifffile.imread(DATA / "worm_embryo/WT-EMB01_t90.tif")
     labels = segment_nuclei(image, spacing=(1.0, 0.2, 0.2))
     assert evaluate_points(points, labels, spacing=(1.0, 0.2, 0.2)).score.f1 > 0.85
+
+
+def test_less_of_a_nucleus_cut_by_a_side_is_no_nucleus():
+    basins = np.zeros((8, 40, 40), np.int32)
+    basins[2:6, 10:14, 10:14] = 1  # 64 voxels, whole
+    basins[2:6, 0:4, 20:24] = 2  # as many, cut by a side
+    basins[2:6, 30:38, 32:40] = 3  # 256, cut by the other
+    basins[0:2, 20:25, 10:17] = 4  # 70, cut by the first plane: planes are few, and no debris
+    basins[3, 30, 4] = 5  # debris
+    found = _clean(basins, least=50, sliver=200)
+    kept = {int(basins[found == n][0]) for n in range(1, int(found.max()) + 1)}
+    assert kept == {1, 3, 4}
+    assert np.unique(_clean(basins, least=50, sliver=50)).tolist() == [0, 1, 2, 3, 4]
