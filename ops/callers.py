@@ -8,7 +8,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["Entries", "Priors", "cell_evidence", "local_barcodes", "nearest_labels", "read_totals"]
+__all__ = [
+    "Entries",
+    "Others",
+    "Priors",
+    "cell_evidence",
+    "cell_gains",
+    "local_barcodes",
+    "nearest_labels",
+    "read_totals",
+]
 
 # Barcodes that are weighed for a cell, and how many of them are tried in pairs.
 BARCODES = 4
@@ -40,6 +49,21 @@ class Priors(NamedTuple):
     none: float
     one: float
     two: float
+
+
+class Others(NamedTuple):
+    """Chances that a cell shows its barcodes without carrying them; arrays are (cell, BARCODES).
+
+    Parameters
+    ----------
+    glow, unseen : that the barcode is glow, and that it is of a cell that has no label
+    apart : the product of two is the chance that the cell is two that were found as one, each with
+        a barcode of its own
+    """
+
+    glow: NDArray[np.float64]
+    unseen: NDArray[np.float64]
+    apart: NDArray[np.float64]
 
 
 @njit(cache=True, nogil=True)
@@ -186,7 +210,7 @@ def _evidence(gain, amount):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _gains(c, tile, total, own):  # type: ignore[no-untyped-def]
+def cell_gains(c, tile, total, own):  # type: ignore[no-untyped-def]
     """(barcode, read) how much likelier each barcode of a cell makes its reads than all else."""
     first = tile.start[c]
     gain = np.zeros((BARCODES, tile.start[c + 1] - first))
@@ -202,16 +226,17 @@ def _gains(c, tile, total, own):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _prior(g, h, priors, glow):  # type: ignore[no-untyped-def]
-    """Chance that a cell shows one word or two, whether it carries them or they are glow."""
+def _prior(g, h, priors, others):  # type: ignore[no-untyped-def]
+    """Chance that a cell shows one word or two, whether it carries them or they are not its own."""
     if g == h:
-        return priors.one + priors.none * glow[g]
-    one = priors.one * (glow[g] + glow[h])
-    return priors.two + one + priors.none * glow[g] * glow[h]
+        return priors.one + priors.none * (others.glow[g] + others.unseen[g])
+    first, second = others.glow[g] + others.unseen[g], others.glow[h] + others.unseen[h]
+    one = priors.one * (first + second + others.apart[g] * others.apart[h])
+    return priors.two + one + priors.none * first * second
 
 
 @njit(cache=True, nogil=True)
-def _weigh_states(gain, known, amounts, expected, priors, glow, logs):  # type: ignore[no-untyped-def]
+def _weigh_states(gain, known, amounts, expected, priors, others, logs):  # type: ignore[no-untyped-def]
     """Fill in the log-weight (barcode, barcode, amount) of one barcode alone, and of two."""
     logs[:] = -np.inf
     for g in range(BARCODES):
@@ -219,31 +244,42 @@ def _weigh_states(gain, known, amounts, expected, priors, glow, logs):  # type: 
             if known[h] < 0 or (h > g and h >= PAIRED):
                 continue
             mixed = gain[g] if h == g else 0.5 * (gain[g] + gain[h])
-            prior = np.log(_prior(g, h, priors, glow) / len(amounts))
+            prior = np.log(_prior(g, h, priors, others) / len(amounts))
             for a in range(len(amounts)):
                 logs[g, h, a] = _evidence(mixed, amounts[a]) - amounts[a] * expected + prior
 
 
 @njit(cache=True, nogil=True)
-def _tell_apart(chance, priors, glow, single, pair, shown):  # type: ignore[no-untyped-def]
-    """Fill in what a cell carries and what is glow, from the chances of what it shows."""
+def _tell_apart(chance, priors, others, found):  # type: ignore[no-untyped-def]
+    """Fill in what a cell carries and what is not its own, from the chances of what it shows.
+
+    Returns the chance that two cells, or one with two barcodes, are where the cell is.
+    """
+    single, pair, shown, strange = found
+    glow, unseen, apart = others
+    doubled = 0.0
     for g in range(BARCODES):
-        alone = chance[g, g].sum() / _prior(g, g, priors, glow)
+        alone = chance[g, g].sum() / _prior(g, g, priors, others)
         single[g] += alone * priors.one
         shown[g] += alone * priors.none * glow[g]
+        strange[g] += alone * priors.none * unseen[g]
         for h in range(g + 1, PAIRED):
-            both = chance[g, h].sum() / _prior(g, h, priors, glow)
+            both = chance[g, h].sum() / _prior(g, h, priors, others)
             pair[g, h] = both * priors.two
-            neither = both * priors.none * glow[g] * glow[h]
+            # Of two cells found as one either may be the one that is meant.
+            either = 0.5 * both * priors.one * apart[g] * apart[h]
+            beside = priors.one * (unseen[g] + unseen[h]) + priors.none * unseen[g] * unseen[h]
+            doubled += pair[g, h] + 2 * either + both * beside
             for k, other in ((g, h), (h, g)):
-                mine = both * priors.one * glow[other]
-                single[k] += mine
-                shown[other] += mine
-                shown[k] += neither
+                elsewhere = both * (priors.one + priors.none * (glow[k] + unseen[k]))
+                single[k] += both * priors.one * (glow[other] + unseen[other]) + either
+                shown[other] += elsewhere * glow[other]
+                strange[other] += elsewhere * unseen[other] + either
+    return doubled
 
 
 @njit(cache=True, nogil=True)
-def cell_evidence(tile, total, own, expected, amounts, priors, glow):  # type: ignore[no-untyped-def]
+def cell_evidence(tile, total, own, expected, amounts, priors, others):  # type: ignore[no-untyped-def]
     """Posterior of what each cell carries: nothing, one of its barcodes, or two of them.
 
     Parameters
@@ -252,36 +288,36 @@ def cell_evidence(tile, total, own, expected, amounts, priors, glow):  # type: i
     total, own : from `read_totals`
     expected : (cell,) reads that a cell with an amount of 1 shows on the tile
     amounts : reads of a cell over the mean of all cells, equally likely values
-    priors : `Priors`
-    glow : (cell, BARCODES) chance that the cell shows each of its barcodes without carrying it
+    priors, others : `Priors`, `Others`
 
     Returns
     -------
     single : (cell, BARCODES) posterior of one barcode alone
     pair : (cell, PAIRED, PAIRED) posterior of two, above the diagonal
     rate : (cell, BARCODES) mean amount of reads with each barcode
-    shown : (cell, BARCODES) posterior that the barcode is glow
+    shown, strange : (cell, BARCODES) posterior that the barcode is glow, and an unseen cell's
+    doubled : (cell,) posterior that the cell carries two barcodes, or is two cells
     """
     n = len(tile.start) - 1
-    single = np.zeros((n, BARCODES))
-    pair = np.zeros((n, PAIRED, PAIRED))
-    rate = np.zeros((n, BARCODES))
-    shown = np.zeros((n, BARCODES))
+    single, rate = np.zeros((n, BARCODES)), np.zeros((n, BARCODES))
+    shown, strange = np.zeros((n, BARCODES)), np.zeros((n, BARCODES))
+    pair, doubled = np.zeros((n, PAIRED, PAIRED)), np.zeros(n)
     logs = np.empty((BARCODES, BARCODES, len(amounts)))
     nothing = np.log(priors.none)
     for c in range(n):
         if tile.start[c + 1] == tile.start[c] or tile.barcode[c, 0] < 0:
             continue
-        gain = _gains(c, tile, total, own)
-        _weigh_states(gain, tile.barcode[c], amounts, expected[c], priors, glow[c], logs)
+        gain = cell_gains(c, tile, total, own)
+        there = Others(others.glow[c], others.unseen[c], others.apart[c])
+        _weigh_states(gain, tile.barcode[c], amounts, expected[c], priors, there, logs)
         top = max(nothing, logs.max())
         chance = np.exp(logs - top)
         chance /= np.exp(nothing - top) + chance.sum()
-        _tell_apart(chance, priors, glow[c], single[c], pair[c], shown[c])
+        doubled[c] = _tell_apart(chance, priors, there, (single[c], pair[c], shown[c], strange[c]))
         for g in range(BARCODES):
             rate[c, g] += (chance[g, g] * amounts).sum()
             for h in range(g + 1, PAIRED):
                 half = 0.5 * (chance[g, h] * amounts).sum()
                 rate[c, g] += half
                 rate[c, h] += half
-    return single, pair, rate, shown
+    return single, pair, rate, shown, strange, doubled

@@ -1,14 +1,15 @@
 """From reads to cells: which barcode a cell carries, whether it carries two, and how sure that is.
 
-Reads lie round their cells in a density that falls with the distance from the label. All cells
-are weighed together: a read that a neighbour explains counts little for a cell. Density, share of
-cells without a barcode and with two, and reads that belong to no cell are found from the tile by
-expectation and maximisation.
+Reads lie round their cells in a density that falls with the distance from the label, and at the
+borders of cells that touch. All cells are weighed together: a read that a neighbour explains counts
+little for a cell. Density, share of cells without a barcode and with two, reads that belong to no
+cell, and cells that have no label are found from the tile by expectation and maximisation.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,6 @@ from poolvox.ops.callers import (
     Priors,
     cell_evidence,
     local_barcodes,
-    nearest_labels,
     read_totals,
 )
 from poolvox.ops.codebook import Codebook
@@ -28,6 +28,8 @@ from poolvox.ops.fdr import set_calls
 from poolvox.ops.glow import Glow
 from poolvox.ops.library import Library
 from poolvox.ops.mistakes import ErrorModel
+from poolvox.ops.near import BINS, CHAINS, INSIDE, Neighbours, first_falling, near_cells, place_bins
+from poolvox.ops.unseen import Spread, Unseen, how_large, measure_spread
 from poolvox.shared.errors import InputError
 
 __all__ = ["CellModel", "Neighbours", "call_cells", "near_cells", "set_calls"]
@@ -37,11 +39,6 @@ __all__ = ["CellModel", "Neighbours", "call_cells", "near_cells", "set_calls"]
 TIE = 1.02
 # Chances that differ by less are equal as far as choosing the first of two barcodes goes.
 EQUAL_DIGITS = 6
-# Pixels from a label within which a read may belong to it, and cells a read may belong to.
-REACH = 8.0
-MOST = 4
-# Every this many pixels the distance to the cells is looked at, to know how much room there is.
-PROBE_STEP = 8
 # Rounds of sharing out reads and weighing cells.
 ROUNDS = 6
 # Reads of a cell over the mean, as equally likely values: quantiles of a gamma distribution with
@@ -61,37 +58,18 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Neighbours:
-    """Cells near each read, nearest first.
-
-    Parameters
-    ----------
-    cells : (read, 4) labels, 0 for none
-    distance : (read, 4) pixels to the nearest pixel of the label, 0 inside, inf for none
-    labels : (cell,) all labels of the tile, rising
-    room : (cell, bin) square pixels inside, and 0.5 to 1.5, 1.5 to 2.5, … pixels from each cell
-    area : square pixels of the tile
-    """
-
-    cells: NDArray[np.int32]
-    distance: NDArray[np.float32]
-    labels: NDArray[np.int32]
-    room: Floats
-    area: float
-
-
-@dataclass(frozen=True)
 class CellModel:
     """How reads lie round cells, found from them.
 
     Parameters
     ----------
-    density : (bin,) reads per square pixel of a cell with a barcode, by distance
+    density : (bin,) reads per square pixel of a cell with a barcode, by `place_bins`
     untransduced, doublets : shares of cells
     stray, ambient : reads per square pixel of any sequence, and of any library word, that belong
         to no cell
     heaps : (cell,) reads per square pixel of any sequence inside each cell: what glows by itself
         is taken for reads, and more so in some cells
+    unseen : cells that have no label
     """
 
     density: Floats
@@ -100,6 +78,7 @@ class CellModel:
     stray: float
     ambient: float
     heaps: Floats
+    unseen: Unseen
 
     def priors(self, words: int) -> Priors:
         """Chances of what a cell carries, given the number of words."""
@@ -109,49 +88,12 @@ class CellModel:
         return Priors(self.untransduced, one, two)
 
 
-def near_cells(
-    labels: NDArray[np.integer], y: NDArray[np.floating], x: NDArray[np.floating]
-) -> Neighbours:
-    """Find the cells that each read may belong to.
-
-    Parameters
-    ----------
-    labels : (Y, X) cells, 0 outside
-    y, x : (read,) positions in pixels
-    """
-    if labels.ndim != 2:
-        raise InputError(f"cell labels must be an image of (y, x), got shape {labels.shape}")
-    image = np.ascontiguousarray(labels, np.int32)
-    cells, distance = nearest_labels(image, np.asarray(y, float), np.asarray(x, float), REACH, MOST)
-    present = np.unique(image)
-    present = present[present > 0]
-    offset = PROBE_STEP // 2
-    rows, columns = np.mgrid[
-        offset : labels.shape[0] : PROBE_STEP, offset : labels.shape[1] : PROBE_STEP
-    ]
-    at, far = nearest_labels(
-        image, rows.ravel().astype(float), columns.ravel().astype(float), REACH, MOST
-    )
-    room = np.zeros((len(present), _bins()))
-    valid = at > 0
-    np.add.at(room, (np.searchsorted(present, at[valid]), _bin(far[valid])), PROBE_STEP**2)
-    return Neighbours(cells, distance, present, room, float(labels.size))
-
-
-def _bins() -> int:
-    return int(np.ceil(REACH)) + 1
-
-
-def _bin(distance: NDArray[np.floating]) -> NDArray[np.int64]:
-    """0 inside, then one per pixel; the first row of pixels outside is 0.5 to 1.5 away."""
-    return np.asarray(np.clip(np.ceil(distance - 0.5), 0, _bins() - 1), np.int64)
-
-
 @dataclass(frozen=True)
 class _Table:
     """Reads by cell: entries of cell i are start[i] to start[i + 1].
 
-    `home` (read,) is the cell that a read lies in, -1 outside of all.
+    `home` (read,) is the cell that a read lies in, -1 outside of all; for `large` (cell,) see
+    `how_large`.
     """
 
     start: NDArray[np.int64]
@@ -160,6 +102,7 @@ class _Table:
     words: NDArray[np.int32]
     ratios: Floats
     home: NDArray[np.int64]
+    large: Floats
 
     def strays(self, found: CellModel) -> Floats:
         """(read,) reads of any sequence per square pixel where each read lies."""
@@ -174,7 +117,9 @@ class _Shares:
     ----------
     total, own : (read,), (entry,) how much of each read all explain, and the cell of the entry
     barcode : (cell, BARCODES) words that are weighed
-    single, pair, shown : see `cell_evidence`
+    single, pair, shown, strange, doubled : see `cell_evidence`
+    spread : where the reads of each barcode lie
+    inner : (cell,) unseen cells per square pixel of the label
     """
 
     total: Floats
@@ -183,6 +128,17 @@ class _Shares:
     single: Floats
     pair: Floats
     shown: Floats
+    strange: Floats
+    doubled: Floats
+    spread: Spread
+    inner: Floats
+
+    @property
+    def carried(self) -> Floats:
+        """(cell, BARCODES) chance that the cell carries the barcode, alone or with another."""
+        held = self.single.copy()
+        held[:, : self.pair.shape[1]] += self.pair.sum(axis=2) + self.pair.sum(axis=1)
+        return held
 
     @property
     def carrying(self) -> Floats:
@@ -210,19 +166,22 @@ def call_cells(
     -------
     table : one row per label, in rising order: `Metadata_Label`, `Metadata_Barcode`,
         `Metadata_Guide`, `Metadata_Gene` (empty unless called), `Call_Barcode`, `Call_Guide`,
-        `Call_Gene` (best guess), `Call_Posterior`, `Call_QValue`, `Call_Doublet`, `Call_Reads`,
-        `Call_ReadsTotal`, `Call_SecondBarcode`, `Call_SecondReads`, `Call_Decoy`, `Call_Tied`
+        `Call_Gene` (best guess), `Call_Posterior`, `Call_QValue`, `Call_Shown`, `Call_Doublet`,
+        `Call_Reads`, `Call_ReadsTotal`, `Call_SecondBarcode`, `Call_SecondReads`, `Call_Decoy`,
+        `Call_Tied`
     model : what was found on the way
 
     Notes
     -----
     The posterior is that the cell carries the barcode, alone or with another: of a cell with two,
-    either is right. A cell without a barcode that is called is wrong.
+    either is right. A cell without a barcode that is called is wrong. `Call_Shown` is the chance
+    that the barcode is there at all, be it that cell's or one's that has no label; `Call_Doublet`
+    that the cell has two barcodes, or is two cells that were found as one.
     """
     table = _entries(calls, neighbours, codebook, model)
     found = _start(table, neighbours, calls)
     barcode, rate = local_barcodes(
-        table.start, table.read, _falling(table.bin), table.words, calls.odds.astype(float)
+        table.start, table.read, first_falling()[table.bin], table.words, calls.odds.astype(float)
     )
     rate = rate / max(float(rate.sum()) / max(len(rate), 1), 1e-9)
     glow = Glow.of(barcode, codebook, model)
@@ -250,10 +209,15 @@ def _share_out(
     )
     total, own = read_totals(tile, rate, table.strays(found), found.ambient)
     expected = neighbours.room @ found.density
+    spread = measure_spread(tile, total, own, expected, neighbours.places)
+    room = np.maximum(expected / found.density[0], 1.0)
+    inner = found.unseen.inside(table.large, room)
+    others = found.unseen.beside_glow(glow.of_barcodes, spread, inner, room, max(words, 1))
     priors = found.priors(max(words, 2))
-    chance = glow.of_barcodes
-    single, pair, rate, shown = cell_evidence(tile, total, own, expected, AMOUNTS, priors, chance)
-    return _Shares(total, own, barcode, single, pair, shown), rate
+    single, pair, rate, shown, strange, doubled = cell_evidence(
+        tile, total, own, expected, AMOUNTS, priors, others
+    )
+    return _Shares(total, own, barcode, single, pair, shown, strange, doubled, spread, inner), rate
 
 
 def _entries(
@@ -274,24 +238,20 @@ def _entries(
     return _Table(
         start=start,
         read=read[order],
-        bin=_bin(neighbours.distance[read, slot][order]),
+        bin=place_bins(neighbours.distance)[read, slot][order],
         words=calls.candidates,
         ratios=calls.odds.astype(float) / prior,
         home=np.where(inside, home, -1),
+        large=how_large(neighbours.sizes),
     )
-
-
-def _falling(bins: NDArray[np.int64]) -> Floats:
-    """What distance earns before anything is known: half with every pixel."""
-    return np.asarray(0.5 ** bins.astype(float))
 
 
 def _start(table: _Table, neighbours: Neighbours, calls: ReadCalls) -> CellModel:
     count = len(calls)
     # Reads that by themselves show no word begin as strays of the cell they lie in.
     none = 1 / (1 + calls.odds.sum(axis=1, dtype=float) + calls.rest)
-    room = neighbours.room.mean(axis=0) if len(neighbours.room) else np.ones(_bins())
-    falling = _falling(np.arange(_bins()))
+    room = neighbours.room.mean(axis=0) if len(neighbours.room) else np.ones(BINS)
+    falling = first_falling()
     reads = count / max(len(neighbours.labels) * (1 - START_NONE), 1.0)
     density = falling * reads / max(float(falling @ room), 1e-9)
     stray = max(START_STRAY * count / neighbours.area, LEAST_DENSITY)
@@ -302,6 +262,7 @@ def _start(table: _Table, neighbours: Neighbours, calls: ReadCalls) -> CellModel
         stray,
         stray / 2 * 1e-3,
         _heaps(table, neighbours, none, stray),
+        Unseen.start(len(neighbours.labels), float(falling @ room), neighbours.area),
     )
 
 
@@ -323,6 +284,9 @@ def _update(
         stray=stray,
         ambient=float(ambient / neighbours.area / max(words, 1)),
         heaps=_heaps(table, neighbours, strays, stray),
+        unseen=found.unseen.update(
+            shares.spread, shares.carried, shares.strange, shares.inner, neighbours.area
+        ),
     )
 
 
@@ -330,14 +294,16 @@ def _density(table: _Table, neighbours: Neighbours, shares: _Shares) -> Floats:
     """Reads per square pixel of a cell that carries something, by distance."""
     room = (neighbours.room * shares.carrying[:, None]).sum(axis=0)
     share = shares.own / shares.total[table.read]
-    reads = np.bincount(table.bin, weights=share, minlength=_bins())
-    density = np.empty(_bins())
-    before = reads[0] / max(room[0], 1.0)
-    for k in range(_bins()):
-        # Reads thin out with distance; the few far ones must not make a bump.
-        raw = (reads[k] + PRIOR_READS * 0.5) / (room[k] + PRIOR_READS / max(before, 1e-9))
-        density[k] = before = min(raw, before) if k else before
-    return np.maximum(density, LEAST_DENSITY)
+    reads = np.bincount(table.bin, weights=share, minlength=BINS)
+    density = np.full(BINS, reads[0] / max(room[0], 1.0))
+    for chain in CHAINS:
+        for last, k in pairwise(chain):
+            # Reads thin out with distance; the few far ones must not make a bump.
+            held = PRIOR_READS / max(density[last], 1e-9)
+            thinner = 1.0 if k < INSIDE else 0.5
+            raw = (reads[k] + PRIOR_READS * thinner) / (room[k] + held)
+            density[k] = min(raw, density[last])
+    return np.asarray(np.maximum(density, LEAST_DENSITY))
 
 
 def _heaps(table: _Table, neighbours: Neighbours, strays: Floats, stray: float) -> Floats:
@@ -352,14 +318,13 @@ def _frame(
 ) -> pd.DataFrame:
     """One row per cell: best and second barcode, posteriors, reads."""
     barcode, single, pair = shares.barcode, shares.single, shares.pair
-    held = single.copy()
-    paired = pair.shape[1]
-    held[:, :paired] += pair.sum(axis=2) + pair.sum(axis=1)
+    held = shares.carried
     # Of two barcodes that a cell carries the first is the one that alone explains more.
     order = np.lexsort((-single, -held.round(EQUAL_DIGITS)), axis=1)
     held = np.minimum(held, 1.0)
     rows = np.arange(len(held))
     best, second = order[:, 0], order[:, 1]
+    there = np.minimum(held + shares.strange, 1.0)[rows, best]
     first_word, second_word = barcode[rows, best], barcode[rows, second]
     names = np.append(codebook.words, "")
     cell = np.repeat(rows, np.diff(table.start))
@@ -370,15 +335,15 @@ def _frame(
         np.bincount(cell[mine & (top == word[cell]) & (top >= 0)], minlength=len(rows))
         for word in (first_word, second_word)
     ]
-    inside = np.bincount(cell[mine | ((table.bin == 0) & (share <= 0.5))], minlength=len(rows))
-    two = pair.sum(axis=(1, 2))
+    inside = np.bincount(cell[mine | ((table.bin < INSIDE) & (share <= 0.5))], minlength=len(rows))
     decoy = first_word >= codebook.targets
     return pd.DataFrame(
         {
             "Metadata_Label": neighbours.labels,
             "Call_Barcode": names[first_word],
             "Call_Posterior": np.where(first_word >= 0, held[rows, best], 0.0),
-            "Call_Doublet": two,
+            "Call_Shown": np.where(first_word >= 0, there, 0.0),
+            "Call_Doublet": np.minimum(shares.doubled, 1.0),
             "Call_Reads": counts[0],
             "Call_ReadsTotal": inside,
             "Call_SecondBarcode": np.where(held[rows, second] > 1e-6, names[second_word], ""),

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from poolvox.ops.cells import Neighbours
 from poolvox.ops.chemistry import Chemistry
 from poolvox.ops.corrections import Corrections
 from poolvox.ops.mistakes import ErrorModel
+from poolvox.ops.near import Neighbours
 from poolvox.shared.errors import InputError
 
 __all__ = ["Signal", "TileReads", "load_light", "load_reads", "load_signal", "save_reads"]
@@ -35,7 +35,7 @@ class TileReads:
     peak, snr : (read,) height in the sum of all planes, and over the noise
     intensity, noise : (read, cycle, channel) counts of the camera
     near, distance : (read, 4) labels of the nearest cells, 0 for none, and pixels to them
-    cells : (cell,) labels
+    cells, sizes : (cell,) labels, and square pixels of the nuclei
     centres : (cell, 2) y, x of the nucleus
     room : (cell, bin) see `Neighbours`
     area : (1,) square pixels of the tile
@@ -50,6 +50,7 @@ class TileReads:
     near: NDArray[np.int32]
     distance: Floats
     cells: NDArray[np.int32]
+    sizes: NDArray[np.int64]
     centres: NDArray[np.float64]
     room: NDArray[np.float64]
     area: NDArray[np.float64]
@@ -57,7 +58,16 @@ class TileReads:
     @property
     def neighbours(self) -> Neighbours:
         """The cells near each read, as the caller takes them."""
-        return Neighbours(self.near, self.distance, self.cells, self.room, float(self.area[0]))
+        places = np.column_stack([self.y, self.x]).astype(float)
+        return Neighbours(
+            self.near,
+            self.distance,
+            places,
+            self.cells,
+            self.sizes,
+            self.room,
+            float(self.area[0]),
+        )
 
     @property
     def labels(self) -> NDArray[np.int32]:

@@ -74,7 +74,7 @@ def image_tile(
     else:
         spots = find_spots(images, alignment.transforms, optics.bases)
         bases = sample_bases(images, alignment.transforms, spots, optics.bases)
-    near = near_cells(cells, spots["y"].to_numpy(), spots["x"].to_numpy())
+    near = near_cells(cells, spots["y"].to_numpy(), spots["x"].to_numpy(), nuclei=nuclei)
     objects = find_objects(nuclei, spacing=1.0)
     y, x, peak, snr = (spots[name].to_numpy(np.float32) for name in ("y", "x", "peak", "snr"))
     reads = TileReads(
@@ -87,6 +87,7 @@ def image_tile(
         near=near.cells,
         distance=near.distance,
         cells=near.labels,
+        sizes=near.sizes,
         centres=objects.centroids,
         room=near.room,
         area=np.array([near.area]),
