@@ -15,6 +15,8 @@ from poolvox.ops.library import Library, load_library
 from poolvox.ops.parts import load_signal
 from poolvox.ops.signal import Corrections
 from poolvox.shared.errors import InputError
+from poolvox.shared.ingest import TileKey
+from poolvox.shared.ingest.gaps import find_gaps
 from poolvox.shared.report.figures import CurveStyle, show_curves, show_histogram, show_montage
 from poolvox.shared.report.section import Figure, Section, Table
 from poolvox.shared.store import open_plate, read_table
@@ -36,7 +38,7 @@ def make_sections(config: OpsConfig) -> list[Section]:
     """Tell what a run found, from its files; chapters without files are left out."""
     folder = Folder(config.output)
     library = _library_of(config, folder)
-    makers = (_images, _alignment, _signal, _reads)
+    makers = (_tiles, _images, _alignment, _signal, _reads)
     found = [section for maker in makers for section in maker(config, folder)]
     found += [*cell_section(config, folder, library), *_library(library), *_left_out(config)]
     return found
@@ -69,6 +71,20 @@ def _library(library: Library | None) -> Iterator[Section]:
         ),
         tables=(Table(found, "What is odd about its rows"),) if len(found) else (),
     )
+
+
+def _tiles(config: OpsConfig, folder: Folder) -> Iterator[Section]:
+    paths = sorted((folder.root / "parts" / "images").glob("*.parquet"))
+    keys = ["Metadata_Plate", *KEYS]
+    places = [read_table(path, keys).iloc[0].astype(str) for path in paths]
+    gaps = find_gaps(TileKey(*place) for place in places)
+    if gaps:
+        yield Section(
+            "Missing tiles",
+            "These tiles have no files, or failed. Nobody says how many tiles a well should have: "
+            "the wells are held against each other, and the tiles against their numbers.",
+            tables=(Table(pd.DataFrame(gaps, columns=["Place", "Tiles"]), "Places"),),
+        )
 
 
 def _images(config: OpsConfig, folder: Folder) -> Iterator[Section]:

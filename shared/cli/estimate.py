@@ -40,6 +40,7 @@ class Estimate:
     seconds : time that remains, where earlier runs tell it
     problems : place and reason of what will fail
     remarks : what the pipeline says of its input, by name; without one it belongs to the last
+    gaps : places where tiles seem to lack, and what is known; they stop nothing
     """
 
     pipeline: str
@@ -54,6 +55,7 @@ class Estimate:
     seconds: float | None
     problems: tuple[tuple[str, str], ...]
     remarks: tuple[tuple[str, str], ...] = ()
+    gaps: tuple[tuple[str, str], ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -89,6 +91,8 @@ class Estimate:
             for s in self.steps
         ]
         say("\n" + table(["step", "units", "done", "memory each", "time each"], rows, indent="  "))
+        if self.gaps:
+            say(f"\nwithout files:\n{named(self.gaps)}")
         if self.problems:
             say(f"\n{count(len(self.problems), 'problem')}:\n{named(self.problems)}")
         say(("\nnothing can run", "\nthe rest can run", "\nready to run")[2 - self.exit_code])
@@ -134,6 +138,7 @@ def estimate(job: Job, options: Options) -> Estimate:
         seconds=total / workers if known else None,
         problems=tuple(_problems(job, missing)),
         remarks=tuple(_remarks(job)),
+        gaps=tuple(_gaps(units)),
     )
 
 
@@ -175,6 +180,16 @@ def _peak(units: Sequence[Unit], workers: int, budget: int) -> int:
     """Bytes of the largest units that may run together; the engine starts no more than fit."""
     largest = sorted((unit.memory for unit in units), reverse=True)[:workers]
     return max(largest[0] if largest else 0, min(sum(largest), budget))
+
+
+def _gaps(units: Sequence[Unit]) -> list[tuple[str, str]]:
+    """Ask whether the tiles of the plan are all that a plate should have."""
+    from poolvox.shared.ingest.gaps import find_gaps
+    from poolvox.shared.ingest.manifest import TileKey
+
+    places = [unit.where for unit in units if {"plate", "well", "tile"} <= set(unit.where)]
+    names = {(w["plate"], w["well"], w["tile"], w.get("organoid", "")) for w in places}
+    return find_gaps(TileKey(*name) for name in names)
 
 
 def _problems(job: Job, missing: Sequence[Path]) -> list[tuple[str, str]]:

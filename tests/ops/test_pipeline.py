@@ -389,6 +389,17 @@ def _sbs(path):
     return yaml.safe_load(path.read_text())["raw"]["sbs"]
 
 
+def test_the_report_names_tiles_that_only_other_wells_have(finished, tmp_path):
+    config = load_config(finished, OpsConfig)
+    assert "Missing tiles" not in [part.title for part in pipeline.sections(config)]
+    shutil.copytree(config.output, tmp_path / "run")
+    (tmp_path / "run" / "parts" / "images" / "P1-B2-2.parquet").unlink()
+    parts = pipeline.sections(config.model_copy(update={"output": tmp_path / "run"}))
+    (missing,) = [part for part in parts if part.title == "Missing tiles"]
+    assert "well B2" in missing.tables[0].frame.to_string()
+    assert "no tile 2" in missing.tables[0].frame.to_string()
+
+
 def test_the_command_runs_reports_and_reuses(screen, monkeypatch, capsys):
     monkeypatch.chdir(screen.parent)
     assert run_command(["run", "config.yaml", "--workers", "1"]) == 0

@@ -112,6 +112,16 @@ def test_a_broken_tile_costs_itself_and_is_named(config, poolvox):
     assert "count/P1-A2-1" in page
 
 
+def test_check_names_a_tile_without_any_file(config, poolvox):
+    assert "without files" not in poolvox("check", config)[1]
+    (config.parent / "raw" / "A2_2.tif").unlink()
+    code, out, _ = poolvox("check", config)
+    assert code == 0, "nobody knows that it should be there"
+    assert "well A2  has no tile 2, which most other wells have" in out
+    gaps = json.loads(poolvox("check", config, "--json")[1])["gaps"]
+    assert gaps == [["well A2", "has no tile 2, which most other wells have"]]
+
+
 def test_nothing_can_run_when_all_tiles_are_broken(config, poolvox):
     for path in (config.parent / "raw").iterdir():
         cut_short(path)
