@@ -3,10 +3,14 @@
     python -m tests.benchmarks.ops                        # everything but the peer
     python -m tests.benchmarks.ops --peer PYTHON          # against SCALLOPS, in its own environment
     python -m tests.benchmarks.ops --only calls           # one part; see PARTS
+    python -m tests.benchmarks.ops --only segmented --tiles 6 --first 700   # other tiles
     python -m tests.benchmarks.ops --quick                # one tile where there would be three
 
 The environment of the peer is made once: python3.12 -m venv PEER && PEER/bin/pip install
 scallops==1.0.1; then give --peer PEER/bin/python. Every number stands beside its target at the end.
+
+`calls` gives the true labels of cells, `segmented` has them found as the pipeline does: what is
+merged, split or not seen then counts as a wrong call where it leads to one.
 
 Seconds are of CPU, of one core, after a warm-up; they depend on the machine, so compare the
 ratios. Wall-clock time counts for `scaling` only, which wants a quiet machine.
@@ -28,11 +32,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tifffile
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from poolvox.ops.judge import score_cells
 from poolvox.ops.simulate import Truth, preset
 from tests.benchmarks.children import cpu_seconds, measured
 from tests.benchmarks.real import real_tables
@@ -42,6 +44,9 @@ from tests.benchmarks.screens import (
     best_of_ours,
     best_of_peer,
     call_tile,
+    our_files,
+    own_segmentation,
+    rate_of_errors,
     recalled,
 )
 
@@ -199,23 +204,6 @@ def run_peer(
     return json.loads(done.stdout.splitlines()[-1]), pd.read_parquet(folder / "cells.parquet")
 
 
-def our_files(folder: Path, screen: Screen, images: np.ndarray) -> float:
-    """Seconds of CPU of one tile from its files, with our own segmentation, to called cells."""
-    from poolvox.ops.segment import segment_cells, segment_nuclei
-
-    (folder / "cycles").mkdir()
-    for cycle, planes in enumerate(images):
-        tifffile.imwrite(folder / "cycles" / f"{cycle:02d}.tif", planes)
-    segment_cells(segment_nuclei(images[0, 0]).nuclei, 5.0)  # compiled code is loaded once
-    start = time.process_time()
-    files = sorted((folder / "cycles").iterdir())
-    stack = np.stack([tifffile.imread(file) for file in files])
-    found = segment_nuclei(stack[0, 0])
-    cells = segment_cells(found.nuclei, 0.4 * found.diameter)
-    call_tile(stack, found.nuclei, cells, screen)
-    return time.process_time() - start
-
-
 def calls(options: argparse.Namespace) -> Verdicts:
     """Calls on simulated tiles: F1, stated and true error rate, doublets, seconds per step."""
     verdicts = []
@@ -241,7 +229,10 @@ def judge_calls(
     setting: str, screen: Screen, tables: list[pd.DataFrame], truths: list[pd.DataFrame]
 ) -> Verdicts:
     best = float(np.mean([best_of_ours(table, truth) for table, truth in zip(tables, truths)]))
-    rows = [rate_of_errors(screen, tables, truths, rate) for rate in RATES]
+    rows = [
+        rate_of_errors(rate, map(beside_truth, recalled(tables, screen, rate), truths))
+        for rate in RATES
+    ]
     show(rows)
     joined = pd.concat([beside_truth(p, t) for p, t in zip(recalled(tables, screen, 0.01), truths)])
     called = joined[joined["Metadata_Barcode"] != ""]
@@ -262,22 +253,21 @@ def judge_calls(
     ]
 
 
-def rate_of_errors(
-    screen: Screen, tables: list[pd.DataFrame], truths: list[pd.DataFrame], rate: float
-) -> dict[str, float]:
-    """What is true of the cells that are called at a stated rate."""
-    joined = [
-        beside_truth(part, truth) for part, truth in zip(recalled(tables, screen, rate), truths)
-    ]
-    pooled = score_cells(pd.concat(joined))
-    wrong = 1 - pooled["precision"]
-    return {
-        "stated FDR": rate,
-        "true FDR": wrong,
-        "true/stated": wrong / rate,
-        "recall": pooled["recall"],
-        "F1": float(np.mean([score_cells(part)["f1"] for part in joined])),
-    }
+def segmented(options: argparse.Namespace) -> Verdicts:
+    """Calls with our own segmentation: F1, stated and true error rate, against simulated cells."""
+    verdicts = []
+    for setting in ("default", *SETTINGS):
+        rows, found = own_segmentation(setting, options.seeds, RATES)
+        print(f"{setting}: {len(options.seeds)} tiles, {found:.1%} of the simulated cells found")
+        show(rows)
+        verdicts += [
+            Verdict(
+                f"{setting}, own segmentation: true over stated FDR at {rate:.1%}",
+                *(row["true/stated"], 0.5, 2.0),
+            )
+            for rate, row in zip(RATES, rows)
+        ]
+    return verdicts
 
 
 def real(options: argparse.Namespace) -> Verdicts:
@@ -393,6 +383,7 @@ def write_screen(
 PARTS = {
     "peer": against_peer,
     "calls": calls,
+    "segmented": segmented,
     "real": real,
     "decode": decode,
     "scaling": scaling,
