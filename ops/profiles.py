@@ -78,6 +78,7 @@ def profile_screen(
     """
     from poolvox.shared.engine.resources import cores
     from poolvox.shared.profiles.learn.encoder import learned_objects
+    from poolvox.shared.profiles.normalise.quality import TooFewPass
     from poolvox.shared.profiles.recipe import make_profiles
 
     objects = ObjectTables((folder.table("objects"),))
@@ -96,6 +97,10 @@ def profile_screen(
     keys = objects.frame(["Metadata_Gene", "Metadata_Control"])
     features = ObjectTables((path,)).features
     wanted = screen_profiles(config, features, channels, control_genes(keys))
-    made = make_profiles(path, wanted, out, threads=threads or cores())
+    try:
+        made = make_profiles(path, wanted, out, fewest=MIN_CELLS, threads=threads or cores())
+    except TooFewPass as few_pass:
+        told = [*learned.get("warnings", ()), f"no profiles: {few_pass}"]
+        return {**few_pass.facts, **learned, "warnings": told}
     describe_objects(groups).to_csv(out / "dictionary.csv", index=False, lineterminator="\n")
     return {**made.facts, **learned}

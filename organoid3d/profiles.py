@@ -73,6 +73,7 @@ def profile_plate(
     """
     from poolvox.shared.engine.resources import cores
     from poolvox.shared.profiles.learn.encoder import learned_objects
+    from poolvox.shared.profiles.normalise.quality import TooFewPass
     from poolvox.shared.profiles.recipe import make_profiles
 
     tables = root / "tables"
@@ -87,9 +88,17 @@ def profile_plate(
     path, learned = learned_objects(
         path, root / "stacks.zarr", config.embeddings, root / "parts" / "learned"
     )
-    made = make_profiles(
-        path, organoid_profiles(config), root / "profiles", threads=threads or cores()
-    )
+    try:
+        made = make_profiles(
+            path,
+            organoid_profiles(config),
+            root / "profiles",
+            fewest=MIN_OBJECTS,
+            threads=threads or cores(),
+        )
+    except TooFewPass as few_pass:
+        told = [*learned.get("warnings", ()), f"no profiles: {few_pass}"]
+        return {**few_pass.facts, **learned, "warnings": told}
     return {**made.facts, **learned}
 
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from poolvox.shared.engine.resources import parse_memory
@@ -19,7 +18,7 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.combine.aggregation import bootstrap
 from poolvox.shared.profiles.config import NONE, ProfilesConfig
 from poolvox.shared.profiles.correct.mixing import batch_mixing
-from poolvox.shared.profiles.normalise.quality import count_objects
+from poolvox.shared.profiles.normalise.quality import TooFewPass, count_objects, describe_flags
 from poolvox.shared.profiles.steps.centres import Level, aggregate_tables
 from poolvox.shared.profiles.steps.exports import export_tables
 from poolvox.shared.profiles.steps.findings import find_all, read_sets
@@ -30,6 +29,7 @@ from poolvox.shared.profiles.steps.preparation import (
     check_memory,
     correct_objects,
     flag_objects,
+    note_columns,
     transform_whole,
 )
 from poolvox.shared.profiles.steps.request import settle_request
@@ -39,13 +39,8 @@ from poolvox.shared.profiles.steps.streaming import (
     fit_tables,
     write_objects,
 )
-from poolvox.shared.profiles.tables.columns import (
-    KEY_PREFIXES,
-    flagged_rows,
-    match,
-    plain_names,
-)
-from poolvox.shared.profiles.tables.datasets import ObjectTables, is_text
+from poolvox.shared.profiles.tables.columns import flagged_rows, match, plain_names
+from poolvox.shared.profiles.tables.datasets import ObjectTables
 from poolvox.shared.profiles.tables.groups import group_rows
 from poolvox.shared.profiles.tables.meanings import describe_tables, known_tables
 from poolvox.shared.profiles.tables.record import Record
@@ -86,6 +81,7 @@ def make_profiles(
     config: ProfilesConfig | None = None,
     out: Path | str = "profiles",
     *,
+    fewest: int = 1,
     threads: int = 1,
     progress: Progress | None = None,
 ) -> Profiles:
@@ -97,7 +93,13 @@ def make_profiles(
         CellProfiler's spreadsheets; a frame of pandas or dask; a dataset of pyarrow
     config : options of the steps
     out : folder for the tables; those of an earlier run are replaced
+    fewest : objects that must pass quality control
     threads : that read, work and write side by side; they change no result
+
+    Raises
+    ------
+    TooFewPass
+        where quality control leaves fewer objects; the record that tells why is written
 
     Examples
     --------
@@ -114,6 +116,7 @@ def make_profiles(
             progress or (lambda step, share: None),
         )
         run.prepare()
+        run.demand(fewest)
         run.normalise()
         run.correct()
         run.aggregate()
@@ -172,7 +175,7 @@ class _Run:
         self.keys = flag_objects(
             self.source, keys, self.config, memory=self._batch, record=self.record
         )
-        self._note_columns()
+        note_columns(self.source, self.record)
         if self.config.gene not in (NONE, *self.keys):
             self.skipped.append(f"hits and map: there is no column {self.config.gene}")
         self.passed = ~flagged_rows(self.keys)
@@ -182,17 +185,15 @@ class _Run:
         self.roles = Roles.find(self.keys, self.config)
         write_table(self._counts(), self._path("counts"))
 
-    def _note_columns(self) -> None:
-        """Tell which columns look like measurements, or like flags, and are none."""
-        for name in self.source.keys:
-            kind, reason = self.source.schema[name], ""
-            number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-            if name.startswith("QC_") and number:
-                reason = "is a number, neither true nor false, so it flags nothing"
-            elif not (name.startswith(KEY_PREFIXES) or number or pa.types.is_boolean(kind)):
-                reason = f"holds {'text' if is_text(kind) else kind}, so it is no measurement"
-            if reason:
-                self.record.note("columns", "skipped", name, reason)
+    def demand(self, fewest: int) -> None:
+        """Write the record and give up where too few objects pass."""
+        passing = int(self.passed.sum())
+        if passing >= fewest:
+            return
+        reason = describe_flags(self.keys)
+        self.record.note("quality", "skipped", "profiles", reason, self.facts["flagged"])
+        self._write_record()
+        raise TooFewPass(f"{reason}: look at its rules, or keep them by `quality.keep`", self.facts)
 
     def normalise(self) -> None:
         """Normalise, choose features and write the objects."""
@@ -286,20 +287,24 @@ class _Run:
                 self.record.note("learn", "changed", "classes", str(note))
 
     def finish(self) -> Profiles:
-        """Write the record."""
-        record = self.record.frame
-        write_table(record, self._path("record"))
-        record.to_csv(self.out / "record.csv", index=False, lineterminator="\n")
+        """Write the record, what other tools read, and what columns mean."""
+        record = self._write_record()
         self.facts["skipped"] = self.skipped
-        # Those of an earlier run must not stay beside new ones.
-        for name in known_tables():
-            if name not in self.paths:
-                (self.out / f"{name}.parquet").unlink(missing_ok=True)
         self._export()
         described = describe_tables(self.paths)
         described.to_csv(self.out / "columns.csv", index=False, lineterminator="\n")
         self.progress("done", 1.0)
         return Profiles(self.paths, self.facts, record)
+
+    def _write_record(self) -> pd.DataFrame:
+        record = self.record.frame
+        write_table(record, self._path("record"))
+        record.to_csv(self.out / "record.csv", index=False, lineterminator="\n")
+        # Those of an earlier run must not stay beside new ones.
+        for name in known_tables():
+            if name not in self.paths:
+                (self.out / f"{name}.parquet").unlink(missing_ok=True)
+        return record
 
     def _export(self) -> None:
         """Write what other tools read, when all tables are there."""

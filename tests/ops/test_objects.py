@@ -129,6 +129,18 @@ def test_too_few_cells_for_profiles_are_told_and_no_failure(run):
     assert facts["warnings"] == ["no profiles: 4 cells were measured, 20 or more are needed"]
 
 
+def test_a_screen_that_is_flagged_whole_is_told_and_no_failure(run):
+    folder, tiles, spec = run
+    collect_objects(folder, tiles, spec, 4)
+    objects = read_table(folder.table("objects"))
+    many = pd.concat([objects] * 6, ignore_index=True).assign(QC_Border=True)
+    write_table(many, folder.table("objects"))
+    facts = profile_screen(folder, ProfilesConfig(), CHANNELS, ["shape"])
+    assert facts["flagged"] == facts["objects"] == 24
+    (warning,) = facts["warnings"]
+    assert warning.startswith("no profiles: quality control flags all 24 objects (QC_Border 24")
+
+
 @pytest.mark.parametrize(
     ("given", "genes", "features", "controls"),
     [

@@ -5,6 +5,7 @@ import pytest
 from poolvox.organoid3d.profiles import join_objects, organoid_profiles, profile_plate
 from poolvox.shared.profiles.config import ProfilesConfig
 from poolvox.shared.profiles.learn.hybrid import neighbour_accuracy
+from poolvox.shared.profiles.sections import profile_sections
 from poolvox.shared.profiles.tables.columns import feature_columns
 from poolvox.shared.store import read_table, write_table
 
@@ -90,6 +91,23 @@ def test_too_few_nuclei_are_told_and_no_failure(tmp_path):
     facts = profile_plate(tmp_path, ProfilesConfig())
     assert facts["warnings"] == ["no profiles: 6 nuclei were found, 20 or more are needed"]
     assert len(read_table(tmp_path / "tables" / "objects.parquet")) == 6
+
+
+@pytest.mark.parametrize(("passing", "told"), [(0, "all 120"), (5, "115 of 120")])
+def test_a_plate_that_quality_control_flags_is_told_and_no_failure(tables, passing, told):
+    profile_plate(tables, ProfilesConfig())
+    nuclei = read_table(tables / "tables" / "nuclei.parquet")
+    write_table(nuclei.assign(QC_Border=nuclei.index >= passing), tables / "tables/nuclei.parquet")
+    facts = profile_plate(tables, ProfilesConfig())
+    assert facts["flagged"] == 120 - passing
+    (warning,) = facts["warnings"]
+    assert warning.startswith(f"no profiles: quality control flags {told} objects (QC_Border ")
+    record = read_table(tables / "profiles" / "record.parquet")
+    assert (record["name"] == "profiles").sum() == 1
+    # What an earlier run made must not stay beside it.
+    assert not (tables / "profiles" / "wells.parquet").exists()
+    (section,) = profile_sections(tables / "profiles")
+    assert section.title == "What was dropped"
 
 
 def test_treatments_stand_in_the_place_of_genes():

@@ -23,7 +23,15 @@ from poolvox.shared.profiles.tables.columns import (
 from poolvox.shared.profiles.tables.groups import group_rows, names_of
 from poolvox.shared.profiles.tables.record import Record
 
-__all__ = ["FIELD", "Isolation", "add_flags", "count_objects", "flag_quality"]
+__all__ = [
+    "FIELD",
+    "Isolation",
+    "TooFewPass",
+    "add_flags",
+    "count_objects",
+    "describe_flags",
+    "flag_quality",
+]
 
 STEP: Final = "quality"
 FIELD: Final = ("Metadata_Plate", "Metadata_Well", "Metadata_Tile")
@@ -32,6 +40,20 @@ OUTLIER: Final = "QC_Outlier"
 # Rows from which the forest is grown; each tree sees 256 of them.
 FOREST_ROWS: Final = 100_000
 TREES: Final = 100
+
+
+class TooFewPass(InputError):
+    """Quality control leaves too few objects to make profiles of.
+
+    Attributes
+    ----------
+    facts : how many objects there are, and how many are flagged
+    """
+
+    def __init__(self, message: str, facts: dict[str, Any]) -> None:
+        """Say why, and keep the numbers."""
+        super().__init__(message)
+        self.facts = facts
 
 
 def flag_quality(
@@ -135,6 +157,22 @@ def count_objects(
     if controls is not None:
         counts["Metadata_Controls"] = groups.only(passed & match(frame, controls)).sizes
     return counts
+
+
+def describe_flags(frame: pd.DataFrame) -> str:
+    """Say how many objects are flagged, and how often by what, the most frequent first.
+
+    Examples
+    --------
+    >>> describe_flags(pd.DataFrame({"QC_Border": [True, True], "QC_Debris": [False, True]}))
+    'quality control flags all 2 objects (QC_Border 2, QC_Debris 1)'
+    """
+    flagged = int(flagged_rows(frame).sum())
+    whole = f"all {len(frame)}" if flagged == len(frame) else f"{flagged} of {len(frame)}"
+    each = {str(name): int(flagged_rows(frame[[name]]).sum()) for name in frame.columns}
+    often = sorted((name for name in each if each[name]), key=lambda name: (-each[name], name))
+    reasons = ", ".join(f"{name} {each[name]}" for name in often)
+    return f"quality control flags {whole} objects ({reasons})"
 
 
 @dataclass(frozen=True, slots=True)

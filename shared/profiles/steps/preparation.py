@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
@@ -33,8 +34,8 @@ from poolvox.shared.profiles.steps.streaming import (
     write_objects,
 )
 from poolvox.shared.profiles.tables.annotation import annotate, read_annotation
-from poolvox.shared.profiles.tables.columns import Matrix, match, with_features
-from poolvox.shared.profiles.tables.datasets import ObjectTables
+from poolvox.shared.profiles.tables.columns import KEY_PREFIXES, Matrix, match, with_features
+from poolvox.shared.profiles.tables.datasets import ObjectTables, is_text
 from poolvox.shared.profiles.tables.groups import Groups, group_rows
 from poolvox.shared.profiles.tables.record import Record
 
@@ -44,6 +45,7 @@ __all__ = [
     "check_memory",
     "correct_objects",
     "flag_objects",
+    "note_columns",
     "transform_whole",
 ]
 
@@ -83,6 +85,19 @@ def flag_objects(
         flags[OUTLIER] = _isolate(tables, config, memory)
         note_flags(record, OUTLIER, f"isolation forest, {options.isolation:.2%}", flags[OUTLIER])
     return add_flags(keys, flags) if flags else keys
+
+
+def note_columns(tables: ObjectTables, record: Record) -> None:
+    """Tell which columns look like measurements, or like flags, and are none."""
+    for name in tables.keys:
+        kind, reason = tables.schema[name], ""
+        number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        if name.startswith("QC_") and number:
+            reason = "is a number, neither true nor false, so it flags nothing"
+        elif not (name.startswith(KEY_PREFIXES) or number or pa.types.is_boolean(kind)):
+            reason = f"holds {'text' if is_text(kind) else kind}, so it is no measurement"
+        if reason:
+            record.note("columns", "skipped", name, reason)
 
 
 def transform_whole(

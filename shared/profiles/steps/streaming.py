@@ -171,8 +171,6 @@ class _Learner:
         config = work.config
         check_operations(config.select.operations, config.select.options)
         rows = np.flatnonzero(work.passed).astype(np.int64)
-        if not len(rows):
-            raise InputError("quality control flags every object: look at the rules, or keep them")
         groups = group_rows(work.keys, list(config.by))
         near = spread_rows(rows, config.select.sample)
         kind = tables.dtype(features)
