@@ -26,6 +26,9 @@ COUNT: Final = "Count"
 SATURATED: Final = "Saturated"
 # With fewer members a group has no spread that could be trusted.
 FEWEST: Final = 5
+# No camera and no type of pixels ends below 255, but for images scaled to 0 to 1.
+LEAST_CEILING: Final = 255
+UNIT_CEILING: Final = 1.0
 
 
 class Condition(Model):
@@ -161,11 +164,9 @@ class Measured:
             pairs = clipped_pairs([str(c) for c in self.frame.columns])
             if not pairs:
                 return None
-            clipped = np.zeros(len(self.frame))
-            for top, near in pairs:
-                both = feature_matrix(self.frame, [top, near])
-                clipped[(both[:, 0] > 0) & (both[:, 0] == both[:, 1])] = 1.0
-            return clipped
+            groups = group_rows(self.frame, self.by)
+            both = (feature_matrix(self.frame, pair).astype(float) for pair in pairs)
+            return np.any([_clipped(*values.T, groups) for values in both], axis=0).astype(float)
         return feature_matrix(self.frame, [name])[:, 0].astype(float)
 
     def _compare(
@@ -180,6 +181,19 @@ class Measured:
             keys = self.frame.iloc[fields.order[fields.bounds[:-1]]]
         found = _within(values, group_rows(keys, self.by), condition)
         return found if fields is None else found[fields.codes]
+
+
+def _clipped(
+    top: NDArray[np.float64], near: NDArray[np.float64], groups: Groups
+) -> NDArray[np.bool_]:
+    """Rows whose brightest hundredth lies at the ceiling of the channel, (N,).
+
+    That an object's greatest value is also its 99th percentile says little by itself: it is so
+    for most small objects of 8-bit images. All that is clipped has one value, and none is above it.
+    """
+    greatest = pd.Series(top).groupby(groups.codes).transform("max").to_numpy()
+    ceiling = (greatest >= LEAST_CEILING) | (greatest == UNIT_CEILING)
+    return np.asarray(ceiling & (top == greatest) & (near == greatest))
 
 
 def _within(values: NDArray[np.float64], groups: Groups, condition: Condition) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from poolvox.shared.errors import ConfigError, InputError
+from poolvox.shared.features import choose_groups, find_objects, measure_objects
 from poolvox.shared.profiles import Record, count_objects, flag_quality
 from poolvox.shared.profiles.normalise.flags import read_rules
 
@@ -65,6 +66,50 @@ def test_what_is_off_is_flagged_with_its_reason(objects):
     numbers = record.frame.set_index("name")["value"]
     assert numbers["QC_FieldBlurred"] == found.QC_FieldBlurred.sum()
     assert "QC_Debris" not in objects
+
+
+def small_nuclei(gain, dtype, fields=4, side=12):
+    """Measurements of nuclei of about 80 pixels, 144 in each field."""
+    rng = np.random.default_rng(3)
+    at = np.arange(side * 12) % 12 - 5.5
+    bump = np.clip(1.2 - (at[:, None] ** 2 + at**2) / 40, 0, None)
+    label = np.kron(np.arange(1, side**2 + 1).reshape(side, side), np.ones((12, 12), int))
+    label = np.where(bump > 0.55, label, 0)
+    tables = []
+    for field in range(fields):
+        bright = np.kron(rng.uniform(0.6, 1.0, (side, side)), np.ones((12, 12)))
+        image = rng.poisson(gain * bright * bump + 5)
+        image = np.clip(image, 0, np.iinfo(dtype).max).astype(dtype)
+        groups = choose_groups(["shape", "intensity"], 2)
+        found = measure_objects(
+            find_objects(label, spacing=(1.0, 1.0)), {"DNA": image}, groups, compartment="Nuclei"
+        )
+        tables.append(found.assign(Metadata_Plate="P1", Metadata_Tile=str(field)))
+    return pd.concat(tables, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("gain", "dtype", "saturated"),
+    [
+        (3, np.uint8, 0.0),
+        (20, np.uint8, 0.0),
+        (120, np.uint8, 0.0),
+        (120, np.uint16, 0.0),
+        (600, np.uint8, 1.0),
+    ],
+)
+def test_few_grey_levels_are_no_saturation(gain, dtype, saturated):
+    nuclei = small_nuclei(gain, dtype)
+    found = flag_quality(nuclei, rules=["fields", "clipped"])
+    assert found["QC_FieldSaturated"].mean() == saturated
+    assert abs(found["QC_Saturated"].mean() - saturated) < 0.02
+
+
+def test_plates_of_other_cameras_have_ceilings_of_their_own():
+    clipped = small_nuclei(600, np.uint8)
+    other = small_nuclei(600, np.uint16).assign(Metadata_Plate="P2")
+    found = flag_quality(pd.concat([clipped, other], ignore_index=True))
+    assert (found["QC_FieldSaturated"] == (found["Metadata_Plate"] == "P1")).all()
 
 
 def test_flags_that_were_there_stay(objects):
