@@ -1,8 +1,8 @@
 """Cells of a screen as they look in its sequencing images: measured, and joined with their calls.
 
 The nuclear stain of the first cycle is measured in full. Of the base channels only the mean in a
-cell is taken, and profiles leave it out: which base lights up in a cycle spells the barcode, so
-every guide would stand out by what it is called.
+cell is taken, and it is a `Call_` column, no measurement: which base lights up in a cycle spells
+the barcode, so in profiles every guide would stand out by what it is called.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from poolvox.shared.store import open_plate, read_table, write_table
 __all__ = [
     "FEATURE_GROUPS",
     "ObjectChannels",
-    "base_features",
     "collect_objects",
     "describe_objects",
     "measure_cells",
@@ -36,7 +35,7 @@ __all__ = [
 FEATURE_GROUPS: Final = ("shape", "intensity", "texture", "radial", "neighbours")
 # What is said of a cell, which is no more than the surroundings of its nucleus.
 CELL_GROUPS: Final = ("shape",)
-MEAN: Final = "Cells_Intensity_Mean"
+LIGHT: Final = "Call_Light"
 KEYS: Final = ["Metadata_Plate", "Metadata_Well", "Metadata_Tile", "Metadata_Label"]
 
 
@@ -68,7 +67,7 @@ def measure_cells(
     Returns
     -------
     One row per nucleus, ascending: `Metadata_Label`, positions, `QC_Border` (cut by the border of
-    the tile), `Nuclei_…` and `Cells_…`
+    the tile), `Nuclei_…`, `Cells_…` and `Call_Light_…`, the mean light of each base in the cell
     """
     objects = find_objects(nuclei, spacing=channels.spacing)
     stain = {name: images[name] for name in (channels.nuclear,) if name is not None}
@@ -80,7 +79,7 @@ def measure_cells(
     rest = rest.set_index("Metadata_Label")[own].reindex(labels)
     for name in channels.bases:
         if name in images:
-            rest[f"{MEAN}_{name}"] = _means(images[name], cells, labels)
+            rest[f"{LIGHT}_{name}"] = _means(images[name], cells, labels)
     edges = np.concatenate([nuclei[0], nuclei[-1], nuclei[:, 0], nuclei[:, -1]])
     table.insert(1, "QC_Border", np.isin(labels, edges))
     features = [name for name in table if str(name).startswith("Nuclei_")]
@@ -138,7 +137,8 @@ def collect_objects(
         # Until a phenotype image gives a position of its own, both are those of the sequencing.
         joined[f"Metadata_SBS_{axis}"] = joined[f"Metadata_{axis}"]
     write_table(joined, folder.table("objects"))
-    return {"objects": len(joined), "features": len(features) - 1}
+    taken = [name for name in features if str(name).startswith(("Nuclei_", "Cells_"))]
+    return {"objects": len(joined), "features": len(taken)}
 
 
 def find_controls(calls: pd.DataFrame, library: LibrarySpec, cycles: int) -> NDArray[np.bool_]:
@@ -151,19 +151,13 @@ def find_controls(calls: pd.DataFrame, library: LibrarySpec, cycles: int) -> NDA
     return found
 
 
-def base_features(columns: Sequence[str], bases: Sequence[str]) -> list[str]:
-    """Names of the columns that hold light of the base channels."""
-    light = {f"{MEAN}_{name}" for name in bases}
-    return [name for name in columns if name in light]
-
-
 def describe_objects(groups: Sequence[str] = FEATURE_GROUPS) -> pd.DataFrame:
     """The feature dictionary of the table of objects."""
     own = pd.DataFrame(
         [
             (
-                "Intensity",
-                "Intensity_Mean_{channel}",
+                "Call",
+                f"{LIGHT}_{{channel}}",
                 "counts",
                 "mean over the cell, first cycle",
                 "",
@@ -176,5 +170,4 @@ def describe_objects(groups: Sequence[str] = FEATURE_GROUPS) -> pd.DataFrame:
     for compartment, chosen in (("Nuclei", groups), ("Cells", CELL_GROUPS)):
         part = feature_dictionary(choose_groups(chosen, 2), 2)
         parts.append(part.assign(name=f"{compartment}_" + part["name"]))
-    parts.append(own.assign(name="Cells_" + own["name"]))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat([*parts, own], ignore_index=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pandas as pd
 
 from poolvox.ops.folder import Folder
-from poolvox.ops.objects import ObjectChannels, base_features, describe_objects
+from poolvox.ops.objects import ObjectChannels, describe_objects
 from poolvox.shared.profiles.config import ProfilesConfig
 from poolvox.shared.profiles.tables.datasets import ObjectTables
 
@@ -20,29 +20,16 @@ CONTROLS: Final = "Metadata_Control == True"
 LEARNED_PARTS: Final = "parts/learned"
 
 
-def screen_profiles(
-    config: ProfilesConfig,
-    columns: Sequence[str],
-    channels: ObjectChannels,
-    controls: Sequence[str] = (),
-) -> ProfilesConfig:
-    """Options as they hold for a table of a screen.
-
-    Unless the configuration says otherwise, controls are those of the library, and the light of
-    the base channels does not take part.
+def screen_profiles(config: ProfilesConfig, controls: Sequence[str] = ()) -> ProfilesConfig:
+    """Options as they hold for a table of a screen: controls are those of the library.
 
     Parameters
     ----------
-    columns : features of the table
     controls : genes that are controls; without any, guides are told apart by `Metadata_Control`
     """
-    changes: dict[str, Any] = {}
-    if not config.features:
-        bases = set(base_features(columns, channels.bases))
-        changes["features"] = tuple(name for name in columns if name not in bases)
-    if "controls" not in config.model_fields_set:
-        changes["controls"] = tuple(controls) or (CONTROLS,)
-    return config.model_copy(update=changes)
+    if "controls" in config.model_fields_set:
+        return config
+    return config.model_copy(update={"controls": tuple(controls) or (CONTROLS,)})
 
 
 def control_genes(keys: pd.DataFrame) -> list[str]:
@@ -95,8 +82,7 @@ def profile_screen(
         channels=stain,
     )
     keys = objects.frame(["Metadata_Gene", "Metadata_Control"])
-    features = ObjectTables((path,)).features
-    wanted = screen_profiles(config, features, channels, control_genes(keys))
+    wanted = screen_profiles(config, control_genes(keys))
     try:
         made = make_profiles(path, wanted, out, fewest=MIN_CELLS, threads=threads or cores())
     except TooFewPass as few_pass:

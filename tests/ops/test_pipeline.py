@@ -488,7 +488,7 @@ def test_objects_join_measurements_and_calls(finished):
     assert objects["Metadata_Control"].equals(objects["Metadata_Gene"] == "nontargeting")
     areas = objects["Nuclei_Shape_Area_um2"]
     assert areas.between(20, 900).mean() > 0.95
-    light = objects[[f"Cells_Intensity_Mean_{base}" for base in "GTAC"]]
+    light = objects[[f"Call_Light_{base}" for base in "GTAC"]]
     assert (light > 0).all(axis=None)
     assert objects["QC_Border"].mean() < 0.5
 
@@ -500,7 +500,8 @@ def test_profiles_leave_out_the_light_that_spells_the_barcode(finished):
     )
     measured = [name for name in guides if name.startswith(("Nuclei_", "Cells_"))]
     assert len(measured) > 20
-    assert not [name for name in measured if name.startswith("Cells_Intensity_")]
+    assert not [name for name in measured if "Intensity_Mean_" in name and "DAPI" not in name]
+    assert not [name for name in guides if "Light" in name]
     assert set(hits["Metadata_Gene"]) == set(genes["Metadata_Gene"]) - {"nontargeting"}
     assert hits["Hit_QValue"].dropna().between(0, 1).all()
     config = load_config(finished, OpsConfig)
