@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -18,11 +16,6 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.store import Plate, open_plate, read_table
 
 __all__ = ["Screen"]
-
-
-def _can_show() -> bool:
-    """Whether progress can be drawn: in a notebook it would be a heap of warnings otherwise."""
-    return "ipykernel" not in sys.modules or find_spec("ipywidgets") is not None
 
 
 class Screen:
@@ -82,7 +75,7 @@ class Screen:
             of the configuration
         steps : only these, such as `images` and `decode`
         only, exclude : places such as `A1` or `A1/3`
-        quiet : no progress is shown; a notebook needs ipywidgets to show any
+        quiet : no progress is shown
 
         Returns
         -------
@@ -97,8 +90,7 @@ class Screen:
             only=tuple(only),
             exclude=tuple(exclude),
         )
-        silent = quiet or not _can_show()
-        self.summary, _ = perform(Job(pipeline, self.config), options, quiet=silent, silent=silent)
+        self.summary, _ = perform(Job(pipeline, self.config), options, quiet=quiet, silent=quiet)
         return self
 
     @property

@@ -74,7 +74,7 @@ def perform(
 
     Parameters
     ----------
-    quiet : only failures and the end are shown; nothing at all if `silent`
+    quiet : only failures are shown; nothing at all if `silent`
 
     Returns
     -------

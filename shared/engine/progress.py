@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TextIO
 
 from poolvox.shared.engine.options import Event
@@ -24,25 +25,29 @@ _REDRAW_SECONDS = 0.1
 
 @contextmanager
 def show_progress(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Listener]:
-    """Show the events of a run: a bar on terminals and in notebooks, else plain lines.
+    """Show the events of a run: a bar on terminals and in notebooks with ipywidgets, else lines.
 
     Parameters
     ----------
-    quiet : only failures, notes of importance and the end, as plain lines
-    stream : where to; standard error if None
+    quiet : only failures, as plain lines
+    stream : where to; standard error if None, and standard output in notebooks, which show what
+        comes by standard error as an alarm
 
     Examples
     --------
     >>> with show_progress() as progress:                      # doctest: +SKIP
     ...     run_plan(units, output, progress=progress)
     """
-    stream = stream or sys.stderr
-    if quiet or not (stream.isatty() or _in_notebook()):
+    notebook = _in_notebook()
+    stream = stream or (sys.stdout if notebook else sys.stderr)
+    # Without widgets rich asks for them at every refresh.
+    drawn = find_spec("ipywidgets") is not None if notebook else stream.isatty()
+    if quiet or not drawn:
         yield PlainProgress(stream, quiet=quiet)
         return
     from rich.console import Console
 
-    with _bar(Console(file=None if _in_notebook() else stream, stderr=True)) as progress:
+    with _bar(Console(file=None if notebook else stream, stderr=True)) as progress:
         yield _RichListener(progress)
 
 
@@ -66,7 +71,7 @@ class PlainProgress:
     def _line(self, event: Event) -> str:
         if event.kind == "failed":
             return f"{_counts(event)} failed {event.key}: {event.message}"
-        if self._quiet and event.kind != "end":
+        if self._quiet:
             return ""
         if event.kind in ("begin", "note"):
             return event.message

@@ -351,7 +351,8 @@ class _Run:
     def _stop(self) -> None:
         self.stopped = f"interrupted. {_GO_ON}"
         if self.running:
-            message = f"finishing {len(self.running)} units; Ctrl-C again stops at once"
+            units = "1 unit" if len(self.running) == 1 else f"{len(self.running)} units"
+            message = f"finishing {units}; Ctrl-C again stops at once"
             self.pace.tell("note", message=message)
 
     def _drain(self) -> None:

@@ -22,6 +22,7 @@ from poolvox.shared.engine import (
     verify_run,
 )
 from poolvox.shared.engine import journal as journal_module
+from poolvox.shared.engine import progress as progress_module
 from poolvox.shared.engine.inputs import hash_file
 from poolvox.shared.engine.progress import PlainProgress, _bar, _RichListener, describe_seconds
 from poolvox.shared.engine.provenance import without_persons
@@ -138,14 +139,28 @@ def test_time_left_goes_by_the_pace_of_the_steps(monkeypatch):
 
 def test_plain_lines(raw, out):
     (raw / "1.raw").write_bytes(b"")
-    for quiet, lines in ((False, 4), (True, 2)):
+    for quiet, lines in ((False, 4), (True, 1)):
         stream = io.StringIO()
         with show_progress(quiet=quiet, stream=stream) as progress:
             run_plan(plan(raw, out), out, options=Options(force=True), progress=progress)
         text = stream.getvalue()
         assert len(text.splitlines()) == lines, text
         assert "failed align/1: ValueError: cannot reshape" in text
-        assert "7/7" in text
+        assert ("7/7" in text) is not quiet
+
+
+@pytest.mark.parametrize("widgets", [False, True])
+def test_a_notebook_without_widgets_has_plain_lines(monkeypatch, capsys, widgets):
+    spec = object() if widgets else None
+    monkeypatch.setattr(progress_module, "find_spec", lambda name: spec)
+    monkeypatch.setattr(progress_module, "_in_notebook", lambda: True)
+    with show_progress() as listen:
+        for done in range(50):
+            listen(Event("finished", "u", done=done, total=50))
+        assert isinstance(listen, _RichListener if widgets else PlainProgress)
+        listen(Event("end", done=50, total=50))
+    if not widgets:
+        assert capsys.readouterr().out == "50/50\n"
 
 
 def test_the_bar_shows_failures_with_brackets_as_they_are():
