@@ -97,7 +97,8 @@ def _read_zarr(path: Path) -> tuple[Any, tuple[float, ...] | None]:
 
     image = open_image(path)
     data = image.image().data
-    spacing = tuple(image.spacing[axis] for axis in "zyx" if axis in image.spacing)
+    axes, sizes = [axis for axis in "zyx" if axis in image.axes], image.spacing
+    spacing = tuple(sizes[axis] for axis in axes) if set(axes) <= set(sizes) else None
     return (data if data.ndim <= 3 else data.squeeze()), spacing
 
 

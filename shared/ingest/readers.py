@@ -359,7 +359,7 @@ def _zarr_spacing(image: Any) -> dict[str, float]:
     sizes = {axis: float(size) for axis, size in image.spacing.items() if axis in "zyx"}
     axes = read_multiscales(require_document(image.path), image.path).axes
     units = {axis.unit for axis in axes if axis.kind == "space"}
-    told = bool(units - {None, "pixel", "pixels"}) or set(sizes.values()) != {1.0}
+    told = bool(units - {None}) or set(sizes.values()) != {1.0}
     return sizes if told else {}
 
 

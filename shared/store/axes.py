@@ -8,7 +8,16 @@ from typing import Any, Final
 
 from poolvox.shared.errors import StoreError
 
-__all__ = ["KINDS", "SPACE", "Axis", "check_axes", "letters", "micrometres", "parse_axes"]
+__all__ = [
+    "KINDS",
+    "PIXELS",
+    "SPACE",
+    "Axis",
+    "check_axes",
+    "letters",
+    "micrometres",
+    "parse_axes",
+]
 
 # The kinds that NGFF names, by the letter we use; the order is the one that NGFF demands.
 KINDS: Final = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
@@ -29,6 +38,9 @@ MICROMETRES: Final = {
     "centimeter": 1e4,
     "meter": 1e6,
 }
+
+# Units that say how many, not how long.
+PIXELS: Final = ("pixel", "pixels")
 
 # What NGFF 0.1 and 0.2 imply: they have no `axes`.
 IMPLIED_AXES: Final = ("t", "c", "z", "y", "x")
@@ -95,9 +107,14 @@ def letters(axes: Sequence[Axis]) -> str:
     return "".join(found)
 
 
-def micrometres(axis: Axis) -> float:
-    """Micrometres in one unit of a space axis; an axis without a unit is taken as micrometres."""
-    if axis.unit is None or axis.unit in ("pixel", "pixels"):
+def micrometres(axis: Axis) -> float | None:
+    """Micrometres in one unit of a space axis; None where it counts pixels.
+
+    An axis without a unit is taken as micrometres.
+    """
+    if axis.unit in PIXELS:
+        return None
+    if axis.unit is None:
         return 1.0
     try:
         return MICROMETRES[axis.unit.lower().replace("metre", "meter")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from poolvox.shared.errors import StoreError
-from poolvox.shared.store.axes import SPACE, check_axes
+from poolvox.shared.store.axes import PIXELS, SPACE, check_axes
 from poolvox.shared.store.metadata import NGFF, Document, locked, read_document, require_document
 from poolvox.shared.store.multiscales import (
     Multiscales,
@@ -145,8 +146,8 @@ class Image:
 
         Returns
         -------
-        DataArray over dask, one chunk per write unit; space coordinates in micrometres, channel
-        names along c, `spacing` in the attributes
+        DataArray over dask, one chunk per write unit; space coordinates in micrometres where
+        the axis has a size, channel names along c, `spacing` in the attributes
         """
         import xarray as xr
 
@@ -264,7 +265,12 @@ class Image:
         described = self._multiscales()
         kept = [i for i, a in enumerate(described.letters) if a in SPACE]
         axes = "".join(described.letters[i] for i in kept)
-        listed = check_axes(axes, len(axes))
+        units = [described.axes[i].unit for i in kept]
+        # What counts pixels in the image has no size in its labels either.
+        listed = [
+            replace(axis, unit=unit) if unit in PIXELS else axis
+            for axis, unit in zip(check_axes(axes, len(axes)), units)
+        ]
         shapes = [self.array(level).shape for level in range(len(described.levels))]
         shapes = [tuple(shape[i] for i in kept) for shape in shapes]
         ngff = require_document(self.path).ngff

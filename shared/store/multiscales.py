@@ -40,14 +40,21 @@ class Multiscales:
         return letters(self.axes)
 
     def spacing(self, level: int = 0) -> dict[str, float]:
-        """Pixel size along every space axis, in micrometres."""
-        sizes = zip(self.letters, self.axes, self.levels[level].scale)
-        return {a: size * micrometres(axis) for a, axis, size in sizes if axis.kind == "space"}
+        """Pixel size along every space axis that has one, in micrometres."""
+        return self._lengths(self.levels[level].scale)
 
     def offset(self, level: int = 0) -> dict[str, float]:
-        """Place of the first pixel along every space axis, in micrometres."""
-        places = zip(self.letters, self.axes, self.levels[level].translation)
-        return {a: at * micrometres(axis) for a, axis, at in places if axis.kind == "space"}
+        """Place of the first pixel along every space axis that has a size, in micrometres."""
+        return self._lengths(self.levels[level].translation)
+
+    def _lengths(self, values: Sequence[float]) -> dict[str, float]:
+        """Values of the space axes in micrometres; axes that count pixels are left out."""
+        lengths = {}
+        for a, axis, value in zip(self.letters, self.axes, values):
+            unit = micrometres(axis) if axis.kind == "space" else None
+            if unit is not None:
+                lengths[a] = value * unit
+        return lengths
 
     def channel_names(self, count: int) -> list[str]:
         """Names of `count` channels; a store may name fewer than it has, or none."""

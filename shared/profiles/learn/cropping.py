@@ -108,7 +108,10 @@ class CropSource:
 
     def _image(self, key: tuple[str, str]) -> Image:
         well, tile = key
-        return self.plate[well][tile]
+        image = self.plate[well][tile]
+        if not {axis for axis in image.axes if axis in "zyx"} <= set(image.spacing):
+            raise InputError(f"{image.path} does not say how large a pixel is, only counts them")
+        return image
 
     def _pixels(self, image: Image) -> NDArray[Any]:
         """(C, [Z,] Y, X) of the wanted channels."""

@@ -10,6 +10,8 @@ import pytest
 import zarr
 
 from poolvox.shared.errors import StoreError
+from poolvox.shared.evaluate.files import read_labels
+from poolvox.shared.ingest.readers import describe
 from poolvox.shared.store import create_image, open_image, validate
 
 SPACING = {"y": 0.65, "x": 0.65}
@@ -279,6 +281,17 @@ def test_other_units_become_micrometres(tmp_path, unit, factor):
     image = foreign(tmp_path, "cyx", (2, 5, 6), unit=unit, scale=[1, 0.5, 2])
     assert image.spacing == {"y": 0.5 * factor, "x": 2 * factor}
     np.testing.assert_allclose(image.image().x, 2 * factor * np.arange(6))
+
+
+@pytest.mark.parametrize("unit", ["pixel", "pixels"])
+def test_pixels_are_no_length(tmp_path, unit):
+    image = foreign(tmp_path, "cyx", (2, 5, 6), unit=unit, scale=[1, 0.5, 2])
+    assert image.spacing == {}
+    assert set(image.image().coords) == {"c"}
+    assert describe(tmp_path).spacing == {}
+    image.write_labels("nuclei", np.ones((5, 6), np.uint32))
+    assert image.labels("nuclei").attrs["spacing"] == {}
+    assert read_labels(tmp_path / "labels" / "nuclei")[1] is None
 
 
 def test_an_unknown_unit_is_refused(tmp_path):
