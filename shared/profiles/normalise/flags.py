@@ -16,7 +16,7 @@ from pydantic import model_validator
 from poolvox.shared.config import Model, load_config
 from poolvox.shared.errors import ConfigError
 from poolvox.shared.profiles.normalise import compiled
-from poolvox.shared.profiles.tables.columns import feature_matrix
+from poolvox.shared.profiles.tables.columns import Matrix, feature_matrix
 from poolvox.shared.profiles.tables.groups import Groups, group_rows
 
 __all__ = ["Condition", "Measured", "Rule", "read_rules", "wanted_features"]
@@ -165,8 +165,10 @@ class Measured:
             if not pairs:
                 return None
             groups = group_rows(self.frame, self.by)
-            both = (feature_matrix(self.frame, pair).astype(float) for pair in pairs)
-            return np.any([_clipped(*values.T, groups) for values in both], axis=0).astype(float)
+            found = np.zeros(len(self.frame), bool)
+            for pair in pairs:
+                found |= _clipped(feature_matrix(self.frame, list(pair)), groups)
+            return found.astype(float)
         return feature_matrix(self.frame, [name])[:, 0].astype(float)
 
     def _compare(
@@ -183,14 +185,17 @@ class Measured:
         return found if fields is None else found[fields.codes]
 
 
-def _clipped(
-    top: NDArray[np.float64], near: NDArray[np.float64], groups: Groups
-) -> NDArray[np.bool_]:
+def _clipped(values: Matrix, groups: Groups) -> NDArray[np.bool_]:
     """Rows whose brightest hundredth lies at the ceiling of the channel, (N,).
 
     That an object's greatest value is also its 99th percentile says little by itself: it is so
     for most small objects of 8-bit images. All that is clipped has one value, and none is above it.
+
+    Parameters
+    ----------
+    values : (N, 2) greatest value and 99th percentile of each object
     """
+    top, near = values[:, 0], values[:, 1]
     greatest = pd.Series(top).groupby(groups.codes).transform("max").to_numpy()
     ceiling = (greatest >= LEAST_CEILING) | (greatest == UNIT_CEILING)
     return np.asarray(ceiling & (top == greatest) & (near == greatest))

@@ -87,6 +87,14 @@ class ObjectTables:
         return tuple(_footer(path) for path in self.paths)
 
     @cached_property
+    def _index(self) -> frozenset[str]:
+        """Columns that were the index of a frame of pandas: they name rows, whatever they hold."""
+        schemas = [footer.schema.to_arrow_schema() for footer in self._footers]
+        told = [(schema.pandas_metadata or {}).get("index_columns", ()) for schema in schemas]
+        # What is no name stands for row numbers, which are not stored.
+        return frozenset(name for names in told for name in names if isinstance(name, str))
+
+    @cached_property
     def _order(self) -> list[str]:
         return list(self._footers[0].schema.to_arrow_schema().names)
 
@@ -225,6 +233,8 @@ class ObjectTables:
 
     def _measured(self, name: str) -> bool:
         kind = self.schema[name]
+        if name in self._index:
+            return False
         if _empty(kind):
             return is_feature(name, np.dtype(float), image=self.image)
         numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)

@@ -10,6 +10,7 @@ import pytest
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles import ProfilesConfig, feature_columns, make_profiles
+from poolvox.shared.profiles.tables.datasets import ObjectTables
 from poolvox.shared.profiles.tables.sources import gather_tables
 from poolvox.shared.store import read_table, write_table
 
@@ -42,6 +43,18 @@ def spreadsheets():
     experiment = pd.DataFrame({"Key": ["CellProfiler_Version"], "Value": ["4.2.6"]})
     named = {"Nuclei": nuclei, "Cells": cells, "Cytoplasm": cytoplasm, "Image": images}
     return named | {"Experiment": experiment}
+
+
+@pytest.mark.parametrize("names", [["cell_id"], ["field", "cell_id"]])
+def test_an_index_of_numbers_names_rows(tmp_path, names):
+    frame = pd.DataFrame({"Metadata_Well": ["A1", "A1", "B1"], "Cells_Area": [1.0, 2.0, 4.0]})
+    levels = [pd.Index([7, 8, 9], name=name) for name in names]
+    frame.set_index(levels).to_parquet(tmp_path / "a.parquet")
+    frame.to_parquet(tmp_path / "b.parquet")
+    indexed, plain = (ObjectTables((tmp_path / f"{name}.parquet",)) for name in "ab")
+    assert indexed.features == plain.features == ("Cells_Area",)
+    assert set(indexed.keys) == {"Metadata_Well", *names}
+    assert indexed.frame(indexed.keys)["cell_id"].tolist() == [7, 8, 9]
 
 
 @pytest.mark.parametrize("begin", ["", "MyExpt_"])
