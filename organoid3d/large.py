@@ -28,6 +28,7 @@ from poolvox.organoid3d.config import (
     tissue_channels,
     tissue_options,
 )
+from poolvox.organoid3d.hot import Quiet
 from poolvox.organoid3d.nuclei import MIN_PLANES, check_model
 from poolvox.organoid3d.preprocess import check_axes
 from poolvox.organoid3d.qc import Saturation
@@ -229,7 +230,7 @@ def find_tissue(large: Large) -> dict[str, Any]:
     factors = view_factors(Source(image, nuclear).shape, large.spacing)
     lit = replace(read_known(large.volume).light.uncut, rate=0.0)
     views = [
-        pool_stack(Source(image, name), lit if name == nuclear else Light(), factors)
+        pool_stack(Quiet.of(Source(image, name)), lit if name == nuclear else Light(), factors)
         for name in names
     ]
     inside = (pool_stack(NucleiMask(image), Light(), factors) >= 0.5).astype(np.uint8)

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from poolvox.organoid3d.blocks import Box
 from poolvox.organoid3d.cells import segment_cells, stain_levels
-from poolvox.organoid3d.config import cell_channel
+from poolvox.organoid3d.config import cell_channel, tissue_channels
 from poolvox.organoid3d.gathering import Gathered, gather_tables
+from poolvox.organoid3d.hot import Quiet, hot_notes
 from poolvox.organoid3d.large import Large, NucleiMask
 from poolvox.organoid3d.learned import typical_diameter
 from poolvox.organoid3d.models import read_model
@@ -121,17 +122,19 @@ def share_count(shape: Sequence[int]) -> int:
 def begin_cells(large: Large) -> dict[str, Any]:
     """Find out how dark and bright the cells' stain is, and make the empty labels."""
     image, config = open_image(large.image), large.config
-    cell, levels = cell_channel(config, large.channels), None
+    cell, levels, excess = cell_channel(config, large.channels), None, None
     if cell is not None:
         spread = large.read_tissue()
+        stain = Quiet.of(Source(image, cell))
+        excess = stain.excess
         levels = stain_levels(
-            pool_stack(Source(image, cell), Light(), spread.factors),
+            pool_stack(stain, Light(), spread.factors),
             pool_stack(NucleiMask(image), Light(), spread.factors) >= 0.5,
             spacing=spread.wide.tolist(),
             mask=spread.tissue.solid > 0,
             reach=config.cells.reach,
         )
-    write_text(_levels(large), json.dumps(levels))
+    write_text(_levels(large), json.dumps({"levels": levels, "excess": excess}))
     image.create_labels("cells", np.uint32)
     return {"levels": levels}
 
@@ -195,7 +198,7 @@ def describe_large(large: Large) -> tuple[dict[str, pd.DataFrame], dict[str, Any
     )
     loss, lumens = known.facts["attenuation"], spread.tissue.lumens
     saturated = json.loads(large.saturated.read_text(encoding="utf-8"))
-    notes = [*known.facts["notes"], *saturated_notes(saturated)]
+    notes = [*_hot(large), *known.facts["notes"], *saturated_notes(saturated)]
     why = "as asked for" if config.windows == "always" else "for the memory there is"
     need = f"{large.need / 1e9:.3g} GB"
     notes.append(f"segmented in windows, {why}: as a whole it would need {need}")
@@ -217,6 +220,14 @@ def describe_large(large: Large) -> tuple[dict[str, pd.DataFrame], dict[str, Any
         "warnings": notes,
     }
     return tables, facts
+
+
+def _hot(large: Large) -> list[str]:
+    """What is said of hot voxels in the other channels than the nuclei's."""
+    image, config, nuclear = open_image(large.image), large.config, large.volume.channel
+    used = {cell_channel(config, large.channels), *tissue_channels(config, large.channels)}
+    shown = {n: Quiet.of(Source(image, n)) for n in large.channels if n in used - {nuclear}}
+    return hot_notes({name: each.count() for name, each in shown.items()})
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -254,8 +265,9 @@ class _Grower:
         self._tissue = large.read_tissue()
         self._nuclei = Source(Image(image.path / "labels" / "nuclei"), None)
         cell = cell_channel(large.config, large.channels)
-        self._stain = None if cell is None else Source(image, cell)
-        levels = json.loads(_levels(large).read_text(encoding="utf-8"))
+        known = json.loads(_levels(large).read_text(encoding="utf-8"))
+        self._stain = None if cell is None else Quiet(Source(image, cell), known["excess"])
+        levels = known["levels"]
         self._levels = None if levels is None else (levels[0], levels[1])
         # Whose cells reach into a part, and who stands in their way.
         reach = 2 * self._options.reach

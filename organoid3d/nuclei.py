@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from poolvox.organoid3d.blobs import Pooled
 from poolvox.organoid3d.classical import find_nuclei_classically
+from poolvox.organoid3d.hot import hot_notes, quieten
 from poolvox.organoid3d.models import ModelFolder, read_model
-from poolvox.organoid3d.preprocess import check_axes, check_spacing, prepare_stack
+from poolvox.organoid3d.preprocess import check_axes, check_pixels, check_spacing, prepare_stack
 from poolvox.organoid3d.survey import Sample
 from poolvox.shared.errors import InputError
 
@@ -104,12 +105,16 @@ def find_nuclei(
     pixels = np.asarray(image)
     if pixels.ndim == 3:
         check_axes(pixels.shape, steps)
-    prepared = prepare_stack(pixels[None] if pixels.ndim == 2 else pixels, steps)
+    stack = pixels[None] if pixels.ndim == 2 else pixels
+    check_pixels(stack)
+    quiet = quieten(stack)
+    prepared = prepare_stack(quiet.pixels, steps)
     survey = prepared.survey
     request = NucleiRequest(str(model), scale, diameter, survey.view, survey.sample)
     found = find_prepared(prepared.stack, steps, request)
     labels = found.labels.reshape(pixels.shape)
-    return replace(found, labels=labels, notes=(*prepared.notes, *found.notes))
+    notes = (*hot_notes({"": quiet.count}), *prepared.notes, *found.notes)
+    return replace(found, labels=labels, notes=notes)
 
 
 def find_prepared(

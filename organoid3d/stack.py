@@ -19,10 +19,11 @@ from poolvox.organoid3d.config import (
     tissue_options,
 )
 from poolvox.organoid3d.depth import measure_loss
+from poolvox.organoid3d.hot import hot_notes, quieten
 from poolvox.organoid3d.masks import segment_lumens, segment_organoids
 from poolvox.organoid3d.measure import measure_nuclei, measure_organoids, tabulate_edges
 from poolvox.organoid3d.nuclei import Nuclei, NucleiRequest, find_prepared
-from poolvox.organoid3d.preprocess import Attenuation, prepare_stack
+from poolvox.organoid3d.preprocess import Attenuation, check_pixels, prepare_stack
 from poolvox.organoid3d.qc import flag_objects, saturated_part
 from poolvox.organoid3d.tissue import Tissue
 from poolvox.shared.features import find_objects
@@ -98,7 +99,9 @@ def segment_stack(
     """
     names = list(channels)
     nuclear = nuclear_channel(config, names)
-    prepared = prepare_stack(channels[nuclear], spacing)
+    used = {nuclear, cell_channel(config, names), *tissue_channels(config, names)}
+    shown, notes = _quiet({name: channels[name] for name in names if name in used})
+    prepared = prepare_stack(shown[nuclear], spacing)
     wanted = config.nuclei
     loss = measure_loss(
         prepared.survey,
@@ -116,12 +119,12 @@ def segment_stack(
             wanted.model, wanted.scale, wanted.diameter, survey.view, survey.sample
         )
         found = find_prepared(stack, spacing, request)
-    notes = [*prepared.notes, *found.notes]
+    notes += [*prepared.notes, *found.notes]
     notes += saturated_notes({name: saturated_part(image) for name, image in channels.items()})
     light = prepared.survey.light
     # What was cut out is no tissue, though for nuclei it is filled.
-    tissue = prepared.stack if light.beyond is None else light.uncut.of(channels[nuclear])
-    labels = _surroundings(channels, {nuclear: tissue}, found, spacing, config)
+    tissue = prepared.stack if light.beyond is None else light.uncut.of(shown[nuclear])
+    labels = _surroundings(shown, {nuclear: tissue}, found, spacing, config)
     return StackResult(
         labels,
         found.diameter,
@@ -187,6 +190,17 @@ def measure_stack(
     edges = tabulate_edges(objects, spacing=spacing, mask=tissue.solid, settings=settings)
     organoids = _flagged(organoids, flags)
     return {"organoids": organoids, "nuclei": nuclei, "cells": cells, "edges": edges}
+
+
+def _quiet(
+    channels: Mapping[str, NDArray[Any]],
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Channels without their hot voxels, and what is said of these."""
+    for image in channels.values():
+        check_pixels(image)
+    quiet = {name: quieten(image) for name, image in channels.items()}
+    notes = hot_notes({name: each.count for name, each in quiet.items()})
+    return {name: each.pixels for name, each in quiet.items()}, notes
 
 
 def _surroundings(

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from poolvox.organoid3d.blocks import WINDOW_BYTES, Frame, window_bytes
 from poolvox.organoid3d.drawing import ROW, Drawn, Painter, sum_up, tally
+from poolvox.organoid3d.hot import Quiet, hot_notes
 from poolvox.organoid3d.models import ModelFolder, read_model
 from poolvox.organoid3d.nuclei import MIN_PLANES
 from poolvox.organoid3d.preprocess import check_spacing
@@ -136,14 +137,20 @@ class Known:
     Attributes
     ----------
     frame, light : how the stack is brought to the network
+    excess : least by which a voxel is hot
     windows : numbers of those that may hold nuclei
     facts : all of it, and what is worth knowing
     """
 
     frame: Frame
     light: Light
+    excess: float
     windows: tuple[int, ...]
     facts: dict[str, Any]
+
+    def lit(self, source: Source) -> Lit:
+        """A stack as nuclei are looked for in it."""
+        return Lit(Quiet(source, self.excess), self.light)
 
 
 def plan_volume(volume: Volume) -> list[Unit]:
@@ -203,13 +210,14 @@ def make_frame(volume: Volume) -> dict[str, Any]:
 
     image, network = open_image(volume.image), load_network(read_model(volume.model))
     source, steps = Source(image, volume.channel), check_spacing(image.spacing)
-    survey = survey_stack(source, steps)
-    notes = survey.notes
+    quiet = Quiet.of(source)
+    notes = hot_notes({volume.channel or "": quiet.count()})
+    survey = survey_stack(quiet, steps)
     loss = measure_loss(
         survey, steps, correct=volume.attenuation == "auto", diameter=volume.diameter
     )
     survey = loss.survey
-    lit = Lit(source, survey.light)
+    lit = Lit(quiet, survey.light)
     settled = settle_frame(
         lit,
         survey.view,
@@ -224,10 +232,11 @@ def make_frame(volume: Volume) -> dict[str, Any]:
     facts = {
         "frame": asdict(frame),
         "light": asdict(survey.light),
+        "excess": quiet.excess,
         "windows": [every.index(window) for window in chosen],
         "attenuation": asdict(loss.attenuation),
         "corrected": loss.corrected,
-        "notes": [*notes, *settled.notes],
+        "notes": [*notes, *survey.notes, *settled.notes],
     }
     write_text(volume.frame, json.dumps(facts))
     kept = {"scale": list(frame.scale), "low": frame.low, "high": frame.high}
@@ -244,7 +253,7 @@ def find_share(volume: Volume, number: int, shares: int) -> dict[str, Any]:
     every = all_windows(known.frame, network, volume.window)
     windows = [every[index] for index in known.windows]
     mine = windows[number * len(windows) // shares : (number + 1) * len(windows) // shares]
-    source = Lit(Source(open_image(volume.image), volume.channel), known.light)
+    source = known.lit(Source(open_image(volume.image), volume.channel))
     options = _options(volume, network.folder)
     parts = [window_stars(source, known.frame, network, options, window) for window in mine]
     stars = Stars.joined([Stars.none(network.folder.rays), *parts])
@@ -273,7 +282,7 @@ def draw_share(volume: Volume, number: int, parts: int) -> dict[str, Any]:
     image, model = open_image(volume.image), read_model(volume.model)
     known, raw = read_known(volume), Source(image, volume.channel)
     stars, names = _read_stars(volume.stars)
-    lit, steps = Lit(raw, known.light), check_spacing(image.spacing)
+    lit, steps = known.lit(raw), check_spacing(image.spacing)
     painter = Painter(stars, names, known.frame, read_geometry(model), model, lit, steps)
     target = image.label_target(volume.labels)
     boxes = boxes_of(target)
@@ -310,7 +319,8 @@ def read_known(volume: Volume) -> Known:
     facts = json.loads(volume.frame.read_text(encoding="utf-8"))
     kept = facts["frame"]
     frame = Frame(tuple(kept["shape"]), tuple(kept["scale"]), kept["low"], kept["high"])
-    return Known(frame, Light(**facts["light"]), tuple(facts["windows"]), facts)
+    light, windows = Light(**facts["light"]), tuple(facts["windows"])
+    return Known(frame, light, facts["excess"], windows, facts)
 
 
 @dataclass(frozen=True, slots=True)

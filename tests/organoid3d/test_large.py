@@ -50,7 +50,10 @@ def stack(kind):
         broken = (2 - pixels / 4000).astype(np.float32)
         broken[5, 10:14, 20:30] = np.nan
         return np.stack([broken, shells.astype(np.float32)], axis=1)
-    return np.stack([pixels, shells], axis=1).astype(np.uint16)
+    both = np.stack([pixels, shells], axis=1).astype(np.uint16)
+    # A camera's hot pixels, the same for all channels and planes.
+    both[..., 9::17, 5::19] = 65535
+    return both
 
 
 def write_run(folder, pixels, model, **changes):
@@ -156,7 +159,12 @@ def test_facts_of_windows_are_those_of_the_whole_stack(both):
     assert facts["corrected"]
     for name in ("nuclei", "organoids", "lumens", "diameter_um", "attenuation_per_um", "scale"):
         assert facts[name] == pytest.approx(expected[name]), name
-    assert any("segmented in windows" in note for note in facts["warnings"])
+    hot, rest = (
+        [note for note in each["warnings"] if ("hot voxel" in note) == told]
+        for each, told in ((facts, True), (facts, False))
+    )
+    assert sorted(hot) == sorted(note for note in expected["warnings"] if "hot voxel" in note)
+    assert any("segmented in windows" in note for note in rest)
 
 
 @pytest.mark.parametrize("name", TABLES)

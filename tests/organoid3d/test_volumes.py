@@ -44,6 +44,14 @@ def stored(tmp_path, monkeypatch):
     return image.path, pixels
 
 
+def with_hot_voxels(pixels):
+    """Single voxels, and pixels that are hot in all planes."""
+    hot, rng = pixels.copy(), np.random.default_rng(4)
+    hot.reshape(-1)[rng.choice(hot.size, 300, replace=False)] = 65535
+    hot.reshape(len(hot), -1)[:, rng.choice(hot[0].size, 9, replace=False)] = 65535
+    return hot
+
+
 def labels_of(path):
     return open_image(path).labels("nuclei").to_numpy()
 
@@ -71,6 +79,23 @@ def test_a_stored_stack_gets_the_labels_of_the_whole_however_it_was_run(stored, 
     assert "windows/a.zarr-00001" in again.done
     assert (labels_of(path) == first).all()
     assert run(volume, tmp_path).done == ()
+
+
+def test_hot_voxels_of_a_stored_stack_change_nothing(stored, folder, tmp_path):
+    _, pixels = stored
+    hot = with_hot_voxels(pixels)
+    image = create_image(tmp_path / "h.zarr")
+    image.write(hot, axes="zyx", spacing=SPACING)
+    volume = Volume(image.path, tmp_path / "work", model=str(folder), scale=1.0, window=1_500_000)
+    assert not run(volume, tmp_path, workers=1).failed
+    whole = find_nuclei(hot, spacing=(2.0, 1.0, 1.0), model=folder, scale=1.0)
+    clean = find_nuclei(pixels, spacing=(2.0, 1.0, 1.0), model=folder, scale=1.0)
+    assert (labels_of(image.path) == whole.labels).all()
+    assert int(whole.labels.max()) == pytest.approx(int(clean.labels.max()), rel=0.05)
+    assert np.mean((whole.labels > 0) != (clean.labels > 0)) < 0.01
+    notes = json.loads(volume.frame.read_text())["notes"]
+    assert notes == list(whole.notes)
+    assert "hot voxels" in notes[0]
 
 
 @pytest.mark.parametrize("value", [0, 500])
