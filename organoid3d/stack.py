@@ -100,7 +100,8 @@ def segment_stack(
     names = list(channels)
     nuclear = nuclear_channel(config, names)
     used = {nuclear, cell_channel(config, names), *tissue_channels(config, names)}
-    shown, notes = _quiet({name: channels[name] for name in names if name in used})
+    quiet, notes = _quiet({name: channels[name] for name in names if name in used})
+    shown = {**channels, **quiet}
     prepared = prepare_stack(shown[nuclear], spacing)
     wanted = config.nuclei
     loss = measure_loss(
