@@ -16,8 +16,8 @@ from poolvox.shared.report.figures import (
     CurveStyle,
     show_curves,
     show_histogram,
-    show_plate,
 )
+from poolvox.shared.report.plates import show_plate
 from poolvox.shared.report.section import Figure, Section, Table
 from poolvox.shared.store import read_table
 

@@ -17,8 +17,8 @@ from poolvox.shared.report.figures import (
     show_curves,
     show_histogram,
     show_montage,
-    show_plate,
 )
+from poolvox.shared.report.plates import show_plate
 from poolvox.shared.report.section import Figure, Section, Table
 from poolvox.shared.store import Image, open_plate, read_table
 

@@ -11,6 +11,7 @@ import typer
 from poolvox.shared.cli.console import Json, Quiet, count, say, say_json, show_path, table
 
 if TYPE_CHECKING:
+    from poolvox.shared.engine import Event
     from poolvox.shared.profiles.config import ProfilesConfig
     from poolvox.shared.profiles.recipe import Profiles
 
@@ -57,23 +58,14 @@ def profile(
     Tables of CellProfiler, pycytominer and CytoTable load as they are; so does the folder of
     CellProfiler's spreadsheets, whose tables of nuclei, cells and images are joined.
     """
-    from poolvox.shared.engine import Event, show_progress
+    from poolvox.shared.engine import show_progress
     from poolvox.shared.engine.resources import cores
     from poolvox.shared.profiles.recipe import make_profiles
 
     assignments = [*(settings or ()), *([f"memory={memory}"] if memory else [])]
     chosen = read_profiles_config(config, assignments)
     with show_progress(quiet=quiet or as_json) as listen:
-        last = ""
-
-        def show(step: str, share: float) -> None:
-            nonlocal last
-            done = int(share * _STEPS)
-            if step != last:
-                listen(Event("note", message=step, done=done, total=_STEPS))
-            last = step
-            listen(Event("finished", key=step, done=done, total=_STEPS))
-
+        show = _by_step(listen)
         given = learn_features(tables, chosen, out, plate, show)
         made = make_profiles(given, chosen, out, threads=workers or cores(), progress=show)
     report = _write_report(made, out, chosen)
@@ -84,6 +76,23 @@ def profile(
         _tell(made, out)
         say(f"report: {show_path(report)}")
     return 0
+
+
+def _by_step(listen: Callable[[Event], None]) -> Callable[[str, float], None]:
+    """Tell of steps and their share of the whole as events of a run."""
+    from poolvox.shared.engine import Event
+
+    last = ""
+
+    def show(step: str, share: float) -> None:
+        nonlocal last
+        done = int(share * _STEPS)
+        if step != last:
+            listen(Event("note", message=step, done=done, total=_STEPS))
+        last = step
+        listen(Event("finished", key=step, done=done, total=_STEPS))
+
+    return show
 
 
 def learn_features(

@@ -6,7 +6,6 @@ For anything else use `drawing` and `to_picture` of `poolvox.shared.report.style
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from poolvox.shared.report.section import Figure
-from poolvox.shared.report.style import PALETTE, SEQUENTIAL, drawing, to_picture
+from poolvox.shared.report.style import PALETTE, drawing, to_picture, with_unit
 
 __all__ = [
     "CurveStyle",
@@ -23,7 +22,6 @@ __all__ = [
     "show_histogram",
     "show_image",
     "show_montage",
-    "show_plate",
     "show_points",
 ]
 
@@ -34,9 +32,6 @@ _THIN_SIDE = 400
 _LOW, _HIGH = 1.0, 99.8  # percentiles that become black and white
 # Orange, sky blue and green of the palette: visible on black, grey and white.
 _OUTLINES = ((230, 159, 0), (86, 180, 233), (0, 158, 115))
-_WELL = re.compile(r"([A-Za-z]{1,2})0*(\d{1,3})")
-# Plates that are sold: rows, columns.
-_PLATES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
 _MAX_POINTS = 20_000
 
 # Labels of one kind, or of up to three whose outlines are drawn over each other.
@@ -150,7 +145,7 @@ def show_histogram(
             ax.hist(numbers, edges, histtype=style, label=name or None, linewidth=1.5)
         for color, (name, value) in zip(PALETTE[5::-1], (marks or {}).items()):
             ax.axvline(value, color=color, linestyle="--", label=f"{name}: {value:.4g}")
-        ax.set_xlabel(_with_unit(label, unit))
+        ax.set_xlabel(with_unit(label, unit))
         ax.set_ylabel("count")
         if log and pooled.size:
             ax.set_yscale("log")
@@ -182,8 +177,8 @@ def show_curves(
             ax.xaxis.set_major_formatter("{x:g}")
         if style.from_zero:
             ax.set_ylim(bottom=0)
-        ax.set_xlabel(_with_unit(x, x_unit))
-        ax.set_ylabel(_with_unit(y, y_unit))
+        ax.set_xlabel(with_unit(x, x_unit))
+        ax.set_ylabel(with_unit(y, y_unit))
         _legend(ax)
         return to_picture(fig, caption)
 
@@ -210,54 +205,11 @@ def show_points(
             step = max(1, math.ceil(np.size(across) / _MAX_POINTS))
             pair = (np.ravel(side)[::step] for side in (across, up))
             ax.plot(*pair, "o", markersize=2.5, alpha=0.6, markeredgewidth=0, label=name)
-        ax.set_xlabel(_with_unit(x, x_unit))
-        ax.set_ylabel(_with_unit(y, y_unit))
+        ax.set_xlabel(with_unit(x, x_unit))
+        ax.set_ylabel(with_unit(y, y_unit))
         if equal:
             ax.set_aspect("equal", adjustable="datalim")
         _legend(ax)
-        return to_picture(fig, caption)
-
-
-def show_plate(
-    values: Mapping[str, float],
-    caption: str,
-    *,
-    label: str,
-    unit: str = "",
-    limits: tuple[float, float] | None = None,
-) -> Figure:
-    """Show one number per well on the smallest plate that has all the wells.
-
-    Parameters
-    ----------
-    values : names of wells such as A1 or A01, and their values; NaN stays empty
-    limits : values of the ends of the colour scale; the least and largest value if not given
-    """
-    places = {well: _row_and_column(well) for well in values}
-    rows, columns = _plate_of(list(places.values()))
-    grid = np.full((rows, columns), np.nan)
-    for well, place in places.items():
-        grid[place] = values[well]
-    height = 0.6 + 4.9 * rows / columns
-    with drawing(height=min(height, 6.0)) as (fig, axes):
-        ax = axes[0, 0]
-        ax.set_facecolor("#f3f3f3")  # wells without a value
-        low, high = limits or (None, None)
-        picture = ax.imshow(np.ma.masked_invalid(grid), cmap=SEQUENTIAL, vmin=low, vmax=high)
-        ax.set_xticks(range(columns), [str(n + 1) for n in range(columns)])
-        ax.set_yticks(range(rows), [_row_name(n) for n in range(rows)])
-        ax.tick_params(length=0, labelsize=8 if columns <= 12 else 6, top=True, labeltop=True)
-        ax.tick_params(bottom=False, labelbottom=False)
-        ax.grid(visible=False)
-        ax.set_xticks(np.arange(0.5, columns - 1), minor=True)
-        ax.set_yticks(np.arange(0.5, rows - 1), minor=True)
-        ax.grid(which="minor", color="white", linewidth=1.5)
-        ax.tick_params(which="minor", length=0, top=False)
-        ax.spines[:].set_visible(False)
-        scale = fig.colorbar(picture, ax=ax, label=_with_unit(label, unit), shrink=0.9, aspect=15)
-        scale.outline.set_visible(False)
-        if columns <= 12:
-            _write_numbers(ax, grid, limits)
         return to_picture(fig, caption)
 
 
@@ -369,40 +321,6 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
     return numbers[np.isfinite(numbers)]
 
 
-def _with_unit(label: str, unit: str) -> str:
-    return f"{label} ({unit})" if unit else label
-
-
 def _legend(ax: Any) -> None:
     if any(not name.startswith("_") for name in ax.get_legend_handles_labels()[1]):
         ax.legend()
-
-
-def _row_and_column(well: str) -> tuple[int, int]:
-    found = _WELL.fullmatch(well)
-    if not found:
-        raise ValueError(f"{well!r} is not the name of a well such as A1 or B12")
-    row = 0
-    for letter in found[1].upper():
-        row = row * 26 + ord(letter) - ord("A") + 1
-    return row - 1, int(found[2]) - 1
-
-
-def _row_name(row: int) -> str:
-    return (chr(ord("A") + row // 26 - 1) if row >= 26 else "") + chr(ord("A") + row % 26)
-
-
-def _plate_of(places: list[tuple[int, int]]) -> tuple[int, int]:
-    rows = max((row for row, _ in places), default=0) + 1
-    columns = max((column for _, column in places), default=0) + 1
-    fitting = (plate for plate in _PLATES if plate[0] >= rows and plate[1] >= columns)
-    return next(fitting, (rows, columns))
-
-
-def _write_numbers(ax: Any, grid: NDArray[np.float64], limits: tuple[float, float] | None) -> None:
-    finite = np.array(limits) if limits else grid[np.isfinite(grid)]
-    middle = (finite.min() + finite.max()) / 2 if finite.size else 0.0
-    for (row, column), value in np.ndenumerate(grid):
-        if np.isfinite(value):
-            color = "black" if value > middle else "white"
-            ax.text(column, row, f"{value:.3g}", ha="center", va="center", color=color, fontsize=7)

@@ -16,7 +16,7 @@ from poolvox.shared.report.section import Figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-__all__ = ["PALETTE", "SEQUENTIAL", "drawing", "to_picture"]
+__all__ = ["PALETTE", "SEQUENTIAL", "drawing", "to_picture", "with_unit"]
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; yellow, which white paper
 # swallows, comes last. https://jfly.uni-koeln.de/color/
@@ -92,3 +92,8 @@ def to_picture(figure: Drawing, caption: str) -> Figure:
     # matplotlib would write its version into the file.
     figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return Figure(buffer.getvalue(), caption)
+
+
+def with_unit(label: str, unit: str) -> str:
+    """A label of an axis, with its unit where there is one."""
+    return f"{label} ({unit})" if unit else label

@@ -13,7 +13,8 @@ from poolvox.shared.config import RunConfig
 from poolvox.shared.engine import Unit
 from poolvox.shared.engine.pipeline import Check
 from poolvox.shared.ingest import RawSpec, TileKey, scan
-from poolvox.shared.report.figures import show_image, show_plate
+from poolvox.shared.report.figures import show_image
+from poolvox.shared.report.plates import show_plate
 from poolvox.shared.report.section import Section, Table
 from poolvox.shared.store import read_table, write_table
 

@@ -13,16 +13,13 @@ from poolvox.shared.report.figures import (
     _draw_scale,
     _edges,
     _outlines,
-    _plate_of,
-    _row_and_column,
-    _row_name,
     show_curves,
     show_histogram,
     show_image,
     show_montage,
-    show_plate,
     show_points,
 )
+from poolvox.shared.report.plates import _plate_of, _row_and_column, _row_name, show_plate
 from poolvox.shared.report.style import drawing
 
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import pytest
 
 from poolvox.shared.engine import Options, Unit, run_plan
 from poolvox.shared.report import Figure, Section, Table, read_overview, write_report
-from poolvox.shared.report.figures import show_plate
+from poolvox.shared.report.plates import show_plate
 
 EVIL = "<script>alert(\"µ\")</script> & 'quotes'"
 
