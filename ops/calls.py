@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,10 @@ from poolvox.ops.published import call_published
 from poolvox.ops.signal import apply_corrections
 from poolvox.shared.errors import InputError
 from poolvox.shared.ingest import TileKey
-from poolvox.shared.store import read_table, write_table
+from poolvox.shared.store import join_tables, read_table, write_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["call_plate", "decode_tile", "load_codebook"]
 
@@ -65,18 +68,25 @@ def call_plate(
     folder: Folder, tiles: Sequence[TileKey], config: OpsConfig, cycles: int
 ) -> dict[str, Any]:
     """Give reads and cells the q-values of the whole plate, and write the tables."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # Most of it is text, which need not become objects of Python and text again.
     reads = _together(folder, tiles, "reads")
     strangers = load_signal(folder.signal("plate")).strangers
     library, codebook = load_codebook(config, cycles, strangers)
-    cells = _together(folder, tiles, "cells")
+    cells = _together(folder, tiles, "cells").to_pandas()
     if config.decode.method != "classic":
-        score, decoy = reads.pop("Read_Score").to_numpy(), reads["Read_Decoy"].to_numpy()
-        reads["Read_QValue"] = q_values(score, decoy, ratio=codebook.ratio)
+        score, decoy = reads["Read_Score"].to_numpy(), reads["Read_Decoy"].to_numpy()
+        found = pa.array(q_values(score, decoy, ratio=codebook.ratio), from_pandas=False)
+        reads = reads.drop_columns(["Read_Score"])
+        place = reads.column_names.index("Read_QValue")
+        reads = reads.set_column(place, "Read_QValue", found)
         cells = set_calls(cells, library, fdr=config.decode.fdr, ratio=codebook.ratio)
     write_table(reads, folder.table("reads"))
     write_table(cells, folder.table("cells"))
-    inside = reads["Metadata_Label"] > 0
-    mapped = (reads["Read_Barcode"] != "") & inside
+    inside = reads["Metadata_Label"].to_numpy() > 0
+    mapped = pc.not_equal(reads["Read_Barcode"], "").to_numpy() & inside
     called = cells["Metadata_Barcode"] != ""
     return {
         "reads": len(reads),
@@ -109,9 +119,9 @@ def load_codebook(
     return _codebook(config.library.model_dump_json(), cycles, config.decode.seed, odd, written)
 
 
-def _together(folder: Folder, tiles: Sequence[TileKey], kind: str) -> pd.DataFrame:
+def _together(folder: Folder, tiles: Sequence[TileKey], kind: str) -> pa.Table:
     paths = [folder.called(str(tile), kind) for tile in tiles]
-    tables = [read_table(path) for path in paths if path.exists()]
-    if not tables:
+    there = [path for path in paths if path.exists()]
+    if not there:
         raise InputError("no tile could be decoded: see the reasons of the failed tiles")
-    return pd.concat(tables, ignore_index=True)
+    return join_tables(there)

@@ -12,8 +12,9 @@ from poolvox.shared.errors import InputError, StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
-__all__ = ["read_table", "write_table"]
+__all__ = ["join_tables", "read_table", "write_table"]
 
 METADATA_PREFIX: Final = "Metadata_"
 
@@ -21,11 +22,11 @@ METADATA_PREFIX: Final = "Metadata_"
 ROW_GROUP: Final = 2**17
 
 
-def write_table(frame: pd.DataFrame, path: Path | str) -> Path:
+def write_table(frame: pd.DataFrame | pa.Table, path: Path | str) -> Path:
     """Write a table: `Metadata_` columns first, the others in their order, without the index.
 
-    Missing numbers stay NaN, empty strings stay empty strings. The file holds no time and no
-    path, so equal tables are equal files.
+    Missing numbers stay NaN, empty strings stay empty strings; a table of Arrow stays as it is. The
+    file holds no time and no path, so equal tables are equal files.
 
     Examples
     --------
@@ -37,14 +38,9 @@ def write_table(frame: pd.DataFrame, path: Path | str) -> Path:
     from poolvox import __version__
 
     target = Path(path)
-    columns = [str(column) for column in frame.columns]
-    doubled = sorted({column for column in columns if columns.count(column) > 1})
-    if doubled:
-        raise StoreError(f"{target.name}: columns {doubled} occur twice; give each its own name")
-    ordered = sorted(columns, key=lambda column: not column.startswith(METADATA_PREFIX))
-    table = pa.table(
-        {column: _column(frame.iloc[:, columns.index(column)], target) for column in ordered}
-    )
+    table = frame if isinstance(frame, pa.Table) else _arrow_table(frame, target)
+    names = table.column_names
+    table = table.select(sorted(names, key=lambda name: not name.startswith(METADATA_PREFIX)))
     table = table.replace_schema_metadata({"poolvox": __version__})
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
@@ -87,6 +83,30 @@ def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pd.Dat
         table = table.select(list(columns))
     frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def join_tables(paths: Sequence[Path]) -> pa.Table:
+    """Join the rows of tables with the same columns, as Arrow has them.
+
+    Those without rows say nothing of their columns, and are left out unless all are.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = [pq.read_table(path) for path in paths]
+    full = [table for table in tables if table.num_rows]
+    return pa.concat_tables(full or tables[:1]).combine_chunks()
+
+
+def _arrow_table(frame: pd.DataFrame, target: Path) -> pa.Table:
+    import pyarrow as pa
+
+    columns = [str(column) for column in frame.columns]
+    doubled = sorted({column for column in columns if columns.count(column) > 1})
+    if doubled:
+        raise StoreError(f"{target.name}: columns {doubled} occur twice; give each its own name")
+    series = {column: frame.iloc[:, place] for place, column in enumerate(columns)}
+    return pa.table({column: _column(values, target) for column, values in series.items()})
 
 
 def _column(series: pd.Series[Any], target: Path) -> Any:

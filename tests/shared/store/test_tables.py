@@ -1,10 +1,12 @@
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from poolvox.shared.errors import InputError, StoreError
-from poolvox.shared.store import read_table, write_table
+from poolvox.shared.store import join_tables, read_table, write_table
 
 
 @pytest.fixture
@@ -87,3 +89,23 @@ def test_what_is_no_table_is_named(tmp_path):
         read_table(tmp_path / "t.parquet")
     with pytest.raises(InputError, match="does not exist"):
         read_table(tmp_path / "u.parquet")
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (0, 2), (3,)])
+def test_joined_parts_are_written_as_the_whole(frame, tmp_path, cuts):
+    whole = write_table(frame, tmp_path / "whole.parquet").read_bytes()
+    edges = [0, *cuts, len(frame)]
+    parts = []
+    for start, stop in pairwise(edges):
+        part = frame.iloc[start:stop]
+        if not len(part):  # such as a tile without reads: its columns have no types of their own
+            part = part.astype(object)
+        parts.append(write_table(part, tmp_path / f"{start}-{stop}.parquet"))
+    joined = join_tables(parts)
+    assert write_table(joined, tmp_path / "joined.parquet").read_bytes() == whole
+
+
+def test_joined_tables_without_rows_have_their_columns(frame, tmp_path):
+    path = write_table(frame.iloc[:0], tmp_path / "t.parquet")
+    assert join_tables([path, path]).column_names[0] == "Metadata_Well"
+    assert len(join_tables([path, path])) == 0
