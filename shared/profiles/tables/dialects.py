@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from poolvox.shared.errors import InputError
 
-__all__ = ["Dialect", "read_dialect", "read_text"]
+__all__ = ["Dialect", "read_dialect", "read_text", "wrong_letters"]
 
 # Between columns; the first of equally frequent ones is taken.
 DELIMITERS: Final = (",", ";", "\t")
@@ -46,6 +46,11 @@ def read_dialect(path: Path) -> Dialect:
     return Dialect(delimiter, "," if decimals else ".")
 
 
+def wrong_letters(path: Path, error: Exception) -> InputError:
+    """What to say of a text table in other letters than those of UTF-8."""
+    return InputError(f"{path} is not written in UTF-8: save it so ({error})")
+
+
 def read_text(path: Path, **options: Any) -> pd.DataFrame:
     """Read a text table that fits into memory, with options of `pandas.read_csv`."""
     dialect = read_dialect(path)
@@ -54,7 +59,7 @@ def read_text(path: Path, **options: Any) -> pd.DataFrame:
             path, sep=dialect.delimiter, decimal=dialect.decimal, **options
         )
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not written in UTF-8: save it so ({error})") from error
+        raise wrong_letters(path, error) from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path} is not a readable table: {error}") from error
     return table

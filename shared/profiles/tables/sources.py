@@ -17,7 +17,7 @@ from pyarrow import csv
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.tables.columns import is_feature
-from poolvox.shared.profiles.tables.dialects import read_dialect
+from poolvox.shared.profiles.tables.dialects import read_dialect, wrong_letters
 from poolvox.shared.profiles.tables.spreadsheets import are_spreadsheets, join_spreadsheets
 from poolvox.shared.sorting import natural
 from poolvox.shared.store import write_table
@@ -74,6 +74,8 @@ def convert_text(path: Path, target: Path) -> None:
             for batch in reader:
                 writer.write_batch(batch)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        if "UTF8" in str(error):
+            raise wrong_letters(path, error) from error
         raise InputError(
             f"{path} cannot be read as a table: {error}; expected a line of column names, then one "
             "line per object"

@@ -93,6 +93,8 @@ def test_what_is_no_table_is_named(tmp_path):
 
 @pytest.mark.parametrize("cuts", [(), (1,), (0, 2), (3,)])
 def test_joined_parts_are_written_as_the_whole(frame, tmp_path, cuts):
+    # Categories are not text: their order is that of the part they come from.
+    frame = frame.drop(columns="Metadata_Gene")
     whole = write_table(frame, tmp_path / "whole.parquet").read_bytes()
     edges = [0, *cuts, len(frame)]
     parts = []

@@ -48,13 +48,14 @@ def spreadsheets():
 @pytest.mark.parametrize("names", [["cell_id"], ["field", "cell_id"]])
 def test_an_index_of_numbers_names_rows(tmp_path, names):
     frame = pd.DataFrame({"Metadata_Well": ["A1", "A1", "B1"], "Cells_Area": [1.0, 2.0, 4.0]})
-    levels = [pd.Index([7, 8, 9], name=name) for name in names]
+    # No row numbers: pandas 3 takes those for a range, which is no column.
+    levels = [pd.Index([7, 9, 8], name=name) for name in names]
     frame.set_index(levels).to_parquet(tmp_path / "a.parquet")
     frame.to_parquet(tmp_path / "b.parquet")
     indexed, plain = (ObjectTables((tmp_path / f"{name}.parquet",)) for name in "ab")
     assert indexed.features == plain.features == ("Cells_Area",)
     assert set(indexed.keys) == {"Metadata_Well", *names}
-    assert indexed.frame(indexed.keys)["cell_id"].tolist() == [7, 8, 9]
+    assert indexed.frame(indexed.keys)["cell_id"].tolist() == [7, 9, 8]
 
 
 @pytest.mark.parametrize("begin", ["", "MyExpt_"])
