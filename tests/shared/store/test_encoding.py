@@ -13,6 +13,14 @@ from poolvox.shared.store.encoding import UnitFiles, _crc32c
 from poolvox.shared.store.units import UnitArray, tiling
 
 TYPES = ["uint8", "uint16", "int32", "uint64", "float32", "float64"]
+# Arrays of a few chunks, some of which end inside one.
+SMALL = {
+    "ngff": st.sampled_from(["0.4", "0.5"]),
+    "dtype": st.sampled_from(TYPES),
+    "shape": st.tuples(st.integers(1, 3), st.integers(1, 25), st.integers(1, 25)),
+    "per_shard": st.tuples(st.just(1), st.integers(1, 3), st.integers(1, 3)),
+    "seed": st.integers(0, 99),
+}
 
 
 def pixels(shape, dtype, seed, empty=0.5):
@@ -43,13 +51,7 @@ def made_small(path, shape, dtype, ngff, chunk, per_shard):
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    ngff=st.sampled_from(["0.4", "0.5"]),
-    dtype=st.sampled_from(TYPES),
-    shape=st.tuples(st.integers(1, 3), st.integers(1, 25), st.integers(1, 25)),
-    per_shard=st.tuples(st.just(1), st.integers(1, 3), st.integers(1, 3)),
-    seed=st.integers(0, 99),
-)
+@given(**SMALL)
 def test_zarr_reads_what_was_written(tmp_path_factory, ngff, dtype, shape, per_shard, seed):
     folder = tmp_path_factory.mktemp("unit")
     ours = made_small(folder / "ours", shape, dtype, ngff, (1, 5, 7), per_shard)
@@ -69,14 +71,7 @@ def test_zarr_reads_what_was_written(tmp_path_factory, ngff, dtype, shape, per_s
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    ngff=st.sampled_from(["0.4", "0.5"]),
-    dtype=st.sampled_from(TYPES),
-    shape=st.tuples(st.integers(1, 3), st.integers(1, 25), st.integers(1, 25)),
-    per_shard=st.tuples(st.just(1), st.integers(1, 3), st.integers(1, 3)),
-    seed=st.integers(0, 99),
-    data=st.data(),
-)
+@given(**SMALL, data=st.data())
 def test_regions_are_read_as_zarr_reads_them(
     tmp_path_factory, ngff, dtype, shape, per_shard, seed, data
 ):
