@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from poolvox.ops.calls import load_codebook
 from poolvox.ops.chemistry import Chemistry
 from poolvox.ops.codebook import find_strangers
 from poolvox.ops.config import OpsConfig
+from poolvox.ops.corrections import Corrections
 from poolvox.ops.folder import Folder
 from poolvox.ops.library import Library
 from poolvox.ops.orient import ChannelOrder, explain_no_match, find_channel_order
@@ -21,6 +23,7 @@ from poolvox.ops.rates import fit_error_model
 from poolvox.ops.signal import apply_corrections, estimate_corrections
 from poolvox.ops.steps import Optics
 from poolvox.ops.words import pack
+from poolvox.shared.engine import cores
 from poolvox.shared.errors import InputError
 
 __all__ = ["estimate_signal"]
@@ -41,14 +44,16 @@ def estimate_signal(
     chosen = _chosen(folder, tiles)
     rng = np.random.default_rng([config.decode.seed, 2])
     if place == "plate":
-        signal = _of_plate(_sample(folder, chosen, config), chosen, config, optics, rng)
+        signal = _of_plate(folder, chosen, config, optics, rng)
     elif not folder.signal("plate").exists():
         raise InputError("there are no corrections of the plate: see why signal/plate failed")
     else:
         signal = load_signal(folder.signal("plate"))
         # The only well of a plate has shown what it can already.
         if chosen != signal.tiles:
-            signal = _of_well(_sample(folder, chosen, config), signal, place, config, rng)
+            signal = _of_well(
+                _sample(folder, chosen, config, threads=1), signal, place, config, rng
+            )
         elif chosen:
             signal = replace(signal, corrections=replace(signal.corrections, source=place))
     path = folder.signal(place)
@@ -67,31 +72,44 @@ def estimate_signal(
 
 
 def _of_plate(
-    sample: Sample,
+    folder: Folder,
     tiles: tuple[str, ...],
     config: OpsConfig,
     optics: Optics,
     rng: np.random.Generator,
 ) -> Signal:
-    light, noise = sample
+    # All that follows waits for this unit, and it for all images: it has the workers to itself.
+    threads = config.engine.workers or cores()
+    light, noise = _sample(folder, tiles, config, threads=threads)
     if not len(light):
         raise InputError("no tile has reads: see the reasons of the failed tiles, and the images")
     chemistry, order = optics.chemistry, ""
-    corrections = estimate_corrections(light, chemistry, rng=rng, noise=noise, source="plate")
-    loglik = apply_corrections(light, corrections, noise=noise).loglik
+    corrections, loglik = _corrected(light, noise, chemistry, rng, threads)
     library = load_codebook(config, light.shape[1])[0]
     if optics.find_order:
         found = _find_order(loglik, chemistry, library, rng)
         names = [optics.channels[k] for k in optics.bases]
         order, chemistry = found.told(names), found.chemistry
-        corrections = estimate_corrections(light, chemistry, rng=rng, noise=noise, source="plate")
-        loglik = apply_corrections(light, corrections, noise=noise).loglik
+        corrections, loglik = _corrected(light, noise, chemistry, rng, threads)
     if _exact(loglik, library) < FEW_MAPPED:
         _refuse_no_match(loglik, library, rng)
     strangers = find_strangers(loglik, library)
     codebook = load_codebook(config, light.shape[1], strangers)[1]
     errors = fit_error_model(loglik, codebook, rng=rng)
     return Signal(corrections, errors, chemistry, strangers, order, tiles)
+
+
+def _corrected(
+    light: NDArray[np.float32],
+    noise: NDArray[np.float32],
+    chemistry: Chemistry,
+    rng: np.random.Generator,
+    threads: int,
+) -> tuple[Corrections, NDArray[np.float32]]:
+    found = estimate_corrections(
+        light, chemistry, rng=rng, noise=noise, source="plate", threads=threads
+    )
+    return found, apply_corrections(light, found, noise=noise, threads=threads).loglik
 
 
 def _of_well(
@@ -144,9 +162,10 @@ def _chosen(folder: Folder, tiles: Sequence[str]) -> tuple[str, ...]:
     return tuple(there[k] for k in np.unique(np.round(steps).astype(int)))
 
 
-def _sample(folder: Folder, tiles: Sequence[str], config: OpsConfig) -> Sample:
+def _sample(folder: Folder, tiles: Sequence[str], config: OpsConfig, *, threads: int) -> Sample:
     """Light and relative noise of reads of the tiles."""
-    parts = [load_light(folder.reads(tile)) for tile in tiles]
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(load_light, map(folder.reads, tiles)))
     if not parts:
         return np.zeros((0, 1, 1), np.float32), np.zeros((0, 1), np.float32)
     light, noise = (np.concatenate(part) for part in zip(*parts, strict=True))

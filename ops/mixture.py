@@ -211,7 +211,7 @@ def base_likelihoods(x, noise, dyes, start):  # type: ignore[no-untyped-def]
     Parameters
     ----------
     x : (read, cycle, channel) light over the gain; not-a-number where there is none
-    noise : (read or 1, channel) sd of each read
+    noise : (read, channel) sd of each read
     dyes : `Dyes`
     start : (read,) log-brightness to begin with; empty for `dyes.mean`. With it, and without a
         leak, a single pass is made
@@ -238,10 +238,9 @@ def base_likelihoods(x, noise, dyes, start):  # type: ignore[no-untyped-def]
     model = (noise2, states, lit, dyes.relative**2, spread, dyes.mean)
     out, state = (loglik, log_amp), (leaked, share, amp)
     for i in range(n):
-        row = i if len(noise) > 1 else 0
         for t in range(cycles):
             for c in range(channels):
-                noise2[t, c] = max(noise[row, c] * factor[t, c], 1e-6) ** 2
+                noise2[t, c] = max(noise[i, c] * factor[t, c], 1e-6) ** 2
         log_scale = start[i] if len(start) else dyes.mean
         leaked[:] = 0.0
         if leaking or not len(start):

@@ -113,10 +113,14 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def relative_noise(noise: Floats) -> Floats:
     """Noise of each read in each channel over that of the typical one, (n, channel)."""
-    there = np.isfinite(noise)
+    total = np.zeros((len(noise), noise.shape[2]), np.float32)
+    count = np.zeros(total.shape, np.int64)
+    for its in noise.swapaxes(0, 1):
+        there = np.isfinite(its)
+        total += np.where(there, its, 0)
+        count += there
     # Cycles and whole channels may be blank, and then tell nothing.
-    level = np.where(there, noise, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
-    level = np.where(there.any(axis=1), level, np.nan).astype(np.float32)
+    level = np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
     known = [each[np.isfinite(each)] for each in level.T]
     typical = np.array([np.median(own) if len(own) else 1.0 for own in known], np.float32)
     scaled: Floats = np.nan_to_num(level / typical, nan=1.0).astype(np.float32)

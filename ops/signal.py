@@ -9,6 +9,7 @@ expectation and maximisation. The library only sees the result.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,6 +58,8 @@ EVEN_SHARE = 0.2
 
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]
+# Log-likelihood and log-amplitude of bases, log-brightness of reads, light without phasing.
+Found = tuple[Light, Light, Light, Light]
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Signals:
 
 
 def apply_corrections(
-    bases: Light, corrections: Corrections, *, noise: Light | None = None
+    bases: Light, corrections: Corrections, *, noise: Light | None = None, threads: int = 1
 ) -> Signals:
     """Weigh the four bases in every cycle of every read.
 
@@ -88,6 +91,7 @@ def apply_corrections(
     bases : (read, cycle, channel) light over the local background; not-a-number where there is none
     noise : (read,) or (read, channel) sd of each read's noise, if the corrections were estimated
         with it
+    threads : that share the reads; they change no result
     """
     _check_shape(bases, corrections.channels)
     if bases.shape[1] != corrections.cycles:
@@ -95,7 +99,7 @@ def apply_corrections(
             f"reads have {bases.shape[1]} cycles, the corrections {corrections.cycles}: estimate "
             "them from the same cycles"
         )
-    loglik, _, log_scale, clean = _likelihoods(bases, corrections, noise)
+    loglik, _, log_scale, clean = _likelihoods(bases, corrections, noise, threads=threads)
     return Signals(loglik, np.exp(log_scale - np.float32(corrections.brightness)), clean)
 
 
@@ -107,6 +111,7 @@ def estimate_corrections(
     noise: Light | None = None,
     fallback: Corrections | None = None,
     source: str = "",
+    threads: int = 1,
 ) -> Corrections:
     """Find the corrections from the light of reads of one well (or of the plate).
 
@@ -116,6 +121,7 @@ def estimate_corrections(
     chemistry : which base lights up in which channels
     noise : (read,) or (read, channel) sd of each read's noise, where it is known
     fallback : the plate's corrections, taken as they are when there are fewer than 300 reads
+    threads : that share the reads; they change no result
 
     Raises
     ------
@@ -144,7 +150,8 @@ def estimate_corrections(
         if round_ in (0, CYCLES_FROM):
             every, start = (EARLY_STEP if round_ < CYCLES_FROM else 1), None
             taken, its = sample[::every], None if own is None else own[::every]
-        now, start = _step(taken, its, now, chemistry, round_, start)
+        found = _likelihoods(taken, now, its, start, threads=threads)
+        now, start = _step(taken, its, now, chemistry, round_, found), found[2]
         if round_ > PHASING_FROM and np.abs(now.states - before.states).max() < SETTLED:
             break
     return now
@@ -159,18 +166,20 @@ def _check_shape(bases: Light, channels: Sequence[str]) -> None:
 
 
 def _likelihoods(
-    bases: Light, corrections: Corrections, noise: Light | None, start: Light | None = None
-) -> tuple[Light, Light, Light, Light]:
-    """Log-likelihood and log-amplitude of bases, log-brightness of reads, light without phasing.
+    bases: Light,
+    corrections: Corrections,
+    noise: Light | None,
+    start: Light | None = None,
+    *,
+    threads: int,
+) -> Found:
+    """What the light says of the bases, with these corrections.
 
     `start` is the log-brightness that the round before has found.
     """
     x = np.ascontiguousarray(bases / corrections.gain.astype(np.float32), np.float32)
-    channels = x.shape[2]
-    own = np.ones((1, channels), np.float32)
-    if noise is not None:
-        column = noise if noise.ndim == 2 else noise[:, None]
-        own = np.ascontiguousarray(np.broadcast_to(column, (len(x), channels)), np.float32)
+    column = np.float32(1) if noise is None else noise.reshape(len(x), -1)
+    own = np.ascontiguousarray(np.broadcast_to(column, (len(x), x.shape[2])), np.float32)
     dyes = Dyes(
         corrections.noise,
         corrections.states,
@@ -181,8 +190,18 @@ def _likelihoods(
         corrections.leak,
     )
     first = np.empty(0, np.float32) if start is None else start
-    result: tuple[Light, Light, Light, Light] = base_likelihoods(x, own, dyes, first)
-    return result
+
+    def work(rows: slice) -> Found:
+        found: Found = base_likelihoods(x[rows], own[rows], dyes, first[rows])
+        return found
+
+    if threads == 1:
+        return work(slice(None))
+    cuts = np.linspace(0, len(x), threads + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(work, map(slice, cuts, cuts[1:])))
+    loglik, log_amp, log_scale, clean = map(np.concatenate, zip(*parts))
+    return loglik, log_amp, log_scale, clean
 
 
 def _start(bases: Light, chemistry: Chemistry, noise: Light | None) -> Corrections:
@@ -266,10 +285,10 @@ def _step(
     now: Corrections,
     chemistry: Chemistry,
     round_: int,
-    start: Light | None,
-) -> tuple[Corrections, Light]:
-    """One round: bases from corrections, then corrections from bases; and how bright reads are."""
-    loglik, log_amp, log_scale, clean = _likelihoods(bases, now, noise, start)
+    found: Found,
+) -> Corrections:
+    """The second half of a round: corrections from what was found about the bases."""
+    loglik, log_amp, log_scale, clean = found
     share = _posterior(loglik, np.log(now.composition))
     early = {} if round_ >= CYCLES_FROM else {"strength": len(bases) / 4}
     states = mean_light(clean, share, log_amp, log_scale, now, chemistry, **early)
@@ -283,7 +302,7 @@ def _step(
         x = (bases / now.gain).astype(np.float32)
         phasing, prephasing, extra = fit_phasing(x, share, log_amp, states)
         leak = leak_matrix(now.cycles, phasing, prephasing, extra)
-    found = replace(
+    return replace(
         now,
         states=states,
         spread=spread,
@@ -295,7 +314,6 @@ def _step(
         phasing=phasing,
         prephasing=prephasing,
     )
-    return found, log_scale
 
 
 @njit(cache=True, nogil=True)

@@ -6,10 +6,14 @@ import contextlib
 import re
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from poolvox.shared.errors import EngineError
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 __all__ = [
     "available_memory",
@@ -99,14 +103,20 @@ def cap_threads(count: int) -> None:
     thread, and a library may have been loaded by the unit before. Nothing is put back here; with
     units side by side the first to end would lift the cap of the others.
     """
-    from threadpoolctl import threadpool_limits
-
     numba = sys.modules.get("numba")
     if numba is not None and hasattr(numba, "set_num_threads"):
         numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     # After numba, which loads an OpenMP of its own when it is asked.
-    threadpool_limits(limits=count)
+    _libraries(len(sys.modules)).limit(limits=count)
     release_openblas()
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """Libraries with threads; looked for anew when modules were loaded, which takes a while."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def release_openblas() -> None:

@@ -119,7 +119,7 @@ class Target:
 
 
 def _shown(pixels: NDArray[Any]) -> tuple[float, float]:
-    finite = pixels[np.isfinite(pixels)]
+    finite = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
     if finite.size == 0:
         return (0.0, 1.0)
     start, end = (float(v) for v in np.percentile(finite, WINDOW_PERCENTILES))

@@ -83,10 +83,10 @@ def _runs(config: str, out: str) -> Callable[..., dict[str, float]]:
     from poolvox.shared.config import load_config
     from poolvox.shared.engine import Options, run_plan
 
-    settings = load_config(Path(config), OpsConfig, overrides=[f"output={out}"])
-
     def go(tiles: int, workers: int, scheduler: str = "threads") -> dict[str, float]:
         shutil.rmtree(out, ignore_errors=True)
+        given = [f"output={out}", f"engine.workers={workers}"]
+        settings = load_config(Path(config), OpsConfig, overrides=given)
         only = tuple(f"tile={k + 1}" for k in range(tiles))
         options = Options(workers, scheduler=scheduler, only=only, steps=CALLING)
         start, before, switched = time.perf_counter(), cpu_seconds(), switches()

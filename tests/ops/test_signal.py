@@ -65,6 +65,26 @@ def test_bases_are_better_than_the_brightest_channel(hard):
     assert 1 - accuracy(bases, codes, found) < 0.8 * (1 - (named == codes).mean())
 
 
+def test_threads_change_no_result(hard):
+    _, bases, _ = hard
+    noise = np.random.default_rng(3).gamma(20, 0.05, len(bases)).astype(np.float32)
+    for its in (None, noise):
+        given = {"noise": its}
+        one, three = (
+            estimate_corrections(
+                bases, four_colours(), rng=np.random.default_rng(1), threads=threads, **given
+            )
+            for threads in (1, 3)
+        )
+        assert one.to_json() == three.to_json()
+        alone = apply_corrections(bases, one, **given)
+        shared = apply_corrections(bases, one, threads=3, **given)
+        assert np.array_equal(alone.loglik, shared.loglik)
+        assert np.array_equal(alone.clean, shared.clean)
+    few = apply_corrections(bases[:2], one, noise=noise[:2], threads=3)
+    assert np.array_equal(few.loglik, alone.loglik[:2])
+
+
 def test_undoing_phasing_helps():
     light = replace(HARD, phasing=0.05)
     codes, bases = planted(light)

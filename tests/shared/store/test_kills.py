@@ -16,20 +16,20 @@ SHAPE = (2, 600, 700)
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from poolvox.shared.store.encoding import UnitFiles
+from poolvox.shared.store import encoding
 from tests.shared.store.test_kills import write_tile
 
-left, write = int(sys.argv[2]), Path.write_bytes
+left, write = int(sys.argv[2]), encoding._write_file
 
-def write_bytes(path, data):
+def write_file(path, data):
     global left
     left -= 1
     if left == 0:
         write(path, data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
-    return write(path, data)
+    write(path, data)
 
-Path.write_bytes = write_bytes
+encoding._write_file = write_file
 write_tile(Path(sys.argv[1]))
 """
 
