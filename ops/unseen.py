@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy import stats
 
 from poolvox.ops.callers import BARCODES, Entries, Others, cell_gains
 
@@ -148,8 +147,10 @@ def how_large(sizes: NDArray[np.integer]) -> Floats:
     logs = np.log(np.maximum(sizes, 1) / max(float(np.median(sizes)) if len(sizes) else 1.0, 1.0))
     width = max(1.4826 * float(np.median(np.abs(logs))) if len(logs) else 0.0, LEAST_WIDTH)
     narrow = width / np.sqrt(2)
-    two = stats.t.pdf(np.minimum(logs - np.log(2), 0) / narrow, TAILS) / narrow
-    return np.asarray(two / (stats.t.pdf(logs / width, TAILS) / width))
+    one, two = logs / width, np.minimum(logs - np.log(2), 0) / narrow
+    # Of densities of Student's t, whose constants cancel.
+    ratio = ((1 + one**2 / TAILS) / (1 + two**2 / TAILS)) ** ((TAILS + 1) / 2)
+    return np.asarray(ratio * width / narrow)
 
 
 @njit(cache=True, nogil=True)

@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class History:
         extra = without_persons(dict(self._extra), self._output)
         facts = {
             "poolvox": __version__,
-            "versions": versions(),
+            "versions": dict(versions()),
             **extra,
             "steps": self._layout.steps,
             "inputs": inputs,
@@ -121,7 +122,8 @@ class History:
                 yield str(without_persons(path, self._output)), digest.hash
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Versions of Python and of the packages that matter, as far as they are installed."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
