@@ -76,18 +76,23 @@ def nearest_labels(labels, y, x, reach, most):  # type: ignore[no-untyped-def]
     cells = np.zeros((n, most), np.int32)
     distance = np.full((n, most), np.inf, np.float32)
     span = int(np.ceil(reach))
+    height, width = labels.shape
     for i in range(n):
         row, column = int(np.rint(y[i])), int(np.rint(x[i]))
-        for r in range(max(0, row - span), min(labels.shape[0], row + span + 1)):
-            for c in range(max(0, column - span), min(labels.shape[1], column + span + 1)):
+        inside = 0
+        if 0 <= row < height and 0 <= column < width:
+            inside = labels[row, column]
+        if inside > 0:
+            cells[i, 0], distance[i, 0] = inside, 0.0
+        for r in range(max(0, row - span), min(height, row + span + 1)):
+            for c in range(max(0, column - span), min(width, column + span + 1)):
                 label = labels[r, c]
-                if label == 0:
+                if label == 0 or label == inside:
                     continue
-                d = np.sqrt((r - y[i]) ** 2 + (c - x[i]) ** 2)
-                if r == row and c == column:
-                    d = 0.0
-                if d > reach:
+                square = (r - y[i]) ** 2 + (c - x[i]) ** 2
+                if square > reach * reach:
                     continue
+                d = np.sqrt(square)
                 known = -1
                 for k in range(most):
                     if cells[i, k] == label:

@@ -82,8 +82,8 @@ def near_cells(
     image = np.ascontiguousarray(labels, np.int32)
     places = np.column_stack([y, x]).astype(float)
     cells, distance = nearest_labels(image, *places.T, REACH, MOST)
-    present = np.unique(image)
-    present, top = present[present > 0], int(image.max(initial=0))
+    pixels = np.bincount(image.ravel(), minlength=1)
+    present = np.flatnonzero(pixels[1:]).astype(np.int32) + 1
     offset = PROBE_STEP // 2
     rows, columns = np.mgrid[
         offset : labels.shape[0] : PROBE_STEP, offset : labels.shape[1] : PROBE_STEP
@@ -94,7 +94,9 @@ def near_cells(
     valid = at > 0
     bins = place_bins(far)[valid]
     np.add.at(room, (np.searchsorted(present, at[valid]), bins), PROBE_STEP**2)
-    sizes = np.bincount((labels if nuclei is None else nuclei).ravel(), minlength=top + 1)[present]
+    if nuclei is not None:
+        pixels = np.bincount(nuclei.ravel(), minlength=len(pixels))
+    sizes = pixels[present]
     return Neighbours(cells, distance, places, present, sizes, room, float(labels.size))
 
 
