@@ -151,6 +151,7 @@ class _Layout:
             ),
             memory=int(COPIES * self.manifest.tile_bytes) + OVERHEAD,
             where=_where(tile),
+            holds_gil=True,
         )
 
     def signal(self, place: str, tiles: list[TileKey], *, well: str | None = None) -> Unit:
@@ -183,6 +184,7 @@ class _Layout:
             outputs=(self.folder.called(name, "reads"), self.folder.called(name, "cells")),
             memory=OVERHEAD,
             where=_where(tile),
+            holds_gil=True,
         )
 
     def calls(self, tiles: list[TileKey]) -> Unit:
@@ -221,6 +223,7 @@ class _Layout:
             outputs=(self.folder.called(name, "objects"),),
             memory=OVERHEAD + int(COPIES * self.manifest.tile_bytes),
             where=_where(tile),
+            holds_gil=True,
         )
 
     def objects(self, tiles: list[TileKey]) -> Unit:

@@ -86,7 +86,7 @@ class EngineConfig(Model):
 
     workers: Annotated[int, Field(ge=1)] | None = None
     memory: str | None = None
-    scheduler: str = "threads"
+    scheduler: str = "auto"
 
 
 class RunConfig(Model):

@@ -25,7 +25,8 @@ Set = Annotated[
 Workers = Annotated[int | None, typer.Option(min=1, help="Units at a time; one per core.")]
 Memory = Annotated[str | None, typer.Option(help="What all units together may use, e.g. 8GB.")]
 Scheduler = Annotated[
-    str | None, typer.Option(help="threads, processes, local, or the address of a dask scheduler.")
+    str | None,
+    typer.Option(help="auto, threads, processes, local, or a dask scheduler's address."),
 ]
 
 

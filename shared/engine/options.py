@@ -15,11 +15,11 @@ class Options:
 
     Parameters
     ----------
-    workers : units at a time; None for one per core (threads, processes, local) or for all the
-        threads of a dask cluster
+    workers : units at a time; None for one per core, or for all the threads of a dask cluster
     memory : what all running units together may need, e.g. `"8GB"`; None for 80 % of what is free
-    scheduler : `threads`, `processes`, `local` (a dask cluster on this machine) or the address of
-        a dask scheduler
+    scheduler : `threads`; `processes`; `auto`, threads for few workers and processes where many
+        would wait for each other; `local` (a dask cluster on this machine) or the address of a
+        dask scheduler
     steps : only these steps, and what they need that is not done yet; empty for all
     only, exclude : places such as `A1`, `A1/3`, `well=A1`, `B*`; units that lack the place, such
         as the reductions over a plate, still run, on what is there
@@ -28,7 +28,7 @@ class Options:
 
     workers: int | None = None
     memory: str | None = None
-    scheduler: str = "threads"
+    scheduler: str = "auto"
     steps: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -29,6 +29,8 @@ class Unit:
     memory : bytes it needs at its peak
     where : what `--only` and `--exclude` select by, e.g. `{"well": "A1", "tile": "3"}`
     tolerant : run even if some of `needs` failed: a reduction over the tiles that are there
+    holds_gil : it holds the interpreter's lock for so much of its time that many of its kind, side
+        by side as threads, would wait for each other
     """
 
     key: str
@@ -41,3 +43,4 @@ class Unit:
     memory: int = 256 * 2**20
     where: Mapping[str, str] = field(default_factory=dict)
     tolerant: bool = False
+    holds_gil: bool = False

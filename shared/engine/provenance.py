@@ -188,7 +188,7 @@ def _user() -> str:
 
 def _options(options: Options) -> dict[str, Any]:
     """Options of a run; the address of a scheduler is nobody's business."""
-    named = {"threads", "processes", "local"}
+    named = {"auto", "threads", "processes", "local"}
     return {
         "workers": options.workers,
         "memory": options.memory,

@@ -23,7 +23,7 @@ from poolvox.shared.engine.pace import Pace
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.engine.provenance import History
 from poolvox.shared.engine.resources import cores, default_budget, parse_memory
-from poolvox.shared.engine.runners import Processes, Runner, Threads
+from poolvox.shared.engine.runners import Processes, Runner, Threads, can_spawn
 from poolvox.shared.engine.selection import select_units
 from poolvox.shared.engine.status import plan_lines
 from poolvox.shared.engine.work import Outcome, Task, is_disk_full, remove
@@ -38,6 +38,10 @@ MAX_ATTEMPTS = 3
 _WAIT_SECONDS = 0.5
 # How many waiting units are looked at for one that fits into the memory that is free.
 _LOOK_AHEAD = 64
+
+# Tiles of a screen hold the interpreter's lock for a seventh of their time: as threads, more of
+# them than this would wait for each other. A process takes as long to start as a few tiles.
+MANY_WORKERS, WORTH_A_PROCESS = 4, 4
 
 _GO_ON = "What is done is kept: the same command goes on from here."
 
@@ -152,10 +156,19 @@ class _Run:
         self.pace = Pace(self.layout, expected, len(self.selected), self.progress)
         if hashed:
             self.pace.tell("note", message=f"read {hashed} changed inputs to compare their content")
+        self.scheduler = self._choose_scheduler(expected)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         lines = plan_lines(self.layout, states, self.journal.run, started)
         write_whole(self.journal.folder / PLAN_NAME, lines)
         self.pace.tell("begin", message=f"{len(expected)} of {len(self.selected)} units to run")
+
+    def _choose_scheduler(self, expected: set[str]) -> str:
+        """Threads start at once; processes take seconds, and do not wait for each other."""
+        if self.options.scheduler != "auto":
+            return self.options.scheduler
+        holding = sum(self.layout.units[key].holds_gil for key in expected)
+        crowd = self.workers > MANY_WORKERS and holding >= WORTH_A_PROCESS * self.workers
+        return "processes" if crowd and can_spawn() else "threads"
 
     def _loop(self) -> None:
         units = self.layout.units
@@ -245,15 +258,15 @@ class _Run:
         options = self.options
         given = parse_memory(options.memory) if options.memory else default_budget()
         self.budget: int | None = given
-        if options.scheduler == "threads":
+        if self.scheduler == "threads":
             self.runner = Threads(self.workers)
-        elif options.scheduler == "processes":
+        elif self.scheduler == "processes":
             self.runner = Processes(self.workers, self.threads)
         else:
             from poolvox.shared.engine.cluster import Cluster
 
-            local = options.scheduler == "local"
-            address = None if local else options.scheduler
+            local = self.scheduler == "local"
+            address = None if local else self.scheduler
             count = self.workers if local else options.workers
             cluster = Cluster(address, workers=count, threads=self.threads)
             if not local and not options.memory:
@@ -271,7 +284,7 @@ class _Run:
         inputs = tuple(map(str, unit.inputs))
         known = {path: d for path in inputs if (d := self.ledger.known(path)) is not None}
         outputs = self.ledger.outputs(key)
-        alone = self.options.scheduler != "threads"
+        alone = self.scheduler != "threads"
         task = Task(key, unit.call, inputs, known, outputs, self.threads, alone)
         begun = Record(key, "begun", self.journal.run, unit.step, outputs=dict.fromkeys(outputs))
         self.journal.add(begun)

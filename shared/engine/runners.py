@@ -6,17 +6,19 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Protocol
 
 from poolvox.shared.engine.resources import release_openblas, thread_variables
 from poolvox.shared.engine.work import Outcome, Task, perform
 from poolvox.shared.errors import EngineError
 
-__all__ = ["Processes", "Runner", "Threads"]
+__all__ = ["Processes", "Runner", "Threads", "can_spawn"]
 
 _STOP_SECONDS = 5.0
 
@@ -134,6 +136,19 @@ class Processes:
             worker.process.kill()
         for worker in (*self._idle, *self._busy):
             worker.stop()
+
+
+def can_spawn() -> bool:
+    """Tell whether processes can begin without a thought: each imports the main module anew.
+
+    A script of the user's must be behind `if __name__ == "__main__":` for that, which nobody knows;
+    the command is, and in a notebook there is nothing to import.
+    """
+    main = sys.modules["__main__"]
+    spec, path = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:
+        return str(spec.name).split(".")[0] == "poolvox"
+    return path is None or Path(path).stem == "poolvox"
 
 
 class _Process:

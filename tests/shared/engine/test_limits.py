@@ -1,15 +1,17 @@
 """Disk, memory, threads: what a run may use."""
 
 import errno
+import importlib.machinery
 import os
 import subprocess
 import sys
 import threading
+import types
 from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.shared.engine.small import contents, hold_memory, plan
+from tests.shared.engine.small import contents, hold_memory, plan, tell_process
 
 from poolvox.shared.engine import Options, Unit, parse_memory, read_records, read_status, run_plan
 from poolvox.shared.engine import journal as journal_module
@@ -19,6 +21,7 @@ from poolvox.shared.engine.resources import (
     cores,
     release_openblas,
 )
+from poolvox.shared.engine.runners import can_spawn
 from poolvox.shared.errors import EngineError
 
 
@@ -222,3 +225,42 @@ def test_what_is_no_address_is_told_at_once(tmp_path, scheduler):
 def test_an_address_that_dask_cannot_use_is_told_at_once(tmp_path, scheduler, said):
     with pytest.raises(EngineError, match=said):
         run_plan([Unit("a", "a", dict)], tmp_path, options=Options(scheduler=scheduler))
+
+
+@pytest.mark.parametrize(
+    ("workers", "units", "holds", "safe", "threads"),
+    [
+        (5, 20, True, True, False),
+        (4, 20, True, True, True),
+        (5, 19, True, True, True),
+        (5, 20, False, True, True),
+        (5, 20, True, False, True),
+    ],
+)
+def test_many_workers_are_processes_where_threads_would_wait_for_each_other(
+    tmp_path, monkeypatch, workers, units, holds, safe, threads
+):
+    monkeypatch.setattr("poolvox.shared.engine.run.can_spawn", lambda: safe)
+    made = [Unit(f"u/{k}", "u", tell_process, holds_gil=holds) for k in range(units)]
+    summary = run_plan(made, tmp_path / "out", options=Options(workers=workers))
+    assert len(summary.done) == units
+    records = read_records(tmp_path / "out" / "journal")
+    seen = {records[unit.key].result["process"] for unit in made}
+    assert (seen == {os.getpid()}) == threads
+
+
+def test_processes_begin_unasked_only_where_the_main_module_is_known(monkeypatch):
+    def main(path=None, spec=None):
+        module = types.ModuleType("__main__")
+        if path:
+            module.__file__ = path
+        module.__spec__ = spec and importlib.machinery.ModuleSpec(spec, None)
+        monkeypatch.setitem(sys.modules, "__main__", module)
+        return can_spawn()
+
+    assert main()  # a notebook
+    assert main("/somewhere/bin/poolvox")
+    assert main("poolvox.exe")
+    assert main(spec="poolvox.shared.cli")
+    assert not main("analysis.py")
+    assert not main("/somewhere/pytest/__main__.py", spec="pytest.__main__")
