@@ -38,8 +38,8 @@ class Cluster:
         # A client that never connected blocks for half a minute when it is thrown away.
         if address is not None and not _ADDRESS.fullmatch(address):
             raise EngineError(
-                f"the scheduler is {address!r}: expected threads, processes, local, or the address "
-                "of a dask scheduler, such as tcp://host:8786"
+                f"the scheduler is {address!r}: expected auto, threads, processes, local, or the "
+                "address of a dask scheduler, such as tcp://host:8786"
             )
         if address is not None:
             _check_protocol(address)

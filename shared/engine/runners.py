@@ -21,6 +21,8 @@ from poolvox.shared.errors import EngineError
 __all__ = ["Processes", "Runner", "Threads", "can_spawn"]
 
 _STOP_SECONDS = 5.0
+# What a process says before its first task.
+READY = "ready"
 
 
 class Runner(Protocol):
@@ -121,12 +123,29 @@ class Processes:
         for pipe in wait(list(watched), 0 if found else seconds):
             worker = watched[pipe]  # type: ignore[index]  # pipes are all we wait for
             try:
-                found.append(replace(worker.pipe.recv(), key=self._busy[worker]))
-                self._idle.append(worker)
+                received = worker.pipe.recv()
             except (EOFError, OSError):
-                found.append(_lost(self._busy[worker], worker))
-            del self._busy[worker]
+                if not worker.ready:
+                    raise self._give_up(worker) from None
+                found.append(_lost(self._busy.pop(worker), worker))
+                continue
+            if received == READY:
+                worker.ready = True
+                continue
+            found.append(replace(received, key=self._busy.pop(worker)))
+            self._idle.append(worker)
         return found
+
+    def _give_up(self, worker: _Process) -> EngineError:
+        """Stop them all: where one process cannot begin, none can."""
+        worker.stop()
+        self.close()
+        self._unsent = [Outcome(key, reason="stopped", lost=True) for key in self._busy.values()]
+        self._busy, self._idle = {}, []
+        return EngineError(
+            f"a worker process ended before it was ready (exit code {worker.process.exitcode}); "
+            'a script that uses processes must run behind `if __name__ == "__main__":`'
+        )
 
     def close(self) -> None:
         """Stop all processes; those with a unit are killed."""
@@ -160,14 +179,7 @@ class _Process:
         self.process = context.Process(target=_serve, args=arguments, daemon=False)
         self.process.start()
         theirs.close()
-        try:
-            self.pipe.recv()
-        except EOFError:
-            self.stop()
-            raise EngineError(
-                f"a worker process ended before it was ready (exit code {self.process.exitcode}); "
-                'a script that uses processes must run behind `if __name__ == "__main__":`'
-            ) from None
+        self.ready = False
 
     def stop(self) -> None:
         self.pipe.close()
@@ -184,7 +196,7 @@ def _serve(pipe: Connection, variables: dict[str, str]) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.join,), daemon=True).start()
-    pipe.send("ready")
+    pipe.send(READY)
     while True:
         try:
             task = pipe.recv()

@@ -264,3 +264,27 @@ def test_processes_begin_unasked_only_where_the_main_module_is_known(monkeypatch
     assert main(spec="poolvox.shared.cli")
     assert not main("analysis.py")
     assert not main("/somewhere/pytest/__main__.py", spec="pytest.__main__")
+
+
+def test_a_script_that_starts_again_in_each_process_is_told(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tests.shared.engine.small import tell_process\n"
+        "from poolvox.shared.engine import Options, Unit, run_plan\n"
+        "units = [Unit(f'u/{k}', 'u', tell_process) for k in range(5)]\n"
+        "run_plan(units, Path(sys.argv[1]), options=Options(3, scheduler='processes'))\n"
+    )
+    command = [sys.executable, str(script), str(tmp_path / "out")]
+    root = str(Path(__file__).parents[3])
+    found = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert found.returncode
+    assert "must run behind `if __name__ ==" in found.stderr.splitlines()[-1]
