@@ -1,16 +1,26 @@
 """What is built holds what git tracks, no more and no less."""
 
+import ast
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import yaml
+
+from poolvox import __version__
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("ops", "organoid3d", "shared")
-SDIST_ONLY = ("tests", "tutorials")
+SDIST_ONLY = (".ci", "tests", "tutorials")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# tifffile asks for it when a file is compressed; users open our stores with it.
+NOT_IMPORTED = {"imagecodecs", "ome-zarr"}
 
 
 def tracked(*folders: str) -> set[str]:
@@ -59,3 +69,39 @@ def test_constraints_name_versions_and_nothing_else():
     pins = [line for line in lines if not line.startswith("#")]
     assert len(pins) > 100
     assert all("==" in pin and "/" not in pin for pin in pins)
+
+
+def imported() -> set[str]:
+    """Distributions that the package imports, anywhere in its modules."""
+    modules = set()
+    for path in (path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules.add(node.module.partition(".")[0])
+    owners = packages_distributions()
+    others = modules - set(sys.stdlib_module_names) - {"poolvox"}
+    return {canonical(owners.get(module, [module])[0]) for module in others}
+
+
+def canonical(requirement: str) -> str:
+    return re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-")
+
+
+def test_what_is_imported_is_declared():
+    extras = PROJECT["optional-dependencies"]
+    optional = [need for name, needs in extras.items() if name != "test" for need in needs]
+    declared = {canonical(need) for need in (*PROJECT["dependencies"], *optional)}
+    assert imported() - declared == set()
+
+
+def test_what_is_declared_is_imported():
+    declared = {canonical(need) for need in PROJECT["dependencies"]}
+    assert declared - imported() == NOT_IMPORTED
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert citation["license"] == PROJECT["license"]

@@ -72,7 +72,6 @@ def drawing(
     inside the block: legends take their style when they are made.
     """
     import matplotlib
-    from cycler import cycler
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Drawing
 
@@ -80,7 +79,7 @@ def drawing(
         # A name in letters that the font lacks is drawn as boxes; the tables have it right.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_STYLE, "axes.prop_cycle": cycler(color=PALETTE)})
+        matplotlib.rcParams.update({**_STYLE, "axes.prop_cycle": matplotlib.cycler(color=PALETTE)})
         figure = Drawing(figsize=(width, height))
         FigureCanvasAgg(figure)
         yield figure, np.asarray(figure.subplots(rows, columns, squeeze=False))
