@@ -122,9 +122,9 @@ def measure_colocalisation(
 def _thresholded(
     a: Floats, b: Floats, ranks: Ints, others: Ints, threshold: float, out: Floats
 ) -> None:
-    ta, tb = threshold * a.max(), threshold * b.max()
-    if ta <= 0 or tb <= 0:
+    if a.max() <= 0 or b.max() <= 0:
         return
+    ta, tb = threshold * a.max(), threshold * b.max()
     top = max(ranks.max(), others.max()) + 1
     sums, ab = np.zeros(8), 0.0
     for i in range(len(a)):

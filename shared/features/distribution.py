@@ -107,6 +107,9 @@ def _median_deviation(found: Floats, below: Ints, median: float) -> float:
 def _entropy(found: Floats, often: Ints, bins: int) -> float:
     counts = np.zeros(bins)
     width = (found[-1] - found[0]) / bins
+    # A range that overflows has no bins.
+    if not np.isfinite(width):
+        return np.nan
     for i in range(len(found)):
         counts[min(int((found[i] - found[0]) / width), bins - 1)] += often[i]
     entropy, total = 0.0, counts.sum()

@@ -106,7 +106,7 @@ def _quantise(box: Floats, levels: int, width: float) -> NDArray[np.int16]:
     flat, source = grey.reshape(-1), box.reshape(-1)
     for i in range(flat.size):
         if not np.isnan(source[i]):
-            flat[i] = min(int((source[i] - least) * scale), levels - 1)
+            flat[i] = int(min((source[i] - least) * scale, float(levels - 1)))
     return grey
 
 

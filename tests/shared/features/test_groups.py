@@ -6,6 +6,7 @@ from scipy import ndimage
 from skimage.morphology import reconstruction
 
 from poolvox.shared.features import find_objects, measure
+from poolvox.shared.features.colocalisation import ColocalisationOptions
 from poolvox.shared.features.curvature import CurvatureOptions, surface_mesh
 from poolvox.shared.features.glcm import steps_at
 from poolvox.shared.features.granularity import GranularityOptions
@@ -247,6 +248,23 @@ def test_neighbours_stay_out_of_colocalisation():
     a, b = rng.random((2, 40, 40))
     b = np.where(labels, a, b)
     assert one(labels, {"a": a, "b": b}, "colocalisation", 1)["Pearson_a_b"] == pytest.approx(1)
+
+
+def test_no_threshold_leaves_every_voxel_in_colocalisation():
+    mask = ball((10, 10, 10), (1, 1, 1), 4)
+    a, b = np.random.default_rng(0).random((2, *mask.shape))
+    found = one(mask, {"a": a, "b": b}, "colocalisation", 1, ColocalisationOptions(threshold=0))
+    x, y = a[mask > 0], b[mask > 0]
+    assert found["Manders_a_b_first"] == found["Manders_a_b_second"] == 1
+    assert found["Overlap_a_b"] == pytest.approx(
+        (x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum())
+    )
+
+
+def test_a_range_that_overflows_has_no_entropy():
+    mask = ball((10, 10, 10), (1, 1, 1), 4)
+    image = np.where(np.arange(10) < 5, 1.7e308, -1.7e308) * np.ones(mask.shape)
+    assert np.isnan(one(mask, image, "intensity", 1)["Entropy_i"])
 
 
 def test_touching_and_closest():
