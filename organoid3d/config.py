@@ -50,10 +50,19 @@ NUCLEI_ONLY_CLOSING = 10.0
 NUCLEI_ONLY_RIM = 0.5
 
 
+class StackSpec(RawSpec):
+    """Raw files of stacks, also where their names tell no organoid."""
+
+    @property
+    def apart(self) -> bool:
+        """Stacks may differ in size, as they are cut out round an organoid."""
+        return True
+
+
 class RawStacks(Model):
     """The raw stacks, one per organoid or field."""
 
-    stacks: RawSpec
+    stacks: StackSpec
 
 
 class NucleiConfig(Model):

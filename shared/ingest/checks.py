@@ -87,7 +87,7 @@ def _unlike(
     """Compare each file with the plate, or an organoid's with its first file."""
     wanted = layout.sizes
     own = next((piece.layout for piece in pieces if piece.layout), None)
-    if "organoid" in manifest.fields and own is not None:
+    if manifest.spec.apart and own is not None:
         wanted = {**wanted, **{axis: own.sizes[axis] for axis in "zyx"}}
     faults: list[Problem] = []
     for piece in pieces:

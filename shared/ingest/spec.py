@@ -59,6 +59,11 @@ class RawSpec(Model):
         return tuple(Pattern(text) for text in texts)
 
     @property
+    def apart(self) -> bool:
+        """Whether places may differ in size: organoids do, each has a view of its own."""
+        return "organoid" in self.patterns[0].fields
+
+    @property
     def names(self) -> tuple[str, ...] | None:
         """Names of the channels, where the configuration gives them."""
         return None if self.channels == "auto" else tuple(self.channels)

@@ -5,7 +5,7 @@ import pytest
 import tifffile
 import xarray as xr
 
-from poolvox.organoid3d.config import Organoid3dConfig
+from poolvox.organoid3d.config import Organoid3dConfig, RawStacks
 from poolvox.organoid3d.nuclei import find_nuclei
 from poolvox.organoid3d.pipeline import pipeline
 from poolvox.organoid3d.simulate import FieldSpec, OrganoidSpec, simulate_field
@@ -13,6 +13,7 @@ from poolvox.shared.config import load_config
 from poolvox.shared.engine import Options, run_plan
 from poolvox.shared.errors import InputError
 from poolvox.shared.evaluate import evaluate_labels
+from poolvox.shared.ingest import scan
 from poolvox.shared.store import open_plate, read_table
 
 pytestmark = [
@@ -216,3 +217,12 @@ def test_the_pipeline_refuses_wrong_voxel_sizes_before_any_work(tmp_path, some, 
     config = write(tmp_path, {"A1_1": some.image[0]}, "classical", extra)
     with pytest.raises(InputError, match=message):
         pipeline.plan(config)
+
+
+def test_stacks_may_differ_in_size_whatever_their_names_say(tmp_path):
+    for name, shape in (("A1", (5, 20, 20)), ("B1", (7, 30, 24))):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.ones(shape, np.uint16))
+    given = {"files": "{well}.tif", "axes": "zyx", "voxel_size": [2, 0.6, 0.6]}
+    manifest = scan(RawStacks.model_validate({"stacks": given}).stacks, tmp_path)
+    assert manifest.bad == {}
+    assert [manifest.shape_of(tile)[-3:] for tile in manifest.tiles] == [(5, 20, 20), (7, 30, 24)]
