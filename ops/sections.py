@@ -209,6 +209,8 @@ def _crosstalk(corrections: Corrections) -> Table:
     relative = states / np.maximum(states.max(axis=1, keepdims=True), 1e-9)
     frame = pd.DataFrame(relative, columns=list(corrections.channels)).round(3)
     frame.insert(0, "base", list("ACGT"))
+    # In the order of the channels, so that each base's own light is on the diagonal.
+    frame = frame.iloc[np.argsort(states.argmax(axis=1), kind="stable")].reset_index(drop=True)
     return Table(
         frame, "Crosstalk: light of each base over that in its brightest channel, all cycles"
     )

@@ -36,12 +36,12 @@ ORGANOID_COLUMNS = {
     "Metadata_Organoid": "stack",
     "Metadata_Label": "label",
     "Organoids_Count_Nuclei": "nuclei",
-    "Organoids_Shape_Volume_um3": "volume (um3)",
+    "Organoids_Shape_Volume_um3": "volume (µm³)",
     "Organoids_Shape_Sphericity": "sphericity",
     "Organoids_Filling_LumenFraction": "lumen fraction",
-    "Organoids_Filling_Thickness_um": "thickness (um)",
+    "Organoids_Filling_Thickness_um": "thickness (µm)",
     "Organoids_Count_Buds": "buds",
-    "Organoids_Filling_NucleiDensity_per_um3": "nuclei per um3",
+    "Organoids_Filling_NucleiDensity_per_um3": "nuclei per µm³",
     "Organoids_Graph_DegreeMean": "neighbours, mean",
 }
 # Labels that pictures show.
@@ -53,9 +53,9 @@ FACT_COLUMNS = {
     "organoids": "organoids",
     "nuclei": "nuclei",
     "lumens": "lumens",
-    "diameter_um": "nucleus diameter (um)",
+    "diameter_um": "nucleus diameter (µm)",
     "scale": "scale (z x y x x)",
-    "attenuation_per_um": "loss per um",
+    "attenuation_per_um": "loss per µm",
     "attenuation_r2": "r2",
     "corrected": "corrected",
     "attenuation_reason": "why not",
@@ -169,18 +169,20 @@ def _segmentation(config: Organoid3dConfig, folder: Folder, facts: pd.DataFrame)
     if len(figures) < len(facts):
         text += f" The first {len(figures)} of {len(facts)} stacks are shown."
     notes = _notes(facts)
+    found = tuple(
+        (name, f"{int(facts[name].sum()):,}") for name in ("organoids", "nuclei", "lumens")
+    )
     return Section(
         "Segmentation",
         text,
         tables=(Table(notes, "What is worth knowing of single stacks"),) if len(notes) else (),
         facts=(
-            ("stacks", str(len(facts))),
-            ("organoids", str(int(facts["organoids"].sum()))),
-            ("nuclei", str(int(facts["nuclei"].sum()))),
-            ("lumens", str(int(facts["lumens"].sum()))),
+            ("stacks", f"{len(facts):,}"),
+            *found,
             ("method for nuclei", ", ".join(sorted(set(facts["method"])))),
         ),
         figures=tuple(figures),
+        headline=found,
     )
 
 
@@ -205,7 +207,7 @@ def _counts(facts: pd.DataFrame, organoids: pd.DataFrame, nuclei: pd.DataFrame) 
                 diameters,
                 "Diameters of the balls with the nuclei's volumes.",
                 label="nucleus diameter",
-                unit="um",
+                unit="µm",
             )
         )
     per_well = {str(well): float(n) for well, n in facts.groupby("well")["nuclei"].sum().items()}
@@ -249,9 +251,9 @@ def _tissue(nuclei: pd.DataFrame) -> list[Section]:
                 {"median": (profile[DEPTH], profile[VOLUME])},
                 "Volume of nuclei by their depth below the organoid's surface.",
                 x="depth below the surface",
-                x_unit="um",
+                x_unit="µm",
                 y="volume",
-                y_unit="um3",
+                y_unit="µm³",
             )
         )
     channels = [name for name in profile if str(name).startswith(BRIGHTNESS)]
@@ -266,7 +268,7 @@ def _tissue(nuclei: pd.DataFrame) -> list[Section]:
                 "Brightness of nuclei by their depth below the organoid's surface: medians over "
                 "the channel's median, background included.",
                 x="depth below the surface",
-                x_unit="um",
+                x_unit="µm",
                 y="relative brightness",
             )
         )
@@ -311,8 +313,10 @@ def _quality(organoids: pd.DataFrame, nuclei: pd.DataFrame) -> Section:
                     {"objects": name, "flag": flag, "meaning": meaning, "count": count}
                     | {"part": f"{part:.1%}"}
                 )
+    flagged = nuclei[[flag for flag in FLAGS if flag in nuclei]].any(axis=1)
     return Section(
         "Quality",
         "Objects are flagged, never dropped; an object may carry several flags.",
         tables=(Table(pd.DataFrame(rows), "Flags"),),
+        headline=(("nuclei with a flag", f"{int(flagged.sum()):,}"),) if len(nuclei) else (),
     )

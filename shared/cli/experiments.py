@@ -21,7 +21,9 @@ DEMO_NAME = "demo.json"
 
 
 def demo(
-    which: Annotated[str, typer.Argument(metavar="[ops|organoid3d|all]")] = "all",
+    which: Annotated[
+        str, typer.Argument(metavar="[ops|organoid3d|all]", help="Which experiment.")
+    ] = "all",
     out: Annotated[Path, typer.Option(help="Where to put it.")] = Path("poolvox-demo"),
     seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 0,
     quiet: Quiet = False,
@@ -134,7 +136,7 @@ def _show(name: str, pipeline: Pipeline, out: Path, notes: dict[str, Any], *, qu
         raise KeyboardInterrupt
     checks = pipeline.judge(job.config)
     say(f"\n{name}: the result against the truth")
-    say(table(["check", "got", "at least", "unit", ""], map(_row, checks), indent="  "))
+    say(table(["check", "got", "at least", ""], map(_row, checks), indent="  "))
     if not all(check.passed for check in checks):
         complain(f"{name}: the demo is not as good as it must be")
     return int(bool(summary.exit_code) or not whole or not all(c.passed for c in checks))
@@ -157,7 +159,7 @@ def _simulated(
 
 def _row(check: Check) -> tuple[str, ...]:
     word = "passed" if check.passed else "FAILED"
-    return check.name, f"{check.got:.4g}", f"{check.least:.4g}", check.unit, word
+    return check.name, f"{check.got:.4g}", f"{check.least:.4g}", word
 
 
 def _reports(out: Path, names: dict[str, Pipeline]) -> str:

@@ -42,7 +42,8 @@ def profile(
         typer.Option(help="OME-Zarr plate that the objects are in, to learn features from it."),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a key, e.g. by=well.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. by=well."),
     ] = None,
     memory: Annotated[
         str | None, typer.Option(help="Tables beyond it are streamed, e.g. 8GB.")

@@ -20,7 +20,6 @@ class Check:
     name: str
     got: float
     least: float
-    unit: str = ""
 
     @property
     def passed(self) -> bool:

@@ -142,13 +142,10 @@ def _hits(folder: _Folder) -> Iterator[Section]:
 
 
 def _tested(hits: pd.DataFrame, names: pd.Series, fdr: float) -> Iterator[Figure]:
-    yield show_volcano(
-        hits,
-        names,
-        "How far cells are shifted against controls, and how sure that is. "
-        "The dashed line is the false discovery rate.",
-        fdr=fdr,
-    )
+    some = (hits["Hit_QValue"] <= fdr).any()
+    line = f"Hits at {fdr:.0%} lie above the dashed line." if some else f"No hits at {fdr:.0%}."
+    caption = f"How far cells are shifted against controls, and how sure that is. {line}"
+    yield show_volcano(hits, names, caption, fdr=fdr)
     yield show_ranks(hits, names, "Everything that was tested, best first.", fdr=fdr)
     yield show_histogram(
         hits["Hit_PValue"],
@@ -201,8 +198,9 @@ def _map(folder: _Folder) -> Iterator[Section]:
         found = enriched[enriched["Enrichment_QValue"] <= folder.fdr]
         caption = "Gene sets that clusters hold more of than chance has it"
         shown = found.head(SHOWN)[list(ENRICHED_COLUMNS)].rename(columns=ENRICHED_COLUMNS)
-        tables.append(Table(_rounded(shown), caption, folder.whole("enrichment")))
-    tables += list(_look_alikes(folder, marked, names))
+        tables.append(Table(shown, caption, folder.whole("enrichment")))
+    best_first = [] if hits is None else list(hits[tested].astype(str))
+    tables += list(_look_alikes(folder, names[marked], best_first))
     yield Section(
         "Map",
         "Profiles that look alike lie near each other. Clusters are communities in the graph of "
@@ -221,20 +219,24 @@ def _members(places: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _look_alikes(folder: _Folder, marked: np.ndarray, names: pd.Series) -> Iterator[Table]:
+def _look_alikes(folder: _Folder, marked: pd.Series, order: list[str]) -> Iterator[Table]:
+    """The three that are most like each hit, or each profile, in the order of the hits."""
     near = folder.read("similarity")
     if near is None or not len(near):
         return
     name = _keys(near)[0]
     best = near[near["Similarity_Rank"] <= 3]
-    if marked.any():
-        best = best[best[name].astype(str).isin(set(names[marked]))]
-    rows = [
-        {"profile": one, "most like": ", ".join(_likeness(rows))}
+    if len(marked):
+        best = best[best[name].astype(str).isin(set(marked))]
+    likeness = {
+        str(one): ", ".join(_likeness(rows))
         for one, rows in best.groupby(name, sort=True, observed=True)
-    ]
-    caption = "What hits look like" if marked.any() else "What profiles look like"
-    yield Table(pd.DataFrame(rows[:SHOWN]), caption, folder.whole("similarity"))
+    }
+    ranked = dict.fromkeys([*(one for one in order if one in likeness), *likeness])
+    rows = [{"profile": one, "most like": likeness[one]} for one in ranked][:SHOWN]
+    caption = "What hits look like" if len(marked) else "What profiles look like"
+    more = f", {SHOWN} of {len(likeness):,}" if len(likeness) > SHOWN else ""
+    yield Table(pd.DataFrame(rows), f"{caption}{more}", folder.whole("similarity"))
 
 
 def _likeness(rows: pd.DataFrame) -> list[str]:
@@ -250,7 +252,7 @@ def _batches(folder: _Folder) -> Iterator[Section]:
     if mixing is None or not len(mixing):
         return
     shown = [name for name in MIXING_COLUMNS if name in mixing]
-    table = _rounded(mixing[shown].rename(columns=MIXING_COLUMNS))
+    table = mixing[shown].rename(columns=MIXING_COLUMNS)
     signal = mixing["Mixing_Signal"].to_numpy(float) if "Mixing_Signal" in mixing else np.zeros(1)
     costly = " This one lowered the second." if signal[-1] < signal[0] else ""
     yield Section(
@@ -306,15 +308,4 @@ def _named(frame: pd.DataFrame, keys: list[str]) -> pd.Series:
 def _shown(hits: pd.DataFrame, keys: list[str], columns: dict[str, str]) -> pd.DataFrame:
     there = {name: words for name, words in columns.items() if name in hits}
     plain = {key: key.removeprefix("Metadata_").lower() for key in keys}
-    return _rounded(hits.head(SHOWN)[[*keys, *there]].rename(columns={**plain, **there}))
-
-
-def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """Three digits of every number; p-values keep their exponent."""
-    return table.assign(
-        **{
-            str(name): [f"{value:.3g}" if np.isfinite(value) else "" for value in table[name]]
-            for name in table
-            if table[name].dtype.kind == "f"
-        }
-    )
+    return hits.head(SHOWN)[[*keys, *there]].rename(columns={**plain, **there})

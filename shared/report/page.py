@@ -25,6 +25,8 @@ MAX_ROWS = 30
 
 # Letters of a text that is not broken into lines, such as the name of a unit.
 SHORT_TEXT = 28
+# Numbers from the first to the second are written out, with commas.
+WRITTEN_OUT, LARGEST = 1e4, 1e15
 
 # Pixels of a picture per pixel of the page, so that it is sharp on fine screens and in print.
 _PIXEL_RATIO = 1.5
@@ -120,7 +122,10 @@ def _kind(column: pd.Series[Any], texts: Sequence[str]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Write one value: four digits are enough to read, and what is missing is a dash."""
+    """Write one value: four digits are enough to read, and what is missing is a dash.
+
+    Large numbers are written out: `61,504`, not `6.15e+04`.
+    """
     if isinstance(value, (list, tuple, set, dict)):
         return str(value)
     if value is None or value is pd.NA or value is pd.NaT or value != value:
@@ -131,7 +136,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         if math.isinf(value):
             return "∞" if value > 0 else "−∞"
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if WRITTEN_OUT <= abs(value) < LARGEST else f"{value:.4g}"
     return str(value)
 
 

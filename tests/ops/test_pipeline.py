@@ -463,6 +463,9 @@ def test_the_report_tells_at_a_glance_how_a_screen_went(finished):
     wells = sections["Cells"].tables[0].frame
     assert wells["called"].sum() == len(called)
     assert dict(sections["Library"].facts)["barcodes of controls"] == "4"
+    # Each base's own light is on the diagonal.
+    crosstalk = sections["Signal"].tables[0].frame.set_index("base")
+    assert np.diagonal(crosstalk).tolist() == [1, 1, 1, 1]
 
 
 def test_poor_tiles_are_named_where_there_are_many(finished):

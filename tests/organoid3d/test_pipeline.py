@@ -110,9 +110,12 @@ def test_report_has_pictures_and_tables(config, summary):
     assert len(sections[0].figures) == 2
     whole = sections[1].tables[1].frame
     assert len(whole) == 2
-    assert {"nuclei", "volume (um3)", "buds", "neighbours, mean"} <= set(whole)
+    assert {"nuclei", "volume (µm³)", "buds", "neighbours, mean"} <= set(whole)
     assert whole.shape[1] <= 12
     assert len(sections[2].figures) == 3
+    headline = dict(fact for section in sections for fact in section.headline)
+    assert headline["organoids"] == "2"
+    assert {"nuclei", "lumens", "nuclei with a flag"} <= set(headline)
 
 
 def test_report_says_of_which_stacks_a_note_is():

@@ -110,8 +110,4 @@ def _blocks(blocks: pd.DataFrame, whole: Callable[[str], str]) -> Section:
 
 def _renamed(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     there = {name: words for name, words in columns.items() if name in table}
-    shown = table[list(there)].rename(columns=there)
-    for name in shown:
-        if shown[name].dtype.kind == "f":
-            shown[name] = shown[name].map("{:.3g}".format)
-    return shown
+    return table[list(there)].rename(columns=there)

@@ -107,7 +107,7 @@ def test_what_was_learned_is_told(folder):
     assert len(classes.figures) == 2
     assert classes.tables[1].frame["number"].tolist() == [2, 1]
     assert classes.tables[2].frame["cells"].tolist() == [1, 2]
-    assert kinds.tables[0].frame["mAP"].tolist() == ["0.5", "0.4", "0.6"]
+    assert kinds.tables[0].frame["mAP"].tolist() == [0.5, 0.4, 0.6]
 
 
 def test_they_make_a_report(folder, tmp_path):
@@ -125,6 +125,23 @@ def test_what_is_not_there_is_left_out(folder, tmp_path):
     (folder / "hits.parquet").unlink()
     (folder / "mixing.parquet").unlink()
     assert [section.title for section in profile_sections(folder)] == ["Map", "What was dropped"]
+
+
+def test_the_best_hits_come_first_among_look_alikes(folder):
+    hits = pd.read_parquet(folder / "hits.parquet").iloc[::-1]
+    write_table(hits.assign(Hit_QValue=1.0), folder / "hits.parquet")
+    places = next(part for part in profile_sections(folder) if part.title == "Map")
+    assert places.tables[1].frame["profile"].tolist() == ["gene02", "gene01", "gene00"]
+    assert places.tables[1].caption == "What profiles look like"
+
+
+def test_the_line_of_a_volcano_is_told_where_it_is_drawn(folder):
+    assert "dashed line" in profile_sections(folder)[0].figures[0].caption
+    hits = pd.read_parquet(folder / "hits.parquet").assign(Hit_QValue=1.0)
+    write_table(hits, folder / "hits.parquet")
+    caption = profile_sections(folder)[0].figures[0].caption
+    assert "dashed" not in caption
+    assert "No hits at 5%" in caption
 
 
 def test_nothing_found_is_a_report_too(folder):

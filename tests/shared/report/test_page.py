@@ -93,10 +93,13 @@ def test_cells_are_written_for_people(path):
             "truth": [True, False, True, False, True],
             "text": ["µm", "", None, "nan", "x"],
             "list": [[1, 2], [], (), {"a": 1}, None],
+            "large": [61504.2, -12345.6, 9999.4, 2e20, 5e-4],
         }
     )
     text = write(path, Section("one", tables=(Table(frame, "all kinds"),))).text
     for cell in ("1235", "–", "∞", "−∞", "1e-12", "yes", "no", "µm", "[1, 2]"):
+        assert cell in text
+    for cell in ("61,504", "-12,346", "9999", "2e+20", "0.0005"):
         assert cell in text
 
 
