@@ -74,12 +74,13 @@ def drawing(
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.rcsetup import cycler
 
     with matplotlib.rc_context(), warnings.catch_warnings():
         # A name in letters that the font lacks is drawn as boxes; the tables have it right.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_STYLE, "axes.prop_cycle": matplotlib.cycler(color=PALETTE)})
+        matplotlib.rcParams.update({**_STYLE, "axes.prop_cycle": cycler(color=PALETTE)})
         figure = Drawing(figsize=(width, height))
         FigureCanvasAgg(figure)
         yield figure, np.asarray(figure.subplots(rows, columns, squeeze=False))
