@@ -8,7 +8,7 @@ in the plane, nor compared over several z planes as if they were next to each ot
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,25 @@ OUTSIDE = -1
 TABLE = 4096
 # Variances and entropies below this are rounding.
 ROUNDING = 1e-12
+
+
+class _Plan(NamedTuple):
+    """What is counted in every object.
+
+    Attributes
+    ----------
+    steps : (S, 3) voxels, those of one distance after the other
+    ends : (distances + 1,) where the steps of each distance begin and end
+    levels : most grey levels
+    width : of a level in intensity; 0: as many levels as there may be, between least and greatest
+    logs : n log2 n of small whole numbers
+    """
+
+    steps: Ints
+    ends: Ints
+    levels: int
+    width: float
+    logs: Floats
 
 
 def steps_at(distance: float, spacing: Floats, ndim: int) -> Ints:
@@ -88,9 +107,9 @@ def co_occurrence(
     steps = [steps_at(d, objects.layout.spacing, objects.ndim) for d in distances]
     ends = np.cumsum([0, *(len(s) for s in steps)])
     out = np.full((len(objects), len(distances), 2, len(MEASURES)), np.nan)
-    width = 0.0 if bin_width is None else bin_width
     table = np.concatenate([np.empty((0, 3), np.int64), *steps])
-    return objects.reduce(_co_occurrence, out, values, table, ends, levels, width, _n_log_n())
+    plan = _Plan(table, ends, levels, 0.0 if bin_width is None else float(bin_width), _n_log_n())
+    return objects.reduce(_co_occurrence, out, values, plan)
 
 
 @kernel
@@ -251,24 +270,17 @@ def _over_directions(
 
 @kernel
 def _co_occurrence(
-    layout: Layout,
-    values: Floats,
-    steps: Ints,
-    ends: Ints,
-    levels: int,
-    width: float,
-    logs: Floats,
-    out: Floats,
-    start: int,
-    stop: int,
+    layout: Layout, values: Floats, plan: _Plan, out: Floats, start: int, stop: int
 ) -> None:
     side = 1
-    while side < levels:
+    while side < plan.levels:
         side *= 2
-    room = np.zeros(side * side, np.int32), np.empty(levels * (levels + 1) // 2, np.int32)
+    most = plan.levels * (plan.levels + 1) // 2
+    room = np.zeros(side * side, np.int32), np.empty(most, np.int32)
     for k in range(start, stop):
-        grey = _quantise(box_values(layout, k, values, np.nan, 0), levels, width)
+        grey = _quantise(box_values(layout, k, values, np.nan, 0), plan.levels, plan.width)
         if grey.max() < 0:
             continue
-        for scale in range(len(ends) - 1):
-            _over_directions(grey, steps[ends[scale] : ends[scale + 1]], room, logs, out[k, scale])
+        for scale in range(len(plan.ends) - 1):
+            steps = plan.steps[plan.ends[scale] : plan.ends[scale + 1]]
+            _over_directions(grey, steps, room, plan.logs, out[k, scale])

@@ -80,7 +80,7 @@ def measure_granularity(
     ends = np.cumsum([0, *(len(ball) for ball in balls)])
     lines = np.concatenate([np.empty((0, 3), np.int64), *balls])
     out = np.full((len(objects), len(balls)), np.nan)
-    return {"Spectrum": objects.reduce(_spectra, out, signal.values, signal.order, lines, ends)}
+    return {"Spectrum": objects.reduce(_spectra, out, signal.values, signal.order, (lines, ends))}
 
 
 def _ball(radius: float, spacing: Floats, ndim: int) -> Ints:
@@ -197,12 +197,12 @@ def _spectra(
     layout: Layout,
     values: Floats,
     order: NDArray[np.int32],
-    lines: Ints,
-    ends: Ints,
+    balls: tuple[Ints, Ints],
     out: Floats,
     start: int,
     stop: int,
 ) -> None:
+    lines, ends = balls
     for k in range(start, stop):
         box, total = _above_least(box_values(layout, k, values, np.nan, 1))
         if total == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,6 +47,33 @@ class SpotsOptions:
         """Refuse values that cannot be measured with."""
         check_number("spots.diameter_um", self.diameter_um, above=True)
         check_number("spots.snr", self.snr, above=True)
+
+
+class _Search(NamedTuple):
+    """Halves of the Gaussian, its sums over the objects (see `inside_weights`), and the SNR."""
+
+    halves: Singles
+    weights: Singles
+    snr: float
+
+
+class _Body(NamedTuple):
+    """One object for its spots.
+
+    Attributes
+    ----------
+    order : which of its voxels each voxel of the box is
+    place : (n, 3) micrometres
+    border : (n,) micrometres to the nearest voxel outside
+    centre : (3,) micrometres, of the voxel farthest from the outside
+    middle : median of its values
+    """
+
+    order: Ints
+    place: Floats
+    border: Floats
+    centre: Floats
+    middle: float
 
 
 def describe_spots(ndim: int, options: SpotsOptions) -> tuple[Feature, ...]:
@@ -97,11 +125,9 @@ def measure_spots(objects: Objects, signal: Signal, options: SpotsOptions) -> di
     # The filter answers most to a ball of radius sigma sqrt(ndim).
     sigma = options.diameter_um / 2 / np.sqrt(objects.ndim)
     halves = gaussian_kernels(sigma, objects.layout.spacing)
-    weights = inside_weights(objects, halves)
+    search = _Search(halves, inside_weights(objects, halves), float(options.snr))
     out = np.full((len(objects), COLUMNS), np.nan)
-    objects.reduce(
-        _spots, out, signal.values, objects.border_distance, halves, weights, options.snr
-    )
+    objects.reduce(_spots, out, signal.values, objects.border_distance, search)
     names = [feature.name for feature in describe_spots(objects.ndim, options)]
     found = dict(zip(names, out.T))
     found[names[2]] = found[names[2]] * objects.voxel_size
@@ -109,7 +135,7 @@ def measure_spots(objects: Objects, signal: Signal, options: SpotsOptions) -> di
 
 
 @kernel
-def _filter(layout: Layout, k: int, box: Floats, halves: Singles, weights: Singles) -> Floats:
+def _filter(layout: Layout, k: int, box: Floats, search: _Search) -> Floats:
     """-Laplacian of Gaussian inside the object, NaN outside."""
     weight, centred = np.zeros(box.shape, np.float32), np.zeros(box.shape, np.float32)
     middle = np.nanmean(box)
@@ -118,8 +144,8 @@ def _filter(layout: Layout, k: int, box: Floats, halves: Singles, weights: Singl
     for i in range(flat.size):
         if not np.isnan(flat[i]):
             inside[i], into[i] = 1.0, flat[i] - middle
-    under = weight_box(layout, k, weights, weight, halves)
-    smooth = smooth_box(centred, weight, under, halves)
+    under = weight_box(layout, k, search.weights, weight, search.halves)
+    smooth = smooth_box(centred, weight, under, search.halves)
     response = laplacian(smooth, weight, layout.spacing)
     answers, source = result.reshape(-1), response.reshape(-1)
     for i in range(flat.size):
@@ -167,9 +193,7 @@ def _spots(
     layout: Layout,
     values: Floats,
     border: Floats,
-    halves: Singles,
-    weights: Singles,
-    snr: float,
+    search: _Search,
     out: Floats,
     start: int,
     stop: int,
@@ -182,7 +206,7 @@ def _spots(
             continue
         # The padding of one voxel lets every voxel of the object look at its neighbours.
         box = box_values(layout, k, values, np.nan, 1)
-        response = _filter(layout, k, box, halves, weights)
+        response = _filter(layout, k, box, search)
         flat = response.reshape(-1)
         answers = flat[~np.isnan(flat)]
         # Values that single precision cannot hold leave nothing to look at.
@@ -191,7 +215,7 @@ def _spots(
         middle = median_of(answers)
         noise = MAD_TO_SD * median_of(np.abs(answers - middle))
         # Rounding alone makes peaks in a constant object.
-        floor = middle + max(snr * noise, 1e-9 * np.abs(kept).max())
+        floor = middle + max(search.snr * noise, 1e-9 * np.abs(kept).max())
         peaks = _peaks(response, floor)
         out[k, 0], out[k, 1] = 0, 0
         if len(peaks):
@@ -200,7 +224,8 @@ def _spots(
             # Which voxel of the object each one of the box is.
             own = box_values(layout, k, np.arange(last, dtype=np.float64), -1.0, 1).reshape(-1)
             order = own.astype(np.int64) - first
-            _describe(box, response, peaks, order, place, far, centre, median_of(kept), out[k])
+            body = _Body(order, place, far, centre, median_of(kept))
+            _describe(box, response, peaks, body, out[k])
             out[k, 1] /= last - first
 
 
@@ -219,17 +244,7 @@ def _peaks(response: Floats, floor: float) -> Ints:
 
 
 @kernel
-def _describe(
-    box: Floats,
-    response: Floats,
-    peaks: Ints,
-    order: Ints,
-    place: Floats,
-    far: Floats,
-    centre: Floats,
-    middle: float,
-    out: Floats,
-) -> None:
+def _describe(box: Floats, response: Floats, peaks: Ints, body: _Body, out: Floats) -> None:
     taken, queue = np.zeros(response.shape, np.int64), np.empty(response.size, np.int64)
     flat, owner = box.reshape(-1), taken.reshape(-1)
     n, size, contrast, top, border, away = 0, 0, 0.0, -np.inf, 0.0, 0.0
@@ -240,11 +255,12 @@ def _describe(
         count = _grow(response, taken, peak, n + 1, queue)
         bright = 0.0
         for i in range(count):
-            bright += flat[queue[i]] - middle
+            bright += flat[queue[i]] - body.middle
         n, size, contrast = n + 1, size + count, contrast + bright / count
         top = max(top, bright / count)
-        border += far[order[peak]]
-        away += np.sqrt(((place[order[peak]] - centre) ** 2).sum())
+        own = body.order[peak]
+        border += body.border[own]
+        away += np.sqrt(((body.place[own] - body.centre) ** 2).sum())
     out[0], out[1] = n, size
     if n:
         out[2], out[3], out[4], out[5], out[6] = size / n, contrast / n, top, border / n, away / n

@@ -172,7 +172,8 @@ def measure_texture(objects: Objects, signal: Signal, options: TextureOptions) -
     weights = tuple(inside_weights(objects, half) for half in halves)
     energies = np.full((len(objects), len(halves)), np.nan)
     sigmas = np.array(options.sigmas_um, dtype=np.float64)
-    found["LoGEnergy"] = objects.reduce(_energies, energies, signal.values, halves, weights, sigmas)
+    scales = (halves, weights, sigmas)
+    found["LoGEnergy"] = objects.reduce(_energies, energies, signal.values, scales)
     if objects.ndim == 2:
         out = np.full((len(objects), CLASSES), np.nan)
         radius = max(options.pattern_radius_um, *objects.spacing)
@@ -201,13 +202,12 @@ def _centred(box: Floats) -> tuple[Singles, Singles, float]:
 def _energies(
     layout: Layout,
     values: Floats,
-    halves: tuple[Singles, ...],
-    weights: tuple[Singles, ...],
-    sigmas: Floats,
+    scales: tuple[tuple[Singles, ...], tuple[Singles, ...], Floats],
     out: Floats,
     start: int,
     stop: int,
 ) -> None:
+    halves, weights, sigmas = scales
     for k in range(start, stop):
         centred, weight, square = _centred(box_values(layout, k, values, np.nan, 1))
         if square == 0:

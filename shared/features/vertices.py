@@ -36,7 +36,7 @@ def vertex_curvature(vertices: Floats, faces: Ints) -> tuple[Floats, Floats, Flo
         a, b, c = face
         volume += triple_product(vertices[a], vertices[b], vertices[c])
         for _ in range(3):
-            _corner(vertices, a, b, c, turn, area, pull, outward)
+            _corner(vertices, (a, b, c), turn, area, (pull, outward))
             a, b, c = b, c, a
     sign = 1.0 if volume > 0 else -1.0
     # Integrals over the vertex of mean and Gaussian curvature, and its area.
@@ -75,15 +75,13 @@ def _shared(sums: Floats, faces: Ints) -> Floats:
 @kernel
 def _corner(
     vertices: Floats,
-    a: int,
-    b: int,
-    c: int,
+    face: tuple[int, int, int],
     turn: Floats,
     area: Floats,
-    pull: Floats,
-    outward: Floats,
+    ways: tuple[Floats, Floats],
 ) -> None:
-    """What the corner at `a` adds to its vertex; its angle weighs the edge that lies opposite."""
+    """What the first corner adds to its vertex; its angle weighs the edge that lies opposite."""
+    (a, b, c), (pull, outward) = face, ways
     uz, uy, ux = (
         vertices[b, 0] - vertices[a, 0],
         vertices[b, 1] - vertices[a, 1],
