@@ -53,13 +53,22 @@ def draw_errors(evaluation: Evaluation, truth: Any, labels: Any, image: Any | No
             axes.imshow(_paint(np.asarray(stack[z]), table, grey), interpolation="nearest")
             axes.set_title(f"{name}, plane {z}", fontsize=9)
             axes.set_axis_off()
-    seen = [*evaluation.truth["status"].unique(), *evaluation.predicted["status"].unique()]
-    keys = [Patch(color=STATUS_COLOURS[name], label=name) for name in dict.fromkeys(sorted(seen))]
+    keys = [Patch(color=colour, label=words) for colour, words in _legend(evaluation).items()]
     if keys:
-        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
+        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _legend(evaluation: Evaluation) -> dict[str, str]:
+    """Words by colour: what an error is called in the truth, then in the labels."""
+    seen = pd.concat([evaluation.truth["status"], evaluation.predicted["status"]]).unique()
+    words: dict[str, list[str]] = {}
+    for status, colour in STATUS_COLOURS.items():
+        if status in seen:
+            words.setdefault(colour, []).append(status)
+    return {colour: " / ".join(names) for colour, names in words.items()}
 
 
 def _worst_planes(evaluation: Evaluation, truth: NDArray[Any]) -> list[int]:
