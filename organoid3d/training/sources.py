@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
+from poolvox.shared.imaging.cleanup import whole_labels
 from poolvox.shared.ingest.readers import describe, is_image, read_planes
 
 __all__ = ["AnnotatedStack", "Source", "find_sources", "read_source"]
@@ -227,10 +228,7 @@ def _channel(channel: int | str, names: Iterable[str], path: Path) -> int:
 
 
 def _whole(labels: NDArray[Any], source: Source) -> NDArray[np.int32]:
-    if not np.issubdtype(labels.dtype, np.integer):
-        if not (labels == np.rint(labels)).all():
-            raise InputError(f"{source.labels.name} holds fractions: labels are whole numbers")
-        labels = labels.astype(np.int64)
+    labels = whole_labels(labels, source.labels.name)
     if labels.min(initial=0) < 0:
         raise InputError(f"{source.labels.name} holds negative labels: 0 is background")
     names, counts = np.unique(labels, return_counts=True)

@@ -15,6 +15,7 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.evaluate.labels import Evaluation, evaluate_labels
 from poolvox.shared.evaluate.points import PointEvaluation, evaluate_points
 from poolvox.shared.evaluate.scores import THRESHOLDS
+from poolvox.shared.imaging.cleanup import whole_labels
 
 __all__ = ["evaluate_files", "evaluate_point_files", "read_labels"]
 
@@ -75,6 +76,7 @@ def read_labels(path: Path) -> tuple[Any, tuple[float, ...] | None]:
         labels = tifffile.imread(path)
     except (tifffile.TiffFileError, ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read as TIFF: {error}") from error
+    labels = whole_labels(labels, path.name)
     return np.squeeze(labels) if labels.ndim > 3 else labels, _voxel_size(path, labels.ndim)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.features.kernels import Floats, Ints, Layout, kernel
+from poolvox.shared.imaging.cleanup import whole_labels
 
 __all__ = ["Objects", "Spacing", "find_objects", "spacing_of"]
 
@@ -138,8 +139,8 @@ def find_objects(labels: ArrayLike | Objects, *, spacing: Spacing, threads: int 
 
     Parameters
     ----------
-    labels : (Y, X) or (Z, Y, X) array of any integer type; 0 is background, ids may have gaps.
-        Objects that were found before are handed back as they are
+    labels : (Y, X) or (Z, Y, X) array of any integer type, or of whole floats; 0 is background,
+        ids may have gaps. Objects that were found before are handed back as they are
     spacing : micrometres per voxel, one number or one per axis (or a mapping by axis name)
     threads : how many threads later share the work
 
@@ -197,6 +198,7 @@ def spacing_of(spacing: Spacing, ndim: int) -> tuple[float, ...]:
 def _checked(image: NDArray[Any]) -> NDArray[np.integer[Any]]:
     if image.ndim not in (2, 3):
         raise InputError(f"labels have shape {image.shape}: expected (Y, X) or (Z, Y, X)")
+    image = whole_labels(image)
     if image.dtype.kind == "b":
         image = image.view(np.uint8)
     if image.dtype.kind not in "iu":

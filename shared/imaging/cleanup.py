@@ -9,7 +9,16 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["count_pixels", "drop_small", "fill_holes", "number_from_one", "rename_labels"]
+from poolvox.shared.errors import InputError
+
+__all__ = [
+    "count_pixels",
+    "drop_small",
+    "fill_holes",
+    "number_from_one",
+    "rename_labels",
+    "whole_labels",
+]
 
 Labels = NDArray[np.integer[Any]]
 Name = TypeVar("Name", bound=np.generic)
@@ -29,6 +38,24 @@ def rename_labels(labels: Labels, names: NDArray[Name]) -> NDArray[Name]:
     renamed = np.empty(labels.shape, names.dtype)
     _rename(labels.ravel(), names, renamed.reshape(-1))
     return renamed
+
+
+def whole_labels(labels: NDArray[Any], name: str = "labels") -> NDArray[Any]:
+    """Labels as integers where they are floats, as Fiji keeps them when 16 bits are too few.
+
+    Parameters
+    ----------
+    labels : array of any type; integers are handed back as they are
+    name : of the labels, for the message where they hold fractions
+    """
+    if labels.dtype.kind != "f":
+        return labels
+    if not np.array_equal(labels, np.rint(labels)):
+        raise InputError(
+            f"{name}: got {labels.dtype} with fractions, expected whole numbers, 0 for background: "
+            "is it an image, or are they probabilities?"
+        )
+    return labels.astype(np.int64)
 
 
 def drop_small(labels: Labels, least: float, most: float = np.inf) -> Labels:

@@ -272,6 +272,17 @@ def test_files_tell_their_voxel_size_and_centres_may_be_in_micrometres(tmp_path)
     assert scores[0].f1 > 0.95
 
 
+def test_labels_that_are_kept_as_floats_are_read(tmp_path):
+    truth, labels = pair(0, jitter=1)
+    tifffile.imwrite(tmp_path / "truth.tif", truth.astype(np.uint16))
+    tifffile.imwrite(tmp_path / "labels.tif", labels.astype(np.float32))
+    found = evaluate_files(tmp_path / "labels.tif", tmp_path / "truth.tif")
+    assert found.main == evaluate_labels(truth, labels).main
+    tifffile.imwrite(tmp_path / "labels.tif", labels.astype(np.float32) / 7)
+    with pytest.raises(InputError, match=r"labels.tif: got float32 with fractions"):
+        evaluate_files(tmp_path / "labels.tif", tmp_path / "truth.tif")
+
+
 def _text(path):
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     return path

@@ -103,6 +103,14 @@ def test_half_precision_and_booleans():
     assert measure(labels, {"m": image > 20}, spacing=1, groups=groups).notna().any(axis=None)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, ">f8"])
+def test_labels_that_are_whole_floats_are_taken(dtype):
+    labels = np.zeros((8, 8), int)
+    labels[2:6, 2:6], labels[7, 7] = 70_000, 3
+    plain = measure(labels, spacing=1, groups=["shape"])
+    pd.testing.assert_frame_equal(measure(labels.astype(dtype), spacing=1, groups=["shape"]), plain)
+
+
 def test_lazy_and_labelled_arrays_are_taken():
     xarray, dask = pytest.importorskip("xarray"), pytest.importorskip("dask.array")
     labels = np.zeros((8, 8), int)
@@ -116,7 +124,9 @@ def test_lazy_and_labelled_arrays_are_taken():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"labels": np.zeros((4, 4))}, "expected integers"),
+        ({"labels": np.full((4, 4), 0.5)}, "fractions, expected whole numbers"),
+        ({"labels": np.full((4, 4), np.nan)}, "fractions, expected whole numbers"),
+        ({"labels": np.zeros((4, 4), complex)}, "expected integers"),
         ({"labels": np.zeros(4, int)}, r"expected \(Y, X\) or \(Z, Y, X\)"),
         ({"labels": np.full((4, 4), -1)}, "go down to -1"),
         ({"images": {"a": np.zeros((4, 5))}}, r"shape \(4, 5\), the labels \(4, 4\)"),
