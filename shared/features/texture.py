@@ -109,7 +109,8 @@ def describe_texture(ndim: int, options: TextureOptions) -> tuple[Feature, ...]:
     pairs = (
         f"p: symmetric co-occurrence of {options.levels} grey levels {grey}, both voxels in the "
         f"object, over {4 if ndim == 2 else 13} directions, steps of the given distance rounded "
-        "to the grid, equal ones once. CellProfiler takes its levels from the whole image, and the "
+        "to the grid, equal ones once; NaN without pairs, as at less than half a voxel. "
+        "CellProfiler takes its levels from the whole image, and the "
         "same number of pixels along both axes of a diagonal, which is 1.4 times as far"
     )
     scales = tuple(f"{d:g}um" for d in options.distances_um)
