@@ -71,17 +71,17 @@ def test_constraints_name_versions_and_nothing_else():
     assert all("==" in pin and "/" not in pin for pin in pins)
 
 
-def imported() -> set[str]:
-    """Distributions that the package imports, anywhere in its modules."""
+def imported(*folders: str) -> set[str]:
+    """Distributions that the modules of the folders import, anywhere in them."""
     modules = set()
-    for path in (path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")):
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules.add(node.module.partition(".")[0])
     owners = packages_distributions()
-    others = modules - set(sys.stdlib_module_names) - {"poolvox"}
+    others = modules - set(sys.stdlib_module_names) - {"poolvox", "tests"}
     return {canonical(owners.get(module, [module])[0]) for module in others}
 
 
@@ -93,12 +93,18 @@ def test_what_is_imported_is_declared():
     extras = PROJECT["optional-dependencies"]
     optional = [need for name, needs in extras.items() if name != "test" for need in needs]
     declared = {canonical(need) for need in (*PROJECT["dependencies"], *optional)}
-    assert imported() - declared == set()
+    assert imported(*PACKAGES) - declared == set()
+
+
+def test_what_tests_import_is_declared():
+    needs = (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"])
+    # A peer of one benchmark lives in an environment of its own.
+    assert imported("tests") - {canonical(need) for need in needs} == {"scallops"}
 
 
 def test_what_is_declared_is_imported():
     declared = {canonical(need) for need in PROJECT["dependencies"]}
-    assert declared - imported() == NOT_IMPORTED
+    assert declared - imported(*PACKAGES) == NOT_IMPORTED
 
 
 def test_the_citation_is_of_this_version():
