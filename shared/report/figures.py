@@ -149,6 +149,8 @@ def show_histogram(
         ax.set_ylabel("count")
         if log and pooled.size:
             ax.set_yscale("log")
+        else:
+            ax.locator_params(axis="y", integer=True)
         _legend(ax)
         return to_picture(fig, caption)
 

@@ -72,6 +72,7 @@ def show_ranks(hits: pd.DataFrame, names: pd.Series, caption: str, *, fdr: float
         ax = axes[0, 0]
         _two_kinds(ax, rank, score, active, fdr)
         ax.set_xlabel("rank")
+        ax.locator_params(axis="x", integer=True)
         ax.set_ylabel("score (all units together)")
         ax.margins(x=0.05, y=0.1)
         _write_names(ax, rank, score, _best(names.iloc[order], active))
