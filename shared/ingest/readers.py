@@ -343,24 +343,9 @@ def _zarr_header(scenes: list[tuple[Scene, Any]]) -> Header:
         "zarr",
         np.dtype(image.dtype),
         tuple(scene for scene, _ in scenes),
-        _zarr_spacing(image),
+        {axis: float(size) for axis, size in image.spacing.items() if axis in "zyx"},
         tuple(str(name) for name in image.channels),
     )
-
-
-def _zarr_spacing(image: Any) -> dict[str, float]:
-    """Micrometres by axis; none where the store counts voxels: a scale of 1 without a unit.
-
-    Writers that are told no voxel size leave just that, and nothing measured by it would be right.
-    """
-    from poolvox.shared.store.metadata import require_document
-    from poolvox.shared.store.multiscales import read_multiscales
-
-    sizes = {axis: float(size) for axis, size in image.spacing.items() if axis in "zyx"}
-    axes = read_multiscales(require_document(image.path), image.path).axes
-    units = {axis.unit for axis in axes if axis.kind == "space"}
-    told = bool(units - {None}) or set(sizes.values()) != {1.0}
-    return sizes if told else {}
 
 
 def _read_zarr(path: Path, scene: Scene, planes: Iterable[int]) -> list[NDArray[Any]]:

@@ -47,8 +47,19 @@ class Multiscales:
         """Place of the first pixel along every space axis that has a size, in micrometres."""
         return self._lengths(self.levels[level].translation)
 
+    def _counts_pixels(self) -> bool:
+        """Whether the scale is 1 along all space axes, and none has a unit.
+
+        Writers that are told no pixel size leave just that, and nothing measured by it is right.
+        """
+        space = [k for k, axis in enumerate(self.axes) if axis.kind == "space"]
+        bare = all(self.axes[k].unit is None for k in space)
+        return bare and all(self.levels[0].scale[k] == 1 for k in space)
+
     def _lengths(self, values: Sequence[float]) -> dict[str, float]:
         """Values of the space axes in micrometres; axes that count pixels are left out."""
+        if self._counts_pixels():
+            return {}
         lengths = {}
         for a, axis, value in zip(self.letters, self.axes, values):
             unit = micrometres(axis) if axis.kind == "space" else None
