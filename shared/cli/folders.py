@@ -20,6 +20,7 @@ def status(output: Output, as_json: Json = False) -> int:
     from dataclasses import asdict
 
     from poolvox.shared.engine import read_status
+    from poolvox.shared.engine.status import by_reason
 
     state = read_status(_folder(output))
     code = 1 if state.failed else 0
@@ -41,7 +42,7 @@ def status(output: Output, as_json: Json = False) -> int:
         logs = {k: f" (see {show_path(output / log)})" for k, log in state.logs.items()}
         say("failed:\n" + named([(k, r + logs.get(k, "")) for k, r in state.failed.items()]))
     if state.skipped:
-        say("skipped:\n" + named(list(state.skipped.items())))
+        say("skipped:\n" + named(by_reason(state.skipped)))
     if state.orphans:
         say(f"{count(len(state.orphans), 'unit')} of earlier runs are no longer in the plan")
     if state.complete:

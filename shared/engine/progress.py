@@ -60,6 +60,7 @@ class PlainProgress:
         """Write to `stream`, how far it is every so many seconds."""
         self._stream, self._quiet, self._seconds = stream, quiet, seconds
         self._next = time.monotonic() + seconds
+        self._told: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         """Write a line, or not."""
@@ -76,6 +77,10 @@ class PlainProgress:
         if event.kind in ("begin", "note"):
             return event.message
         if event.kind == "skipped":
+            # A unit that failed costs all that need it, for one reason.
+            if event.message in self._told:
+                return ""
+            self._told.add(event.message)
             return f"{_counts(event)} skipped {event.key}: {event.message}"
         due = time.monotonic() >= self._next
         if event.kind == "end" or (due and event.kind in ("finished", "reused")):

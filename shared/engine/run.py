@@ -115,6 +115,7 @@ class _Run:
         self.reused: list[str] = []
         self.failed: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
+        self.causes: dict[str, str] = {}
 
     def go(self, provenance: Mapping[str, Any]) -> RunSummary:
         start = time.monotonic()
@@ -207,9 +208,11 @@ class _Run:
             self.waiting[key] = unit
 
     def _skip(self, key: str, need: str) -> None:
+        # What all of them wait for is told, not the next in the row.
+        cause = self.causes[key] = self.causes.get(need, need)
+        why = "failed" if cause in self.failed else "is not part of this run and not done"
+        reason = f"needs {cause}, which {why}"
         unselected = need not in self.selected
-        why = "is not part of this run and not done" if unselected else "failed or was skipped"
-        reason = f"needs {need}, which {why}"
         self.skipped[key] = reason
         if unselected:
             self._settle(key, self.ledger.on_disk(key))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,10 @@ from poolvox.shared.engine.journal import PLAN_NAME, Record, read_lines, read_re
 from poolvox.shared.engine.layout import Layout
 from poolvox.shared.errors import EngineError
 
-__all__ = ["Status", "StepStatus", "read_status"]
+__all__ = ["Status", "StepStatus", "by_reason", "read_status"]
+
+# Units of one reason that are named before the rest is counted.
+NAMED = 3
 
 
 @dataclass(slots=True)
@@ -64,6 +67,29 @@ class Status:
     def complete(self) -> bool:
         """Tell whether every unit of the plan is done."""
         return all(step.done == step.total for step in self.steps.values())
+
+
+def by_reason(units: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Units with one reason in one row, as a broken tile costs all that is made of it.
+
+    Parameters
+    ----------
+    units : key -> reason
+
+    Examples
+    --------
+    >>> by_reason({"decode/1": "needs a", "measure/1": "needs a", "decode/2": "needs b"})
+    [('decode/1, measure/1', 'needs a'), ('decode/2', 'needs b')]
+    """
+    rows: dict[str, list[str]] = {}
+    for key, reason in units.items():
+        rows.setdefault(reason, []).append(key)
+    return [(_some(keys), reason) for reason, keys in rows.items()]
+
+
+def _some(keys: Sequence[str]) -> str:
+    more = len(keys) - NAMED
+    return ", ".join(keys[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def read_status(output: Path) -> Status:

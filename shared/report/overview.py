@@ -14,7 +14,7 @@ import pandas as pd
 from poolvox.shared.engine.journal import Record, read_records
 from poolvox.shared.engine.options import RunSummary
 from poolvox.shared.engine.progress import describe_seconds
-from poolvox.shared.engine.status import Status, read_status
+from poolvox.shared.engine.status import Status, by_reason, read_status
 
 __all__ = ["CONFIG_NAME", "Overview", "describe_time", "read_overview"]
 
@@ -38,7 +38,7 @@ class Overview:
     verdict : `complete`, `incomplete` or `failed`; `sentence` says it in words
     numbers : the few that are shown large
     failures : unit, reason and log of the units that failed
-    skipped : unit and reason
+    skipped : units and reason
     provenance : what `run.json` says, as text
     """
 
@@ -90,7 +90,7 @@ def read_overview(output: Path, summary: RunSummary | None = None) -> Overview:
         facts=_facts(output, history, runs),
         steps=_steps(status, records, summary),
         failures=_failures(status),
-        skipped=pd.DataFrame(list(status.skipped.items()), columns=["unit", "reason"]),
+        skipped=pd.DataFrame(by_reason(status.skipped), columns=["units", "reason"]),
         runs=_runs(runs),
         versions=tuple((name, str(v)) for name, v in history.get("versions", {}).items()),
         warnings=_warnings(status, records),

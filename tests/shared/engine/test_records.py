@@ -26,7 +26,8 @@ from poolvox.shared.engine import progress as progress_module
 from poolvox.shared.engine.inputs import hash_file
 from poolvox.shared.engine.progress import PlainProgress, _bar, _RichListener, describe_seconds
 from poolvox.shared.engine.provenance import without_persons
-from poolvox.shared.errors import EngineError
+from poolvox.shared.engine.status import by_reason
+from poolvox.shared.errors import EngineError, InputError
 
 
 def facts(out: Path) -> dict:
@@ -185,6 +186,28 @@ def test_a_slow_run_says_how_far_it_is():
     assert stream.getvalue() == "10/40 6.0/min, 300 s left\n".replace(
         "300 s", describe_seconds(300)
     )
+
+
+def _fail() -> None:
+    raise InputError("the file is truncated")
+
+
+def test_what_a_failure_costs_is_told_once(tmp_path):
+    units = [
+        Unit("align/1", "align", _fail),
+        Unit("decode/1", "decode", dict, needs=("align/1",)),
+        Unit("measure/1", "measure", dict, needs=("decode/1",)),
+        Unit("zoom/1", "measure", dict, needs=("align/1",)),
+    ]
+    stream = io.StringIO()
+    summary = run_plan(units, tmp_path, progress=PlainProgress(stream))
+    reason = "needs align/1, which failed"
+    assert summary.skipped == dict.fromkeys(("decode/1", "measure/1", "zoom/1"), reason)
+    assert stream.getvalue().count("skipped") == 1
+    rows = [("decode/1, measure/1, zoom/1", reason)]
+    assert by_reason(read_status(tmp_path).skipped) == rows
+    many = by_reason({f"u{k}": "late" for k in range(9)})
+    assert many == [("u0, u1, u2 and 6 more", "late")]
 
 
 def test_the_journal_stays_short(tmp_path, monkeypatch):
