@@ -21,7 +21,7 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.features import choose_groups, find_objects, measure_objects
 from poolvox.shared.features.registry import feature_dictionary
 from poolvox.shared.ingest import TileKey
-from poolvox.shared.store import open_plate, read_table, write_table
+from poolvox.shared.store import Image, open_plate, read_table, write_table
 
 __all__ = [
     "FEATURE_GROUPS",
@@ -41,11 +41,15 @@ KEYS: Final = ["Metadata_Plate", "Metadata_Well", "Metadata_Tile", "Metadata_Lab
 
 @dataclass(frozen=True, slots=True)
 class ObjectChannels:
-    """How the channels of the first cycle are used: names of the nuclear stain and of the bases."""
+    """How channels are used: names of the nuclear stain and of the bases of the first cycle.
+
+    `stained` is the cycle (from 0) whose stain is measured.
+    """
 
     nuclear: str | None
     bases: tuple[str, ...]
     spacing: tuple[float, float]
+    stained: int = 0
 
 
 def measure_cells(
@@ -102,16 +106,23 @@ def measure_tile(
 ) -> dict[str, Any]:
     """Measure the cells of a tile that was aligned and segmented, and write them."""
     field = open_plate(folder.plate)[tile.well][tile.field]
-    pixels = field.image()
-    if "t" in pixels.dims:
-        pixels = pixels.isel(t=0)
-    wanted = [name for name in (channels.nuclear, *channels.bases) if name in field.channels]
-    planes = np.asarray(pixels.isel(c=[field.channels.index(name) for name in wanted]).data)
-    images = dict(zip(wanted, planes, strict=True))
+    images = _planes(field, channels.bases, 0)
+    if channels.nuclear is not None:
+        images |= _planes(field, [channels.nuclear], channels.stained)
     nuclei, cells = (np.asarray(field.labels(name).data) for name in ("nuclei", "cells"))
     table = measure_cells(images, nuclei, cells, channels, groups=groups)
     write_table(keyed(table.copy(), tile), folder.called(str(tile), "objects"))
     return {"cells": len(table)}
+
+
+def _planes(field: Image, names: Sequence[str], cycle: int) -> dict[str, NDArray[Any]]:
+    """Planes of those channels that are stored, of a cycle where there are several."""
+    pixels, there = field.image(), field.channels
+    if "t" in pixels.dims:
+        pixels = pixels.isel(t=cycle)
+    wanted = [name for name in names if name in there]
+    planes = np.asarray(pixels.isel(c=[there.index(name) for name in wanted]).data)
+    return dict(zip(wanted, planes, strict=True))
 
 
 def collect_objects(

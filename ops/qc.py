@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,7 @@ def inspect_tile(
     *,
     bases: Sequence[int],
     nuclear: int | None = None,
+    absent: Collection[tuple[int, int]] = (),
     limits: ImageLimits | None = None,
 ) -> pd.DataFrame:
     """Look at every cycle of a tile.
@@ -55,6 +56,7 @@ def inspect_tile(
     images : (cycle, channel, Y, X) array
     bases : indices of the base channels
     nuclear : index of the nuclear channel, where there is one
+    absent : cycle and channel (from 0) of images that were not taken, which are not looked at
 
     Returns
     -------
@@ -68,8 +70,9 @@ def inspect_tile(
     full = min(scale for scale in FULL_SCALES if scale >= sample[:, used].max())
     rows = []
     for t, cycle in enumerate(images):
-        blank = any(noise_level(cycle[c]).noise == 0 for c in used)
-        saturated = max(float(np.mean(sample[t, c] >= full)) for c in used)
+        taken = [c for c in used if (t, c) not in absent]
+        blank = any(noise_level(cycle[c]).noise == 0 for c in taken)
+        saturated = max(float(np.mean(sample[t, c] >= full)) for c in taken)
         rows.append((t + 1, np.nan if blank else _sharpness(cycle, bases), saturated, blank))
     table = pd.DataFrame(rows, columns=["cycle", "sharpness", "saturated", "blank"])
     if table["sharpness"].notna().any():

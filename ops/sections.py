@@ -104,6 +104,7 @@ def _images(config: OpsConfig, folder: Folder) -> Iterator[Section]:
     outlined = [None if k in _bases(config, names) else labels for k in range(len(names))]
     planes = [shown[t, c] for t in (0, -1) for c in range(len(names))]
     titles = [f"{when}, {name}" for when in ("first cycle", "last cycle") for name in names]
+    titles = [t if plane.any() else f"{t}: none" for t, plane in zip(titles, planes, strict=True)]
     outlines = "; outlines are cells" if labels.any() else ""
     caption = (
         f"The middle of tile {field.path.name} of well {field.path.parent.parent.name}"

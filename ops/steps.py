@@ -40,6 +40,8 @@ class Optics:
     """How the channels of an image are used: places of bases and nuclei, names, pixel size (um).
 
     With `find_order` the chemistry is in some order of the channels, and the library tells which.
+    Images that were not taken are `absent` (cycle and channel, from 0); the nuclei are those of the
+    first cycle that has their stain.
     """
 
     channels: tuple[str, ...]
@@ -48,6 +50,13 @@ class Optics:
     chemistry: Chemistry
     spacing: tuple[float, float]
     find_order: bool = False
+    absent: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def stained(self) -> int:
+        """The cycle (from 0) that nuclei are found in."""
+        without = {t for t, c in self.absent if c == self.nuclear}
+        return next(t for t in range(len(without) + 1) if t not in without)
 
 
 def image_tile(
@@ -56,7 +65,7 @@ def image_tile(
     """Align a tile, find its reads, nuclei and cells, and measure the light of the reads."""
     images = _tile_images(manifest, tile)
     check_images(images)
-    looks = inspect_tile(images, bases=optics.bases, nuclear=optics.nuclear)
+    looks = inspect_tile(images, bases=optics.bases, nuclear=optics.nuclear, absent=optics.absent)
     alignment = align_tile(
         images,
         bases=optics.bases,
@@ -65,7 +74,8 @@ def image_tile(
             max_shift=config.align.max_shift, max_residual=config.align.max_residual
         ),
     )
-    nuclei, reason = _segment(images, config, optics)
+    stack = AlignedPlanes(images, alignment.transforms)
+    nuclei, reason = _segment(stack, config, optics)
     cells, cell_reason = nuclei, reason
     if nuclei.any():
         cells = segment_cells(nuclei, _reach(nuclei, config, optics))
@@ -94,7 +104,7 @@ def image_tile(
     )
     save_reads(reads, folder.reads(str(tile)))
     _write_planes(folder, tile, alignment)
-    _write_images(folder, tile, config, optics, images, alignment, nuclei, cells)
+    _write_images(folder, tile, config, optics, stack, nuclei, cells)
     return {
         "reads": len(spots),
         "cells": len(near.labels),
@@ -117,14 +127,23 @@ def _tile_images(manifest: Manifest, tile: TileKey) -> NDArray[Any]:
     return images.astype(np.uint16) if images.dtype == np.uint8 else images
 
 
+def _stain(stack: AlignedPlanes, nuclear: int, cycle: int) -> NDArray[np.uint16]:
+    """The nuclear image, on the frame of the first cycle; as it was taken if it is of that."""
+    whole = slice(None)
+    planes = stack.images[:1, nuclear : nuclear + 1]
+    if cycle > 0:
+        planes = stack[cycle : cycle + 1, nuclear : nuclear + 1, whole, whole]
+    return np.asarray(planes[0, 0])
+
+
 def _segment(
-    images: NDArray[np.uint16], config: OpsConfig, optics: Optics
+    stack: AlignedPlanes, config: OpsConfig, optics: Optics
 ) -> tuple[NDArray[np.int32], str]:
     if optics.nuclear is None:
-        return np.zeros(images.shape[2:], np.int32), ""
+        return np.zeros(stack.shape[2:], np.int32), ""
     diameter = config.segment.diameter
     settings = SegmentSettings(diameter=diameter / optics.spacing[0] if diameter else None)
-    found = segment_nuclei(images[0, optics.nuclear], settings)
+    found = segment_nuclei(_stain(stack, optics.nuclear, optics.stained), settings)
     return found.nuclei, found.reason
 
 
@@ -145,8 +164,7 @@ def _write_images(
     tile: TileKey,
     config: OpsConfig,
     optics: Optics,
-    images: NDArray[np.uint16],
-    alignment: Alignment,
+    stack: AlignedPlanes,
     nuclei: NDArray[np.int32],
     cells: NDArray[np.int32],
 ) -> None:
@@ -156,11 +174,11 @@ def _write_images(
     field = plate[tile.well][tile.field]
     spacing = dict(zip("yx", optics.spacing, strict=True))
     if config.store.images == "aligned":
-        stack = AlignedPlanes(images, alignment.transforms)
         field.write(stack, axes="tcyx", spacing=spacing, channels=optics.channels)
     elif optics.nuclear is not None:
         # Labels need an image to lie on: the nuclei they were found in.
-        plane, names = images[0, optics.nuclear], [optics.channels[optics.nuclear]]
+        plane = _stain(stack, optics.nuclear, optics.stained)
+        names = [optics.channels[optics.nuclear]]
         field.write(plane[None], axes="cyx", spacing=spacing, channels=names)
     else:
         return

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from poolvox.shared.ingest.layout import Layout
 from poolvox.shared.ingest.manifest import Manifest, Piece, Problem, TileKey
 from poolvox.shared.ingest.spec import AXES
 
-__all__ = ["check_tile", "problem", "tail"]
+__all__ = ["check_tile", "explain_lost", "problem", "tail"]
 
 
 def problem(kind: str, piece: Piece, reason: str) -> Problem:
@@ -22,15 +21,37 @@ def problem(kind: str, piece: Piece, reason: str) -> Problem:
 
 
 def check_tile(
-    manifest: Manifest, key: TileKey, layout: Layout, dtype: np.dtype[Any]
+    manifest: Manifest, key: TileKey, layout: Layout, depths: Mapping[str, int]
 ) -> list[Problem]:
-    """Find what is doubled, missing, or unlike the rest in one tile."""
+    """Find what is doubled, missing, or unlike the rest in one tile.
+
+    Parameters
+    ----------
+    layout : of most files
+    depths : channels in a file, by cycle; "" stands for all cycles that are not named
+    """
     pieces = manifest.pieces[key]
     return [
         *_doubled(pieces),
         *_missing(manifest, key, pieces),
-        *_unlike(manifest, pieces, layout, dtype),
+        *_unlike(manifest, pieces, layout, depths),
     ]
+
+
+def explain_lost(manifest: Manifest, faults: list[Problem]) -> list[Problem]:
+    """Say of images that no tile has what to give if they were never taken."""
+    there = {(piece.cycle, piece.channel) for own in manifest.pieces.values() for piece in own}
+    names = dict(zip(manifest.values, manifest.channels, strict=False))
+    explained = []
+    for fault in faults:
+        if fault.kind == "missing" and fault.cycle and fault.channel in names:
+            value = fault.channel
+            cycles = ", ".join(t for t in manifest.cycles if (t, value) in there)
+            if (fault.cycle, value) not in there:
+                advice = f"if it was not imaged there, give only_in: {{{names[value]}: [{cycles}]}}"
+                fault = replace(fault, reason=f"{fault.reason}, in no tile: {advice}")
+        explained.append(fault)
+    return explained
 
 
 def _doubled(pieces: list[Piece]) -> list[Problem]:
@@ -56,10 +77,11 @@ def _missing(manifest: Manifest, key: TileKey, pieces: list[Piece]) -> list[Prob
     if manifest.planes and "organoid" in fields:
         planes = _between([piece.z for piece in pieces])
     there = {(piece.cycle, piece.channel, piece.z) for piece in pieces}
-    if len(there) == len(cycles) * len(channels) * len(planes):
+    wanted = [pair for pair in product(cycles, channels) if not manifest.lacks(*pair)]
+    if len(there) == len(wanted) * len(planes):
         return []
     faults: list[Problem] = []
-    for cycle, channel in product(cycles, channels):
+    for cycle, channel in wanted:
         gone = [z for z in planes if (cycle, channel, z) not in there]
         if gone:
             zs = [] if gone == [""] or len(gone) == len(planes) else gone
@@ -82,7 +104,7 @@ def _place(cycle: str, channel: str, planes: list[str]) -> str:
 
 
 def _unlike(
-    manifest: Manifest, pieces: list[Piece], layout: Layout, dtype: np.dtype[Any]
+    manifest: Manifest, pieces: list[Piece], layout: Layout, depths: Mapping[str, int]
 ) -> list[Problem]:
     """Compare each file with the plate, or an organoid's with its first file."""
     wanted = layout.sizes
@@ -93,12 +115,13 @@ def _unlike(
     for piece in pieces:
         if piece.layout is None or piece.header is None:
             continue
-        if piece.layout.sizes != wanted:
-            faults.append(problem("shape", piece, _unlike_shape(piece, wanted)))
-        if piece.header.dtype.newbyteorder("=") != dtype:
+        expected = {**wanted, "c": depths.get(piece.cycle, depths[""])}
+        if piece.layout.sizes != expected:
+            faults.append(problem("shape", piece, _unlike_shape(piece, expected)))
+        if piece.header.dtype.newbyteorder("=") != manifest.dtype:
             reason = (
                 f"{tail(piece.path)}: the pixels are {piece.header.dtype.name}, those of the "
-                f"other files {dtype.name}: export them as one type"
+                f"other files {manifest.dtype.name}: export them as one type"
             )
             faults.append(problem("dtype", piece, reason))
     return faults

@@ -57,14 +57,15 @@ class Expected:
     deep: bool
 
     @classmethod
-    def of(cls, spec: RawSpec) -> Expected:
-        """Gather it from a specification."""
+    def of(cls, spec: RawSpec, cycle: str = "") -> Expected:
+        """Gather it from a specification, for the files of a cycle."""
         fields = spec.patterns[0].fields
         inside = {"cycle": "t", "channel": "c", "z": "z"}
         named = frozenset(axis for field, axis in inside.items() if field in fields)
         known: dict[str, int] = {}
-        if "c" not in named and isinstance(spec.channels, tuple) and spec.channels != ("auto",):
-            known["c"] = len(spec.channels)
+        channels = spec.channels_of(cycle)
+        if "c" not in named and isinstance(channels, tuple) and channels != ("auto",):
+            known["c"] = len(channels)
         if "t" not in named and spec.cycles is not None:
             known["t"] = len(spec.cycles)
         return cls(named, known, spec.axes, spec.voxel_size is not None)
@@ -161,10 +162,12 @@ def _unclear(lead: list[int], expected: Expected, free: list[str]) -> str:
     told = " and ".join(f"{n} {_MEANING[axis]}" for axis, n in expected.known.items())
     could = ", ".join(_MEANING[axis] for axis in free) or "nothing: the name gives all of them"
     example = "".join(axis for axis in "tzc" if axis in free)[-max(len(lead), 1) :] + "yx"
+    fewer = math.prod(lead) < expected.known.get("c", 0) and "t" in expected.named
     return (
         f"the file has {count} pages without metadata"
         + (f", the configuration {told}" if told else "")
         + f"; they could be {could}: say which with axes, e.g. axes: {example}, and channels"
+        + ("; or say with only_in which cycles lack a channel" if fewer else "")
     )
 
 
@@ -182,6 +185,6 @@ def _check_named(layout: Layout, expected: Expected) -> None:
         hint = (
             f"if its {_MEANING[others[0]]} are the channels, give axes: cyx"
             if others
-            else ("correct channels, or give axes")
+            else "correct channels, give axes, or say with only_in which cycles lack a channel"
         )
         raise InputError(f"the file holds {sizes['c']} channels, channels names {wanted}: {hint}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -100,7 +100,9 @@ class Manifest:
     axes : axes of every array that `read` gives, out of `tczyx`; c, y and x are always there
     cycles, channels : names along t and c
     planes : values of `{z}` in the names, in order; empty where files hold z themselves
-    selection : numbers of the channels within a file, where it holds several
+    values : what stands for the channels in the files' names, where each has files of its own
+    selection : by cycle, numbers of the channels within a file that holds several, -1 for one that
+        the cycle lacks; "" stands for all cycles that are not named
     spacing : micrometres by axis; None where neither file nor configuration says it
     notes : what is worth knowing but stops nothing
     """
@@ -117,7 +119,7 @@ class Manifest:
     pieces: dict[TileKey, list[Piece]] = field(repr=False)
     faults: list[Problem] = field(repr=False)
     values: tuple[str, ...] = ()
-    selection: tuple[int, ...] = ()
+    selection: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     steps: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     wells: dict[str, str] = field(default_factory=dict, repr=False)
@@ -141,6 +143,21 @@ class Manifest:
     def bytes(self) -> int:
         """Bytes of all tiles' decoded pixels."""
         return self.tile_bytes * len(self.tiles)
+
+    def lacks(self, cycle: str, value: str) -> bool:
+        """Whether a cycle was imaged without the channel that `value` stands for in the names."""
+        names = dict(zip(self.values, self.channels, strict=False))
+        return value in names and self.spec.lacks(names[value], cycle)
+
+    @property
+    def absent(self) -> tuple[tuple[int, int], ...]:
+        """Places along t and c of the images that were not taken; `read` gives zeros for them."""
+        return tuple(
+            (t, c)
+            for t, cycle in enumerate(self.cycles)
+            for c, channel in enumerate(self.channels)
+            if self.spec.lacks(channel, cycle)
+        )
 
     @cached_property
     def bad(self) -> dict[TileKey, str]:
@@ -247,6 +264,9 @@ class Manifest:
         shape = (len(wanted_t), len(wanted_c), len(wanted_z), sizes["y"], sizes["x"])
         dtype = self.dtype.newbyteorder("=")
         full = np.empty(shape, dtype) if scratch is None else scratch.array(shape, dtype)
+        for t, c in self.absent:
+            if t in wanted_t and c in wanted_c:
+                full[wanted_t.index(t), wanted_c.index(c)] = 0
         for piece in self.pieces[tile]:
             self._place(piece, full, wanted_t, wanted_c, wanted_z, z_values)
         return full.reshape([n for axis, n in zip(AXES, full.shape) if axis in self.axes])
@@ -289,7 +309,8 @@ class Manifest:
         names = {"t": piece.cycle, "c": piece.channel}
         # Pairs of the place in the array and the place in the file, along t, c, z.
         at_t = self._along(names["t"], self.cycles, self.steps, wanted_t)
-        at_c = self._along(names["c"], self.values, self.selection, wanted_c)
+        selection = self.selection.get(piece.cycle, self.selection.get("", ()))
+        at_c = self._along(names["c"], self.values, selection, wanted_c)
         depth = piece.layout.sizes["z"]
         every = [(z_values.index(piece.z), 0)] if piece.z else [(k, k) for k in range(depth)]
         at_z = [(wanted_z.index(z), inside) for z, inside in every if z in wanted_z]
@@ -306,7 +327,8 @@ class Manifest:
     ) -> list[tuple[int, int]]:
         if name:
             return [(k, 0) for k, place in enumerate(wanted) if names[place] == name]
-        return [(k, inside[place] if inside else 0) for k, place in enumerate(wanted)]
+        places = [(k, inside[place] if inside else 0) for k, place in enumerate(wanted)]
+        return [pair for pair in places if pair[1] >= 0]
 
 
 def _alone(piece: Piece) -> Piece:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.ingest.checks import check_tile, problem, tail
+from poolvox.shared.ingest.channels import ChannelPlaces, common_kinds, place_channels
+from poolvox.shared.ingest.checks import check_tile, explain_lost, problem, tail
 from poolvox.shared.ingest.files import Found, find_files
 from poolvox.shared.ingest.layout import Expected, Layout, interpret
 from poolvox.shared.ingest.manifest import Manifest, Piece, Problem, TileKey
@@ -63,8 +64,7 @@ def scan(
     """
     found = find_files(spec, Path(root))
     reads = _read_headers(found, progress)
-    expected = Expected.of(spec)
-    pieces, faults, wells = _pieces(reads, expected, plate)
+    pieces, faults, wells = _pieces(reads, spec, plate)
     good = [piece for piece in pieces if piece.layout is not None]
     if not good:
         raise InputError(_none_is_good(faults))
@@ -94,13 +94,13 @@ def _read_header(found: Found) -> _Read:
 
 
 def _pieces(
-    reads: Iterable[_Read], expected: Expected, plate: str
+    reads: Iterable[_Read], spec: RawSpec, plate: str
 ) -> tuple[list[Piece], list[Problem], dict[str, str]]:
     """Give each file its place, and each fault its tile."""
     pieces: list[Piece] = []
     faults: list[Problem] = []
     wells: dict[str, str] = {}
-    layouts: dict[Scene, Layout] = {}
+    layouts = _Layouts(spec)
     for read in reads:
         scenes = read.header.scenes if read.header else ()
         for number in range(max(len(scenes), 1)):
@@ -108,16 +108,27 @@ def _pieces(
             fault = _misfit(read, len(scenes), number, piece)
             if not fault and read.header is not None:
                 try:
-                    scene = scenes[number]
-                    # Files are alike by the thousands: each kind is interpreted once.
-                    layout = layouts.get(scene) or interpret(scene, expected)
-                    piece = replace(piece, layout=layouts.setdefault(scene, layout))
+                    piece = replace(piece, layout=layouts.of(scenes[number], piece.cycle))
                 except InputError as error:
                     fault = ("axes", str(error))
             pieces.append(piece)
             if fault:
                 faults.append(problem(fault[0], piece, f"{tail(piece.path)}: {fault[1]}"))
     return pieces, faults, wells
+
+
+class _Layouts:
+    """Layouts of scenes; files are alike by the thousands, so each kind is interpreted once."""
+
+    def __init__(self, spec: RawSpec) -> None:
+        self._spec = spec
+        self._known: dict[tuple[Scene, str], Layout] = {}
+
+    def of(self, scene: Scene, cycle: str) -> Layout:
+        key = scene, cycle if self._spec.only_in else ""
+        if key not in self._known:
+            self._known[key] = interpret(scene, Expected.of(self._spec, key[1]))
+        return self._known[key]
 
 
 def _misfit(read: _Read, scenes: int, number: int, piece: Piece) -> tuple[str, str] | None:
@@ -173,19 +184,21 @@ def _assemble(
     faults: list[Problem],
     wells: dict[str, str],
 ) -> Manifest:
-    layout = _common([piece.layout for piece in good if piece.layout])
-    header = next(p.header for p in good if p.layout == layout and p.header)
+    kinds = common_kinds(spec, good)
+    layout = kinds[""][0]
     dtype = _common([p.header.dtype.newbyteorder("=") for p in good if p.header])
     cycles, steps = _cycles(spec, pieces, layout)
-    channels, values, selection = _channels(spec, pieces, layout, header)
-    pieces = [p for p in pieces if _wanted(p, cycles, values)]
+    _require_cycles(spec, cycles)
+    places = place_channels(spec, pieces, kinds)
+    wanted = _Wanted(spec, cycles, places)
+    pieces = [piece for piece in pieces if wanted.holds(piece.cycle, piece.channel)]
     planes = tuple(sorted({p.z for p in pieces if p.z}, key=natural))
     tiles: defaultdict[TileKey, list[Piece]] = defaultdict(list)
     for piece in pieces:
         tiles[piece.key].append(piece)
     ordered = sorted(tiles, key=lambda key: key.order)
-    kept = [f for f in faults if f.key in tiles and _wanted_fault(f, cycles, values)]
-    sizes = {**layout.sizes, "t": len(cycles), "c": len(channels)}
+    kept = [f for f in faults if f.key in tiles and wanted.holds(f.cycle, f.channel)]
+    sizes = {**layout.sizes, "t": len(cycles), "c": len(places.names)}
     sizes["z"] = len(planes) or layout.sizes["z"]
     spacing, notes = _spacing(spec, good, sizes)
     manifest = Manifest(
@@ -193,35 +206,44 @@ def _assemble(
         tiles=ordered,
         axes=_axes(spec, layout, planes),
         cycles=cycles,
-        channels=channels,
+        channels=places.names,
         planes=planes,
         spacing=spacing,
         dtype=dtype,
         sizes=sizes,
         pieces={key: tiles[key] for key in ordered},
         faults=kept,
-        values=values,
-        selection=selection,
+        values=places.values,
+        selection=places.selection,
         steps=steps,
         notes=notes,
         wells=wells,
     )
-    found = [f for key in ordered for f in check_tile(manifest, key, layout, dtype)]
+    depths = {cycle: kind.sizes["c"] for cycle, (kind, _) in kinds.items()}
+    found = [f for key in ordered for f in check_tile(manifest, key, layout, depths)]
+    found = explain_lost(manifest, found)
     everything = sorted(kept + found, key=lambda f: (f.key.order, natural(f.path)))
     return replace(manifest, faults=everything)
 
 
-def _wanted(piece: Piece, cycles: tuple[str, ...], values: tuple[str, ...]) -> bool:
-    """Leave out the files of cycles and channels that the specification does not take."""
-    return (not piece.cycle or piece.cycle in cycles) and (
-        not piece.channel or piece.channel in values
-    )
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The cycles and channels that the specification takes."""
 
+    spec: RawSpec
+    cycles: tuple[str, ...]
+    places: ChannelPlaces
 
-def _wanted_fault(fault: Problem, cycles: tuple[str, ...], values: tuple[str, ...]) -> bool:
-    return (not fault.cycle or fault.cycle in cycles) and (
-        not fault.channel or fault.channel in values
-    )
+    def holds(self, cycle: str, channel: str) -> bool:
+        """Whether it takes what a file's name says; "" where the name does not say it."""
+        if cycle and cycle not in self.cycles:
+            return False
+        if not channel:
+            return True
+        if channel not in self.places.values:
+            return False
+        name = self.places.names[self.places.values.index(channel)]
+        return not self.spec.lacks(name, cycle)
 
 
 def _common(values: Sequence[Any]) -> Any:
@@ -259,54 +281,14 @@ def _cycles(
     return wanted, tuple(there.index(name) for name in wanted)
 
 
-def _channels(
-    spec: RawSpec, pieces: list[Piece], layout: Layout, header: Header
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
-    """Give the names of the channels, their values in file names, their places in a file."""
-    named = {piece.channel for piece in pieces if piece.channel}
-    if named:
-        there = tuple(sorted(named, key=natural))
-        names, places = _choose(spec, there, "in the names of the files")
-        return names, tuple(there[place] for place in places), ()
-    count = layout.sizes["c"]
-    there = header.channels if len(header.channels) == count else ()
-    there = there if len(set(there)) == count else tuple(str(number) for number in range(count))
-    names, places = _choose(spec, there, "in the files")
-    return names, (), tuple(places)
-
-
-def _choose(
-    spec: RawSpec, there: tuple[str, ...], where: str
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Match the channels that the specification names to those that are there."""
-    every = tuple(range(len(there)))
-    if spec.channels == "auto":
-        return there, every
-    if isinstance(spec.channels, dict):
-        return spec.names or (), tuple(
-            _find(value, there, where) for value in spec.channels.values()
-        )
-    names = spec.names or ()
-    if set(names) <= set(there):
-        return names, tuple(there.index(name) for name in names)
-    if len(names) != len(there):
+def _require_cycles(spec: RawSpec, cycles: tuple[str, ...]) -> None:
+    named = [normalise("cycle", name) for own in spec.only_in.values() for name in own]
+    missing = [name for name in named if name not in cycles]
+    if missing and spec.cycles is None:
         raise InputError(
-            f"channels names {len(names)} ({', '.join(names)}), but there are {len(there)} {where} "
-            f"({', '.join(there)}): name them all, or map names to them"
+            f"only_in names cycle {missing[0]!r}, of which there is no file; there are "
+            f"{', '.join(cycles)}"
         )
-    return names, every
-
-
-def _find(value: str, there: tuple[str, ...], where: str) -> int:
-    if value in there:
-        return there.index(value)
-    if value.isdecimal():
-        same = [k for k, name in enumerate(there) if name.isdecimal() and int(name) == int(value)]
-        if same:
-            return same[0]
-        if where == "in the files" and int(value) < len(there):
-            return int(value)
-    raise InputError(f"there is no channel {value!r} {where}: there are {', '.join(there)}")
 
 
 def _spacing(

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from poolvox.shared.config import ConfigPattern, Model
 from poolvox.shared.errors import ConfigError
-from poolvox.shared.ingest.pattern import Pattern
+from poolvox.shared.ingest.pattern import Pattern, normalise
 
 __all__ = ["AXES", "RawSpec"]
 
@@ -26,6 +26,7 @@ def _text(value: Any) -> Any:
 
 
 Name = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+Channels = Literal["auto"] | tuple[Name, ...] | dict[str, Name]
 
 
 class RawSpec(Model):
@@ -39,15 +40,18 @@ class RawSpec(Model):
         files name them
     pixel_size : micrometres, one number or (y, x); read from the files where it is not given
     voxel_size : micrometres (z, y, x); read from the files where it is not given
+    only_in : channels that some cycles alone have, with those cycles, such as `{DAPI: [1]}`; all
+        other channels are in all cycles
     axes : order of the axes in each file, e.g. `zcyx`, where the file does not say it or is wrong
     cycles : the cycles to take, in this order; all that are found where it is not given
     exclude : name patterns (with `*`) of files to leave out
     """
 
     files: ConfigPattern | tuple[ConfigPattern, ...]
-    channels: Literal["auto"] | tuple[Name, ...] | dict[str, Name] = "auto"
+    channels: Channels = "auto"
     pixel_size: Length | tuple[Length, Length] | None = None
     voxel_size: tuple[Length, Length, Length] | None = None
+    only_in: dict[Name, tuple[Name, ...]] = Field(default_factory=dict)
     axes: str | None = None
     cycles: tuple[Name, ...] | None = None
     exclude: tuple[str, ...] = ()
@@ -67,6 +71,20 @@ class RawSpec(Model):
     def names(self) -> tuple[str, ...] | None:
         """Names of the channels, where the configuration gives them."""
         return None if self.channels == "auto" else tuple(self.channels)
+
+    def lacks(self, channel: str, cycle: str) -> bool:
+        """Whether a cycle was imaged without a channel; cycles as `normalise` writes them."""
+        cycles = self.only_in.get(channel)
+        return cycles is not None and cycle not in {normalise("cycle", name) for name in cycles}
+
+    def channels_of(self, cycle: str) -> Channels:
+        """`channels` without those that a cycle lacks."""
+        if self.channels == "auto" or not self.only_in:
+            return self.channels
+        kept = [name for name in self.channels if not self.lacks(name, cycle)]
+        if isinstance(self.channels, dict):
+            return {name: self.channels[name] for name in kept}
+        return tuple(kept)
 
     @property
     def spacing(self) -> Mapping[str, float]:
@@ -118,6 +136,20 @@ class RawSpec(Model):
                 "in the order in which the file holds them, e.g. zcyx"
             )
         return axes
+
+    @model_validator(mode="after")
+    def _only_in_fits(self) -> RawSpec:
+        if not self.only_in:
+            return self
+        unknown = [name for name in self.only_in if name not in (self.names or ())]
+        if unknown:
+            raise ValueError(
+                f"only_in names {unknown[0]!r}, which channels does not: name all channels that "
+                "any cycle has, in order"
+            )
+        if "cycle" not in self.patterns[0].fields:
+            raise ValueError("only_in needs {cycle} in files: it tells which files lack a channel")
+        return self
 
     @model_validator(mode="after")
     def _one_size(self) -> RawSpec:
