@@ -60,8 +60,9 @@ class OpsPipeline:
             plates[tile.plate].append(tile)
         if len(plates) > 1:
             raise InputError(
-                f"the files are of {len(plates)} plates ({', '.join(plates)}): run each plate on "
-                "its own, with its name in place of {plate} in `files`"
+                f"the files are of {len(plates)} plates ({', '.join(plates)}), and a run holds "
+                f"one: put {{plate}} into output, as in {config.output.name}/{{plate}}, for a run "
+                f"of each, or give plate: {next(iter(plates))} for one alone"
             )
         layout = _Layout(config, manifest, optics)
         units = [layout.images(tile) for tile in manifest.tiles]
@@ -135,6 +136,7 @@ class _Layout:
         name = str(tile)
         params = self.config.model_dump(mode="json", include={"align", "segment", "store"})
         params |= {"channels": self.optics.channels, "bases": self.optics.bases}
+        params["absent"] = self.optics.absent
         params["method"] = self.config.decode.method
         return Unit(
             key=f"images/{name}",
@@ -209,6 +211,7 @@ class _Layout:
             None if nuclear is None else names[nuclear],
             tuple(names[k] for k in self.optics.bases),
             self.optics.spacing,
+            self.optics.stained,
         )
 
     def measure(self, tile: TileKey) -> Unit:
@@ -218,7 +221,11 @@ class _Layout:
             key=f"measure/{name}",
             step="measure",
             call=partial(measure_tile, self.folder, tile, self.channels, groups),
-            params={"features": group_tokens(groups), "channels": self.optics.channels},
+            params={
+                "features": group_tokens(groups),
+                "channels": self.optics.channels,
+                "stained": self.optics.stained,
+            },
             needs=(f"images/{name}",),
             outputs=(self.folder.called(name, "objects"),),
             memory=OVERHEAD + int(COPIES * self.manifest.tile_bytes),
@@ -289,7 +296,34 @@ def _optics(config: OpsConfig, manifest: Manifest) -> Optics:
         chemistry,
         (spacing[0], spacing[1]),
         order_is_open(config, manifest.channels),
+        _absent(manifest, bases, nuclear, learned=config.profiles.embeddings is not None),
     )
+
+
+def _absent(
+    manifest: Manifest, bases: Sequence[int], nuclear: int | None, *, learned: bool
+) -> tuple[tuple[int, int], ...]:
+    """Images that were not taken; those that a run cannot do without are asked for."""
+    absent, cycles = manifest.absent, range(len(manifest.cycles))
+    without = next(((t, c) for t, c in absent if c in bases), None)
+    if without is not None:
+        cycle, base = manifest.cycles[without[0]], manifest.channels[without[1]]
+        raise ConfigError(
+            f"only_in leaves cycle {cycle} without the base channel {base}: every cycle needs all "
+            "of them; leave the cycle out with cycles"
+        )
+    stain = "" if nuclear is None else manifest.channels[nuclear]
+    if nuclear is not None and all((t, nuclear) in absent for t in cycles):
+        raise ConfigError(
+            f"only_in gives {stain} to none of the cycles {', '.join(manifest.cycles)}: name one, "
+            "or give segment.channel: none"
+        )
+    if learned and (0, nuclear) in absent:
+        raise ConfigError(
+            f"only_in leaves cycle {manifest.cycles[0]} without {stain}, in which embeddings are "
+            "learned: leave profiles.embeddings out"
+        )
+    return absent
 
 
 pipeline = OpsPipeline()

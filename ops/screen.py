@@ -13,6 +13,7 @@ from poolvox.shared.cli.work import Job, perform
 from poolvox.shared.config import load_config
 from poolvox.shared.engine import Options, RunSummary
 from poolvox.shared.errors import InputError
+from poolvox.shared.ingest.plates import split_plates
 from poolvox.shared.store import Plate, open_plate, read_table
 
 __all__ = ["Screen"]
@@ -44,7 +45,14 @@ class Screen:
         ----------
         overrides : values that come before those of the file, as in `decode.fdr=0.05`
         """
-        return cls(load_config(Path(path), OpsConfig, overrides=overrides))
+        plates = split_plates(load_config(Path(path), OpsConfig, overrides=overrides))
+        if len(plates) > 1:
+            names = ", ".join(config.plate for config in plates)
+            raise InputError(
+                f"{path} is about {len(plates)} plates ({names}): take one of them, as in "
+                f'overrides=["plate={plates[0].plate}"]'
+            )
+        return cls(plates[0])
 
     def __repr__(self) -> str:
         return f"Screen({str(self.output)!r})"
@@ -75,7 +83,7 @@ class Screen:
             of the configuration
         steps : only these, such as `images` and `decode`
         only, exclude : places such as `A1` or `A1/3`
-        quiet : no progress is shown
+        quiet : only failures are shown
 
         Returns
         -------
@@ -90,7 +98,7 @@ class Screen:
             only=tuple(only),
             exclude=tuple(exclude),
         )
-        self.summary, _ = perform(Job(pipeline, self.config), options, quiet=quiet, silent=quiet)
+        self.summary, _ = perform(Job(pipeline, self.config), options, quiet=quiet)
         return self
 
     @property

@@ -11,6 +11,7 @@ from poolvox.ops.columns import LibraryColumns, guess_columns, read_library
 from poolvox.shared.errors import InputError
 from poolvox.shared.ingest import guess, raw_block
 from poolvox.shared.ingest.guessing import Guess
+from poolvox.shared.ingest.template import run_lines
 
 __all__ = ["write_template"]
 
@@ -55,8 +56,7 @@ def write_template(folder: Path) -> str:
     head = [
         f"# Written by poolvox init from {found.count} files; look it through before the run.",
         "pipeline: ops",
-        f"output: {json.dumps(name + '_run')}",
-        "plate: P1",
+        *run_lines(name + "_run", found),
     ]
     library, columns, notes = _library(folder)
     tail = TAIL.format(library=json.dumps(str(library)), columns="\n".join(columns))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from poolvox.organoid3d.config import MEMBRANE, known_stain
 from poolvox.shared.ingest import guess, raw_block
+from poolvox.shared.ingest.template import run_lines
 
 __all__ = ["write_template"]
 
@@ -50,8 +51,7 @@ def write_template(folder: Path) -> str:
     head = [
         f"# Written by poolvox init from {found.count} files; look it through before the run.",
         "pipeline: organoid3d",
-        f"output: {json.dumps(folder.resolve().name + '_run')}",
-        "plate: P1",
+        *run_lines(folder.resolve().name + "_run", found),
     ]
     block = raw_block(replace(found, files=str(folder / found.files), others=()))
     names = [] if found.channels == "auto" else list(found.channels)

@@ -180,4 +180,10 @@ def _relative(text: str, raw: Path, beside: Path) -> str:
 
     full = os.path.abspath(raw)
     near = os.path.relpath(full, beside)
-    return text if near.startswith(os.path.join("..", "..")) else text.replace(full, near)
+    if near.startswith(os.path.join("..", "..")):
+        return text
+    text = text.replace(full, near)
+    # What lies beside the raw folder, as the library may.
+    above = os.path.relpath(os.path.dirname(full), beside)
+    start = "" if above == os.curdir else f"{above}/"
+    return text.replace(f'"{os.path.dirname(full).rstrip(os.sep)}{os.sep}', f'"{start}')

@@ -119,6 +119,8 @@ def _spec(
         "channels": found.channels,
         "exclude": found.exclude,
     }
+    if found.only_in and not channels:
+        base["only_in"] = found.only_in
     if found.axes:
         base["axes"] = found.axes
     if not pixel_size and {"y", "x"} <= set(found.spacing):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poolvox.shared.cli.console import Json, Quiet, say_json
+from poolvox.shared.cli.console import Json, Quiet, complain, say, say_json
 
 if TYPE_CHECKING:
+    from poolvox.shared.cli.work import Job
     from poolvox.shared.engine import Options
 
 __all__ = ["check", "run"]
 
 # A number without a unit is one of bytes, and is rarely meant so.
 LEAST_MEMORY = 1_000_000
+# Exit codes: of a run that was stopped, as shells give it, and of one that cannot be.
+INTERRUPTED, WRONG_INPUT = 130, 2
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration, a YAML file.")]
 Set = Annotated[
@@ -42,15 +45,19 @@ def check(
     Nothing is written. Ends with 1 if some tiles cannot be used, with 2 if none can.
     """
     from poolvox.shared.cli.estimate import estimate
-    from poolvox.shared.cli.work import open_job
+    from poolvox.shared.cli.work import open_jobs
 
-    job = open_job(config, _assignments(set_, workers=workers, memory=memory))
-    found = estimate(job, _options(job.config))
+    jobs = open_jobs(config, _assignments(set_, workers=workers, memory=memory))
+    found = {job.plate: estimate(job, _options(job.config)) for job in jobs}
+    code = max(each.exit_code for each in found.values())
     if as_json:
-        say_json(found.facts())
-    else:
-        found.show()
-    return found.exit_code
+        _say_plates({plate: each.facts() for plate, each in found.items()}, code)
+        return code
+    for plate, each in found.items():
+        if len(found) > 1:
+            say(f"plate {plate}:")
+        each.show()
+    return code
 
 
 def run(
@@ -74,24 +81,57 @@ def run(
     """Run an experiment; an interrupted or changed one goes on with what is not done yet."""
     from dataclasses import replace
 
-    from poolvox.shared.cli.work import open_job, perform, report_summary, summary_facts
+    from poolvox.shared.cli.work import open_jobs
 
     given = _assignments(set_, workers=workers, memory=memory, scheduler=scheduler)
-    job = open_job(config, given)
-    options = replace(
-        _options(job.config),
-        steps=_listed(steps),
-        only=_all_listed(only),
-        exclude=_all_listed(exclude),
-        force=force,
-    )
-    summary, whole = perform(job, options, quiet=quiet or as_json)
-    code = 130 if summary.stopped else summary.exit_code or (0 if whole else 3)
+    jobs = open_jobs(config, given)
+    facts = {}
+    for job in jobs:
+        options = replace(
+            _options(job.config),
+            steps=_listed(steps),
+            only=_all_listed(only),
+            exclude=_all_listed(exclude),
+            force=force,
+        )
+        if len(jobs) > 1 and not as_json:
+            say(f"plate {job.plate}:")
+        told = _run_job(job, options, quiet=quiet, as_json=as_json, alone=len(jobs) == 1)
+        facts[job.plate] = told
+        if told["exit_code"] == INTERRUPTED:
+            break
+    code = max(each["exit_code"] for each in facts.values())
     if as_json:
-        say_json(summary_facts(summary, code))
-    else:
-        report_summary(summary)
+        _say_plates(facts, code)
     return code
+
+
+def _run_job(
+    job: Job, options: Options, *, quiet: bool, as_json: bool, alone: bool
+) -> dict[str, Any]:
+    """Run a plate, and tell how it ended; one of several that cannot be run costs itself alone."""
+    from poolvox.shared.cli.work import perform, report_summary, summary_facts
+    from poolvox.shared.errors import PoolvoxError
+
+    try:
+        summary, whole = perform(job, options, quiet=quiet or as_json)
+    except PoolvoxError as error:
+        if alone:
+            raise
+        complain(f"plate {job.plate}: {error}")
+        return {"exit_code": WRONG_INPUT, "reason": str(error)}
+    if not as_json:
+        report_summary(summary)
+    code = INTERRUPTED if summary.stopped else summary.exit_code or (0 if whole else 3)
+    return summary_facts(summary, code)
+
+
+def _say_plates(facts: dict[str, dict[str, Any]], code: int) -> None:
+    """Write facts for machines: of the only plate, or by plate."""
+    if len(facts) == 1:
+        say_json(next(iter(facts.values())))
+    else:
+        say_json({"exit_code": code, "plates": facts})
 
 
 def _assignments(given: list[str] | None, **engine: object) -> list[str]:

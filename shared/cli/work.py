@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from poolvox.shared.engine.pipeline import Pipeline
     from poolvox.shared.report import Section
 
-__all__ = ["Job", "open_job", "perform", "report_summary", "summary_facts", "write_run_report"]
+__all__ = [
+    "Job",
+    "open_job",
+    "open_jobs",
+    "perform",
+    "report_summary",
+    "summary_facts",
+    "write_run_report",
+]
 
 REPORT_NAME = "report.html"
 REPORT_LOG = "journal/logs/report.log"
@@ -37,6 +45,11 @@ class Job:
     def output(self) -> Path:
         """Folder of the run."""
         return Path(self.config.output)
+
+    @property
+    def plate(self) -> str:
+        """Name of the plate."""
+        return str(self.config.plate)
 
 
 def open_job(path: Path, overrides: Sequence[str] = (), *, output: Path | None = None) -> Job:
@@ -67,14 +80,20 @@ def open_job(path: Path, overrides: Sequence[str] = (), *, output: Path | None =
     return Job(pipeline, resolve_config(document, pipeline.config_model))
 
 
-def perform(
-    job: Job, options: Options, *, quiet: bool = False, silent: bool = False
-) -> tuple[RunSummary, bool]:
+def open_jobs(path: Path, overrides: Sequence[str] = ()) -> list[Job]:
+    """Read a configuration: one job, or one for each plate of a screen of several."""
+    from poolvox.shared.ingest.plates import split_plates
+
+    job = open_job(path, overrides)
+    return [Job(job.pipeline, config) for config in split_plates(job.config)]
+
+
+def perform(job: Job, options: Options, *, quiet: bool = False) -> tuple[RunSummary, bool]:
     """Run what is not done yet and write the report.
 
     Parameters
     ----------
-    quiet : only failures are shown; nothing at all if `silent`
+    quiet : only failures are shown
 
     Returns
     -------
@@ -85,7 +104,7 @@ def perform(
     units = job.pipeline.plan(job.config)
     facts = {"pipeline": job.pipeline.name, "config": job.config.model_dump(mode="json")}
     with show_progress(quiet=quiet) as show:
-        listener = _note_config(job, _ignore if silent else show)
+        listener = _note_config(job, show)
         summary = run_plan(units, job.output, options=options, provenance=facts, progress=listener)
     return summary, write_run_report(job, summary)
 
@@ -110,6 +129,7 @@ def write_run_report(job: Job, summary: RunSummary | None = None) -> bool:
 
 def report_summary(summary: RunSummary) -> None:
     """Say how a run ended, what failed, and where everything lies."""
+    from poolvox.shared.engine.status import by_reason
     from poolvox.shared.report.overview import describe_time
 
     parts = [f"{len(summary.done):,} done", f"{len(summary.reused):,} reused"]
@@ -120,7 +140,7 @@ def report_summary(summary: RunSummary) -> None:
     if summary.failed:
         say("failed:\n" + named(list(summary.failed.items())))
     if summary.skipped:
-        say("skipped:\n" + named(list(summary.skipped.items())))
+        say("skipped:\n" + named(by_reason(summary.skipped)))
     if summary.orphans:
         orphans = count(len(summary.orphans), "unit")
         say(f"{orphans} of earlier runs are no longer in the plan; their files are kept")
@@ -160,10 +180,6 @@ def _note_config(job: Job, show: Callable[[Event], None]) -> Callable[[Event], N
         show(event)
 
     return listen
-
-
-def _ignore(event: Event) -> None:
-    """Show nothing."""
 
 
 def _write_config(job: Job) -> None:

@@ -103,7 +103,11 @@ def _source(
     found = guess(path, "ops")
     notes = tuple(note for note in found.notes if "pixel size" not in note)
     made = RawSpec(
-        files=found.files, channels=found.channels, axes=found.axes, exclude=found.exclude
+        files=found.files,
+        channels=found.channels,
+        only_in=found.only_in,
+        axes=found.axes,
+        exclude=found.exclude,
     )
     return path, _with_spacing(made, found.spacing), notes
 
@@ -162,7 +166,7 @@ def _require_one_plate(manifest: Manifest) -> None:
 def _require_spacing(manifest: Manifest) -> None:
     unknown = [axis for axis, size in manifest.spacing.items() if size is None]
     if unknown:
-        name = "voxel_size (z, y, x)" if "z" in unknown else "pixel_size"
+        name = "voxel_size (--pixel-size z,y,x)" if "z" in unknown else "pixel_size (--pixel-size)"
         raise InputError(
             f"the files do not say their spacing along {', '.join(unknown)}: give {name} in "
             "micrometres"

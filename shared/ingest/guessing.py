@@ -15,16 +15,16 @@ from typing import Literal
 from poolvox.shared.errors import InputError
 from poolvox.shared.ingest.files import walk
 from poolvox.shared.ingest.instruments import INSTRUMENTS, Instrument
+from poolvox.shared.ingest.joining import join_plates
 from poolvox.shared.ingest.names import NameGroup, group_names, is_derived
 from poolvox.shared.ingest.pattern import Pattern, normalise, well_name
-from poolvox.shared.ingest.readers import Header, describe, is_image
+from poolvox.shared.ingest.readers import Header, is_image
+from poolvox.shared.ingest.sampling import cycles_of_channels, sample_files
 from poolvox.shared.ingest.vendors import READERS, Acquisition
 from poolvox.shared.sorting import natural
 
 __all__ = ["Guess", "guess"]
 
-# Files whose headers are read: the first, one of the middle, the last.
-SAMPLES = 3
 # The most pages without metadata that are taken for channels.
 MOST_CHANNELS = 8
 EXCLUDED = ("*_thumb*", ".*", "*/.*", "*Thumbs*")
@@ -39,6 +39,7 @@ class Guess:
     role : `sbs`, `phenotype` or `stacks`
     files : the name pattern, relative to the folder
     channels : names in order, or a mapping of names to what stands in the files' names
+    only_in : channels that some cycles alone have, with those cycles
     spacing : micrometres by axis, as far as the files or the instrument's metadata tell
     vendor : the instrument's layout, or "" where the pattern comes from the names alone
     others : further groups of files in the folder, each as a guess of its own
@@ -54,6 +55,7 @@ class Guess:
     planes: int = 1
     count: int = 0
     vendor: str = ""
+    only_in: dict[str, tuple[str, ...]] = field(default_factory=dict)
     axes: str | None = None
     exclude: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -89,6 +91,7 @@ def guess(folder: Path | str, pipeline: str) -> Guess:
     groups = _vendor_groups(images, instrument, pipeline) if instrument else ()
     rest = sorted(set(images) - {n for group in groups for n in group.names}, key=natural)
     groups = (*groups, *group_names(rest, pipeline))
+    groups = tuple(join_plates(groups)) if pipeline == "ops" else groups
     told = READERS[instrument.key](base) if instrument and instrument.key in READERS else None
     exclude = EXCLUDED[:1] if any("_thumb" in name for name in names) else ()
     ordered = _main_first(groups, pipeline)
@@ -237,13 +240,17 @@ def _from_group(base: Path, group: NameGroup, pipeline: str, told: Acquisition) 
         notes.append("no place has two of the channels in the names: they are ignored, check it")
         bare = replace(group, pattern=text, notes=tuple(notes))
         return _from_group(base, bare, pipeline, replace(told, notes=()))
-    header = _sample(base, group.names, notes)
+    cycles = [v["cycle"] for v in values if "cycle" in v]
+    sample = sample_files(base, group.names, cycles)
+    notes += sample.notes
+    header = sample.header
     spacing = dict(header.spacing) if header else {}
     if told.pixel_size:
         spacing.update(y=told.pixel_size, x=told.pixel_size)
     if told.z_step:
         spacing["z"] = told.z_step
     channels, axes = _channels(values, header, told, pipeline, notes)
+    only_in = sample.only_in or _lacking(values, channels)
     if "y" not in spacing:
         notes.append("the pixel size is not in the files: give it in micrometres")
     distinct: dict[str, set[str]] = defaultdict(set)
@@ -252,7 +259,7 @@ def _from_group(base: Path, group: NameGroup, pipeline: str, told: Acquisition) 
             distinct[name].add(normalise(name, value))
     if pipeline == "ops" and len(distinct["plate"]) > 1:
         shown = ", ".join(sorted(distinct["plate"], key=natural)[:4])
-        notes.append(f"plates {shown}: run each on its own, with its name in place of {{plate}}")
+        notes.append(f"plates {shown}: each is a run of its own, in a folder below output")
     places = {_place(each) for each in values}
     wells, tiles = _wells(values), len(places)
     if header is not None and len(header.scenes) > 1:
@@ -262,6 +269,7 @@ def _from_group(base: Path, group: NameGroup, pipeline: str, told: Acquisition) 
         role="",
         files=group.pattern,
         channels=channels,
+        only_in=only_in,
         axes=axes,
         spacing=spacing,
         cycles=tuple(sorted(distinct["cycle"], key=natural)),
@@ -300,19 +308,6 @@ def _wells(values: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
         if "row" in v or "well" in v
     }
     return tuple(sorted(wells, key=natural))
-
-
-def _sample(base: Path, names: Sequence[str], notes: list[str]) -> Header | None:
-    """Read a few headers: the first that can be read stands for all."""
-    headers: list[Header] = []
-    for place in dict.fromkeys((0, len(names) // 2, len(names) - 1)[:SAMPLES]):
-        try:
-            headers.append(describe(base / names[place]))
-        except InputError as error:
-            notes.append(f"{names[place]}: {error}")
-    if len({(h.scenes[0].axes, h.scenes[0].shape) for h in headers}) > 1:
-        notes.append("the files differ in shape: poolvox check tells which")
-    return headers[0] if headers else None
 
 
 def _channels(
@@ -355,6 +350,17 @@ def _pages_axes(header: Header | None, pipeline: str, notes: list[str]) -> str |
     if pages > 1:
         notes.append(f"it is unclear what the {pages} pages of a file are: give axes")
     return None
+
+
+def _lacking(
+    values: Sequence[Mapping[str, str]], channels: tuple[str, ...] | dict[str, str] | str
+) -> dict[str, tuple[str, ...]]:
+    """Channels that the names give to some cycles alone, by the names that they get."""
+    if not all("cycle" in each and "channel" in each for each in values):
+        return {}
+    found = cycles_of_channels((each["cycle"], each["channel"]) for each in values)
+    names = {v: n for n, v in channels.items()} if isinstance(channels, dict) else {}
+    return {names.get(value, value): own for value, own in found.items()}
 
 
 def _named(pipeline: str) -> str:

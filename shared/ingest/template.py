@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 
 from poolvox.shared.ingest.guessing import Guess
+from poolvox.shared.ingest.plates import PLATE
 
-__all__ = ["raw_block"]
+__all__ = ["raw_block", "run_lines"]
 
 
 def raw_block(guess: Guess) -> str:
@@ -18,12 +19,21 @@ def raw_block(guess: Guess) -> str:
         lines += [f"    # {' '.join(note.split())}" for note in each.notes]
         lines.append(f"    files: {json.dumps(each.files, ensure_ascii=False)}  # {_counts(each)}")
         lines.append(f"    channels: {_flow(each.channels)}")
+        if each.only_in:
+            lines.append(f"    only_in: {_cycles(each.only_in)}  # other cycles lack the channel")
         lines.append(_spacing_line(each))
         if each.axes:
             lines.append(f"    axes: {each.axes}")
         if each.exclude:
             lines.append(f"    exclude: {_flow(each.exclude)}")
     return "\n".join(lines) + "\n"
+
+
+def run_lines(output: str, guess: Guess) -> list[str]:
+    """Lines for the folder of the run, and its plate; several plates have a folder each."""
+    if PLATE in guess.files:
+        return [f"output: {json.dumps(output + '/' + PLATE)}   # each plate is a run of its own"]
+    return [f"output: {json.dumps(output)}", "plate: P1"]
 
 
 def _counts(guess: Guess) -> str:
@@ -45,6 +55,15 @@ def _spacing_line(guess: Guess) -> str:
         return "    # pixel_size: ?  # micrometres; fill in"
     value = f"{y:g}" if y == x else f"[{y:g}, {x:g}]"
     return f"    pixel_size: {value}  # micrometres"
+
+
+def _cycles(only_in: Mapping[str, Sequence[str]]) -> str:
+    """Channels with their cycles; cycles with a number are written as one."""
+    parts = []
+    for channel, cycles in only_in.items():
+        listed = ", ".join(c if c.isdecimal() else _scalar(c) for c in cycles)
+        parts.append(f"{_scalar(channel)}: [{listed}]")
+    return "{" + ", ".join(parts) + "}"
 
 
 def _flow(value: Sequence[str] | Mapping[str, str] | str) -> str:

@@ -23,6 +23,7 @@ from poolvox.shared.cli import run_command
 from poolvox.shared.config import load_config
 from poolvox.shared.engine import Options, run_plan
 from poolvox.shared.errors import ConfigError, InputError
+from poolvox.shared.report import read_overview
 from poolvox.shared.store import open_plate, read_table
 
 KEYS = ["Metadata_Plate", "Metadata_Well", "Metadata_Tile"]
@@ -138,14 +139,18 @@ def test_reads_are_given_the_label_under_them(finished):
     assert same.mean() > 0.99
 
 
-def test_the_calls_are_those_that_were_simulated(finished):
-    cells = read_table(finished.parent / "run" / "tables" / "cells.parquet")
-    truth = pd.read_parquet(finished.parent / "truth" / "cells.parquet")
-    matched = match_cells(cells, truth)
+def _score(path) -> dict[str, float]:
+    cells = read_table(path.parent / "run" / "tables" / "cells.parquet")
+    matched = match_cells(cells, pd.read_parquet(path.parent / "truth" / "cells.parquet"))
     # Found cells that are not in the truth have their centre outside of the tile.
     matched = matched[matched["y"].notna()]
-    assert (matched["Metadata_Label"] > 0).mean() > 0.95
-    score = score_cells(matched)
+    return {"found": (matched["Metadata_Label"] > 0).mean(), **score_cells(matched)}
+
+
+def test_the_calls_are_those_that_were_simulated(finished):
+    cells = read_table(finished.parent / "run" / "tables" / "cells.parquet")
+    score = _score(finished)
+    assert score["found"] > 0.95
     assert score["precision"] > 0.97
     assert score["recall"] > 0.85
     library = pd.read_csv(finished.parent / "library.csv").set_index("barcode")
@@ -385,6 +390,30 @@ def test_another_number_of_channels_than_the_files_have_is_refused(screen, chang
         run(screen, workers=1)
 
 
+@pytest.mark.parametrize("stained", [1, 7])
+def test_nuclei_may_be_stained_in_one_cycle_alone(finished, screen, change, stained):
+    for cycle in {*range(1, 8)} - {stained}:
+        for well, tile in (("A1", 1), ("A1", 2), ("B2", 1), ("B2", 2)):
+            file = raw_file(screen, well, tile, cycle)
+            rewrite(file, tifffile.imread(file)[1:])
+    failed = [text for key, text in run(screen, workers=1).failed.items() if key[:6] == "images"]
+    assert len(failed) == 4
+    assert all("only_in" in text for text in failed)
+    change(screen, raw={"sbs": {**_sbs(screen), "pixel_size": 1.3, "only_in": {"DAPI": [stained]}}})
+    assert run(screen, workers=1).exit_code == 0
+    assert read_overview(screen.parent / "run").warnings == ()
+    before, now = (_score(path)["f1"] for path in (finished, screen))
+    assert now > before - 0.02
+    objects = read_table(screen.parent / "run" / "tables" / "objects.parquet")
+    assert (objects["Nuclei_Intensity_Mean_DAPI"] > 300).mean() > 0.95
+
+
+def test_only_in_must_leave_the_bases_to_every_cycle(screen, change):
+    change(screen, raw={"sbs": {**_sbs(screen), "only_in": {"G": [1]}}})
+    with pytest.raises(ConfigError, match="cycle 2 without the base channel G"):
+        run(screen)
+
+
 def _sbs(path):
     return yaml.safe_load(path.read_text())["raw"]["sbs"]
 
@@ -434,10 +463,11 @@ def test_a_notebook_runs_a_screen_and_has_its_tables(screen, finished):
     assert again.summary.done == ()
 
 
-def test_a_screen_without_tables_says_which_unit_failed(screen, change):
+def test_a_screen_without_tables_says_which_unit_failed(screen, change, capsys):
     without_names(screen)
     change(screen, raw={"sbs": _sbs(screen) | {"channels": ["DAPI", "A", "C", "G", "T"]}})
     screen = Screen.from_config(screen).run(workers=1, quiet=True)
+    assert re.search(r"failed signal/plate: .*channels", capsys.readouterr().err)
     with pytest.raises(InputError, match=r"did not get so far; signal/plate failed: .*channels"):
         screen.cells  # noqa: B018
 

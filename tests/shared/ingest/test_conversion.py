@@ -157,7 +157,7 @@ def test_nothing_is_removed_before_the_raw_files_are_known_to_be_good(folder, tm
 
 def test_an_unknown_pixel_size_is_asked_for(tmp_path):
     tifffile.imwrite(tmp_path / "A1_1.tif", np.ones((9, 9), np.uint16), metadata=None)
-    with pytest.raises(InputError, match="give pixel_size"):
+    with pytest.raises(InputError, match=r"give pixel_size \(--pixel-size\)"):
         convert(tmp_path, tmp_path / "out.zarr")
     assert not (tmp_path / "out.zarr").exists()
     with pytest.raises(InputError, match="there is no"):

@@ -402,7 +402,7 @@ def test_init_says_how_to_name_channels_and_that_plates_run_apart(tmp_path):
     lay(tmp_path, *each("plate<p>/c<c>_A1_s1_ch<k>.tif", p=[1, 2], c=[1, 2], k=[1, 2]))
     notes = " ".join(guess(tmp_path, "ops").notes)
     assert "numbers only: name them in this order, e.g. [DAPI, G, T, A, C]" in notes
-    assert "plates 1, 2: run each on its own" in notes
+    assert "plates 1, 2: each is a run of its own" in notes
 
 
 def test_one_bad_file_does_not_stop_a_guess(tmp_path):
