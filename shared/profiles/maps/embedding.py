@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Final, Literal, get_args
@@ -180,7 +182,8 @@ def map_method(method: Method, rows: int) -> Literal["pca", "umap"]:
 
 def _umap(points: Floats, components: int, seed: int) -> Floats:
     try:
-        from umap import UMAP
+        with _without_tensorflow():
+            from umap import UMAP
     except ImportError as error:
         raise InputError(
             "UMAP needs the package umap-learn: pip install 'poolvox[embed]', or use pca"
@@ -195,3 +198,17 @@ def _umap(points: Floats, components: int, seed: int) -> Floats:
         n_jobs=1,  # more threads would give other numbers each time
     )
     return np.asarray(model.fit_transform(points.astype(np.float32)), dtype=np.float64)
+
+
+@contextlib.contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    """Keep umap-learn from loading it, notes on the screen and all, for what is not used here."""
+    name = "tensorflow"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # as if it were not installed
+    try:
+        yield
+    finally:
+        del sys.modules[name]

@@ -1,6 +1,7 @@
 """Principal components, maps and clusters."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -113,6 +114,35 @@ def test_edges_weigh_what_neighbourhoods_share():
     assert near[1, 2] == pytest.approx(1 / 3)
     assert near[3, 4] == 1.0
     assert (0, 3) not in near
+
+
+LIKE_UMAP = """
+try:
+    import tensorflow
+    seen = 1.0
+except ImportError:
+    seen = 0.0
+
+class UMAP:
+    def __init__(self, **options):
+        self.size = options["n_components"]
+
+    def fit_transform(self, points):
+        return [[seen] * self.size] * len(points)
+"""
+
+
+def test_umap_does_not_load_tensorflow(blobs, monkeypatch, tmp_path):
+    """It takes seconds and writes notes on the screen, for a variant that is not used."""
+    (tmp_path / "umap.py").write_text(LIKE_UMAP)
+    (tmp_path / "tensorflow.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("umap", "tensorflow"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert embed(blobs, features=NAMES, method="umap").to_numpy().max() == 0.0
+    import tensorflow
+
+    assert Path(tensorflow.__file__).parent == tmp_path
 
 
 def test_packages_that_are_not_there_are_named(blobs, monkeypatch):
