@@ -14,10 +14,9 @@ from typing import Literal
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.ingest.files import walk
-from poolvox.shared.ingest.instruments import INSTRUMENTS, Instrument
-from poolvox.shared.ingest.joining import join_plates
-from poolvox.shared.ingest.names import NameGroup, group_names, is_derived
-from poolvox.shared.ingest.pattern import Pattern, normalise, well_name
+from poolvox.shared.ingest.grouping import group_files
+from poolvox.shared.ingest.names import NameGroup, is_derived
+from poolvox.shared.ingest.pattern import Pattern, match_whole, normalise, well_name
 from poolvox.shared.ingest.readers import Header, is_image
 from poolvox.shared.ingest.sampling import cycles_of_channels, sample_files
 from poolvox.shared.ingest.vendors import READERS, Acquisition
@@ -87,11 +86,7 @@ def guess(folder: Path | str, pipeline: str) -> Guess:
     images = [name for name in names if not _excluded(name)]
     if not images:
         raise InputError(f"{base} holds no image: poolvox reads TIFF, OME-Zarr and ND2 files")
-    instrument = _instrument(images)
-    groups = _vendor_groups(images, instrument, pipeline) if instrument else ()
-    rest = sorted(set(images) - {n for group in groups for n in group.names}, key=natural)
-    groups = (*groups, *group_names(rest, pipeline))
-    groups = tuple(join_plates(groups)) if pipeline == "ops" else groups
+    groups, instrument = group_files(images, pipeline)
     told = READERS[instrument.key](base) if instrument and instrument.key in READERS else None
     exclude = EXCLUDED[:1] if any("_thumb" in name for name in names) else ()
     ordered = _main_first(groups, pipeline)
@@ -116,106 +111,6 @@ def _excluded(name: str) -> bool:
     return any(fnmatch(last, pattern) for pattern in EXCLUDED[:2]) or "/." in name
 
 
-def _instrument(images: Sequence[str]) -> Instrument | None:
-    """Find the instrument whose names at least half of the files have."""
-    last = [name.rpartition("/")[2] for name in images]
-    best, most = None, 0
-    for instrument in INSTRUMENTS:
-        patterns = [Pattern(text) for text in _variants(instrument.files, last)]
-        hits = sum(any(_fits(pattern, name) for pattern in patterns) for name in last)
-        if hits > most:
-            best, most = instrument, hits
-    return best if 2 * most >= len(images) else None
-
-
-def _fits(pattern: Pattern, name: str) -> bool:
-    """Match a name as instruments write it: their wells have letters, and no hyphen."""
-    values = pattern.match(name)
-    well = (values or {}).get("well", "A1")
-    return values is not None and well[0].isalpha() and "-" not in well
-
-
-def _variants(files: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Write each pattern with the endings that the files have: .tif, .TIF, .tiff."""
-    endings = dict.fromkeys("." + name.rpartition(".")[2] for name in names)
-    found: list[str] = []
-    for text in files:
-        stem, _, own = text.rpartition(".")
-        same = [e for e in endings if e.lower().rstrip("f") == "." + own.rstrip("f")]
-        found += [stem + ending for ending in same]
-    return found
-
-
-def _vendor_groups(
-    images: Sequence[str], instrument: Instrument, pipeline: str
-) -> tuple[NameGroup, ...]:
-    """Group the files by the first pattern of the instrument that they match, and by folders."""
-    last = [name.rpartition("/")[2] for name in images]
-    patterns = [Pattern(text) for text in _variants(instrument.files, last)]
-    groups: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
-    for name, own in zip(images, last, strict=True):
-        pattern = next((p for p in patterns if _fits(p, own)), None)
-        if pattern is not None:
-            groups[pattern.text, name.count("/")].append(name)
-    found: list[NameGroup] = []
-    for (text, _), names in groups.items():
-        folders = _folders(names, instrument, Pattern(text), pipeline)
-        whole = _simplified("/".join([*folders, text]), names)
-        found.append(NameGroup(whole, tuple(names), frozenset(Pattern(whole).fields)))
-    return tuple(found)
-
-
-def _folders(
-    names: Sequence[str], instrument: Instrument, file: Pattern, pipeline: str
-) -> list[str]:
-    """Give one pattern per folder level: what it is for this instrument, or as names tell."""
-    found: list[str] = []
-    for level in range(names[0].count("/")):
-        values = sorted({name.split("/")[level] for name in names}, key=natural)
-        own = next(
-            (t for t in instrument.folders if all(Pattern(t).match(v) for v in values)), None
-        )
-        if own is not None:
-            found.append(own if _agree(Pattern(own), file, level, names) else "*")
-        elif len(values) == 1:
-            found.append(values[0].replace("{", "{{").replace("}", "}}"))
-        else:
-            groups = group_names(values, pipeline)
-            clear = len(groups) == 1 and groups[0].fields <= {"cycle", "plate", "well"}
-            found.append(groups[0].pattern if clear and groups[0].fields else "{plate}")
-    return found
-
-
-def _agree(folder: Pattern, file: Pattern, level: int, names: Sequence[str]) -> bool:
-    """Tell whether a field that folder and file both have is the same in all names."""
-    for name in names:
-        parts = name.split("/")
-        above, own = folder.match(parts[level]) or {}, file.match(parts[-1]) or {}
-        if any(normalise(k, above[k]) != normalise(k, own[k]) for k in above.keys() & own.keys()):
-            return False
-    return True
-
-
-def _simplified(text: str, names: Sequence[str]) -> str:
-    """Write out the plate, cycle and z where they have one value only.
-
-    A folder and a file may both name the plate: where they do not agree, the file's is ignored.
-    A list of channels in a name means that each file holds all of them.
-    """
-    for name in ("plate", "cycle", "z", "channel"):
-        field_text = f"{{{name}}}"
-        while text.count(field_text) > 1 and not all(_match(Pattern(text), n) for n in names):
-            head, _, tail = text.rpartition(field_text)
-            text = head + "{_}" + tail
-        if field_text not in text:
-            continue
-        values = {(_match(Pattern(text), n) or {}).get(name, "") for n in names}
-        if len(values) == 1 and (name != "channel" or "," in "".join(values)):
-            value = values.pop().replace("{", "{{").replace("}", "}}")
-            text = text.replace(field_text, value) if value else text
-    return text
-
-
 def _main_first(groups: Iterable[NameGroup], pipeline: str) -> list[NameGroup]:
     """Put the sequencing images, which alone have cycles, before all others."""
     cycles = pipeline == "ops"
@@ -232,7 +127,7 @@ def _main_first(groups: Iterable[NameGroup], pipeline: str) -> list[NameGroup]:
 
 def _from_group(base: Path, group: NameGroup, pipeline: str, told: Acquisition) -> Guess:
     pattern = Pattern(group.pattern)
-    values = [v for n in group.names if (v := _match(pattern, n)) is not None]
+    values = [v for n in group.names if (v := match_whole(pattern, n)) is not None]
     notes = [*group.notes, *told.notes]
     if _never_together(values):
         # Two names of channels that no place has both of: lines, or stages, in colours of theirs.
@@ -294,11 +189,6 @@ def _never_together(values: Sequence[Mapping[str, str]]) -> bool:
 
 def _place(values: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(values.get(name, "") for name in _PLACE)
-
-
-def _match(pattern: Pattern, name: str) -> dict[str, str] | None:
-    """Match a whole name: the pattern's fixed folder is cut off before."""
-    return pattern.match(name[len(pattern.folder) + 1 :] if pattern.folder else name)
 
 
 def _wells(values: Sequence[Mapping[str, str]]) -> tuple[str, ...]:

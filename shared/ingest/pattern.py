@@ -16,7 +16,7 @@ from itertools import takewhile
 
 from poolvox.shared.errors import ConfigError
 
-__all__ = ["FIELDS", "Pattern", "normalise", "well_name"]
+__all__ = ["FIELDS", "Pattern", "match_whole", "normalise", "well_name"]
 
 # Letters, digits and hyphens of any script: an underscore or a dot ends the value, so that
 # `{tile}.tif` does not take `3_thumb.tif` for a tile.
@@ -47,6 +47,8 @@ _VALUES = {
     "organoid": _WORD + "+?",
 }
 FIELDS = tuple(_VALUES)
+# A value does not end within a number: `c{cycle}*` takes all of `c10_late`.
+_WHOLE = r"(?:(?<![0-9])|(?![0-9]))"
 
 _TOKEN = re.compile(
     r"(?P<literal>\{\{|\}\}|[^{}*?]+)|(?P<any>\*\*/?|\*|\?)|\{(?P<field>[^{}:]*)(?::(?P<width>[^{}]*))?\}"
@@ -197,6 +199,11 @@ def normalise(field: str, text: str) -> str:
     return text
 
 
+def match_whole(pattern: Pattern, name: str) -> dict[str, str] | None:
+    """Match a whole name: the pattern's fixed folder is cut off before."""
+    return pattern.match(name[len(pattern.folder) + 1 :] if pattern.folder else name)
+
+
 def well_name(text: str, column: str | None = None) -> str:
     """Give the one name of a well: `A01`, `a1`, `A - 1`, row 1 and column 1 are all `A1`.
 
@@ -264,6 +271,11 @@ def _width(text: str | None, written: str) -> int | None:
     return int(text)
 
 
+def _is_open(token: Token) -> bool:
+    """Whether a piece takes any text, so that only the value before it tells where it begins."""
+    return token.field is None and token.width is None and token.regex.endswith("*?")
+
+
 def _join(
     tokens: tuple[Token, ...] | list[Token], *, anchored: bool = True, exact: bool = True
 ) -> str:
@@ -276,6 +288,12 @@ def _join(
         elif token.field not in seen:
             seen[token.field] = token.width
             parts.append(f"(?P<{token.field}>{token.regex})")
+            if (
+                token.width is None
+                and tokens[place + 1 : place + 2]
+                and _is_open(tokens[place + 1])
+            ):
+                parts.append(_WHOLE)
         elif exact and seen[token.field] == token.width:
             parts.append(f"(?P={token.field})")
         else:

@@ -164,6 +164,21 @@ LAYOUTS = {
         "{cycle}/{well}_pos{tile}.tif",
         {"wells": ("A1", "B2"), "tiles": 4, "cycles": ("2024-03-28", "2024-04-02")},
     ),
+    "cycles in folders that differ in words": (
+        "ops",
+        each("<d>/<w>_<t>.tif", d=["20240103_SBS1", "20240105_SBS2_again", "240112_SBS10 late"],
+             w=["A1", "B2"], t=[1, 2]),
+        "",
+        "*SBS{cycle}*/{well}_{tile}.tif",
+        {"wells": ("A1", "B2"), "tiles": 4, "cycles": ("1", "2", "10")},
+    ),
+    "plates in folders that differ in words": (
+        "ops",
+        each("<p>/c<c>/<w>_<t>.tif", p=["Mouse A", "Häuser_B"], c=[1, 2], w=["A1", "B2"], t=[1, 2]),
+        "",
+        "{plate}/c{cycle}/{well}_{tile}.tif",
+        {"wells": ("A1", "B2"), "tiles": 8, "cycles": ("1", "2")},
+    ),
     "cycles in folders of numbers": (
         "ops",
         each("<c>/<w>_<t>.tif", c=[1, 2, 3], w=["A1", "B2"], t=[1, 2]),

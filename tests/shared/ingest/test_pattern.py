@@ -40,6 +40,10 @@ CASES = [
     ("{well}/w{channel}.tif", "A - 1/wDAPI (2).tif", {"well": "A - 1", "channel": "DAPI (2)"}),
     (r"raw\{well}\{tile}.tif", "A1/2.tif", {"well": "A1", "tile": "2"}),
     ("img_{tile}.tif", "img_٣.tif", {"tile": "٣"}),
+    # A wildcard does not cut a number in two.
+    ("*SBS{cycle}*/{well}.tif", "1_SBS10_late/A1.tif", {"cycle": "10", "well": "A1"}),
+    ("c{cycle}{_}/{well}.tif", "c10/A1.tif", {"cycle": "10", "well": "A1"}),
+    ("{tile}0.tif", "100.tif", {"tile": "10"}),
 ]
 
 
