@@ -44,7 +44,7 @@ def decode_tile(
         called, cells = call_published(reads, signal.chemistry, library, codebook)
     else:
         signals = apply_corrections(reads.intensity, signal.corrections, noise=reads.relative_noise)
-        calls = decode_reads(signals.loglik, codebook, signal.errors)
+        calls = decode_reads(signals.loglik, codebook, signal.errors, steady=signals.steady)
         cells, found = call_cells(calls, reads.neighbours, codebook, library, signal.errors)
         called = reads_frame(calls, signals.loglik, codebook, signal.errors)
         if library.paired:

@@ -68,12 +68,15 @@ class ReadCalls:
         return found
 
 
-def decode_reads(loglik: Light, codebook: Codebook, model: ErrorModel) -> ReadCalls:
+def decode_reads(
+    loglik: Light, codebook: Codebook, model: ErrorModel, *, steady: Light | None = None
+) -> ReadCalls:
     """Weigh the words of the codebook for every read.
 
     Parameters
     ----------
     loglik : (read, cycle, 4) log-likelihood of bases A, C, G, T, up to a constant per cycle
+    steady : (read,) log-odds that the light is alike in every cycle, see `steady_odds`
     """
     if loglik.shape[1] != codebook.cycles:
         raise InputError(
@@ -81,14 +84,20 @@ def decode_reads(loglik: Light, codebook: Codebook, model: ErrorModel) -> ReadCa
             "it with the same cycles"
         )
     starts = range(0, max(len(loglik), 1), BLOCK)
-    parts = [_decode_block(loglik[start : start + BLOCK], codebook, model) for start in starts]
+    blocks = [slice(start, start + BLOCK) for start in starts]
+    parts = [
+        _decode_block(loglik[b], codebook, model, None if steady is None else steady[b])
+        for b in blocks
+    ]
     if len(parts) == 1:
         return parts[0]
     names = [field.name for field in fields(ReadCalls)]
     return ReadCalls(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
-def _decode_block(loglik: Light, codebook: Codebook, model: ErrorModel) -> ReadCalls:
+def _decode_block(
+    loglik: Light, codebook: Codebook, model: ErrorModel, steady: Light | None
+) -> ReadCalls:
     probability = base_probabilities(loglik, model)
     prior = np.log(model.mapped) - np.log1p(-model.mapped) - np.log(max(len(codebook), 1))
     indels = [np.log(r / codebook.cycles) for r in (model.insertion, model.deletion)]
@@ -96,7 +105,7 @@ def _decode_block(loglik: Light, codebook: Codebook, model: ErrorModel) -> ReadC
     found, odds, rest, shift, limits = search_words(
         np.log(probability), rates, codebook.lexicon(model.mapped, model.abundance)
     )
-    none = none_weights(probability, model.background).sum(axis=0).astype(np.float32)
+    none = none_weights(probability, model, steady).sum(axis=0).astype(np.float32)
     return _judge(found, odds / none[:, None], rest / none, shift, limits, codebook)
 
 

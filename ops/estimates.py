@@ -20,7 +20,7 @@ from poolvox.ops.library import Library
 from poolvox.ops.orient import ChannelOrder, explain_no_match, find_channel_order
 from poolvox.ops.parts import Signal, load_light, load_signal
 from poolvox.ops.rates import fit_error_model
-from poolvox.ops.signal import apply_corrections, estimate_corrections
+from poolvox.ops.signal import Signals, apply_corrections, estimate_corrections
 from poolvox.ops.steps import Optics
 from poolvox.ops.words import pack
 from poolvox.shared.engine import cores
@@ -84,18 +84,18 @@ def _of_plate(
     if not len(light):
         raise InputError("no tile has reads: see the reasons of the failed tiles, and the images")
     chemistry, order = optics.chemistry, ""
-    corrections, loglik = _corrected(light, noise, chemistry, rng, threads)
+    corrections, signals = _corrected(light, noise, chemistry, rng, threads)
     library = load_codebook(config, light.shape[1])[0]
     if optics.find_order:
-        found = _find_order(loglik, chemistry, library, rng)
+        found = _find_order(signals.loglik, chemistry, library, rng)
         names = [optics.channels[k] for k in optics.bases]
         order, chemistry = found.told(names), found.chemistry
-        corrections, loglik = _corrected(light, noise, chemistry, rng, threads)
-    if _exact(loglik, library) < FEW_MAPPED:
-        _refuse_no_match(loglik, library, rng)
-    strangers = find_strangers(loglik, library)
+        corrections, signals = _corrected(light, noise, chemistry, rng, threads)
+    if _exact(signals.loglik, library) < FEW_MAPPED:
+        _refuse_no_match(signals.loglik, library, rng)
+    strangers = find_strangers(signals.loglik, library)
     codebook = load_codebook(config, light.shape[1], strangers)[1]
-    errors = fit_error_model(loglik, codebook, rng=rng)
+    errors = fit_error_model(signals.loglik, codebook, rng=rng, steady=signals.steady)
     return Signal(corrections, errors, chemistry, strangers, order, tiles)
 
 
@@ -105,11 +105,11 @@ def _corrected(
     chemistry: Chemistry,
     rng: np.random.Generator,
     threads: int,
-) -> tuple[Corrections, NDArray[np.float32]]:
+) -> tuple[Corrections, Signals]:
     found = estimate_corrections(
         light, chemistry, rng=rng, noise=noise, source="plate", threads=threads
     )
-    return found, apply_corrections(light, found, noise=noise, threads=threads).loglik
+    return found, apply_corrections(light, found, noise=noise, threads=threads)
 
 
 def _of_well(
@@ -124,9 +124,9 @@ def _of_well(
     )
     if corrections is plate.corrections:
         return plate
-    loglik = apply_corrections(light, corrections, noise=noise).loglik
+    signals = apply_corrections(light, corrections, noise=noise)
     codebook = load_codebook(config, light.shape[1], plate.strangers)[1]
-    errors = fit_error_model(loglik, codebook, rng=rng)
+    errors = fit_error_model(signals.loglik, codebook, rng=rng, steady=signals.steady)
     return replace(plate, corrections=corrections, errors=errors)
 
 

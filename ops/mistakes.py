@@ -22,6 +22,8 @@ START_INDEL = 2e-3
 START_MAPPED = 0.6
 # A background starts with this share of the bases of one kind, and of what is none of these.
 START_LEANING, START_SHARE = 0.7, 0.15
+# Share of what is none of these whose light is alike in every cycle, where the fit starts.
+START_STEADY = 0.1
 # Bound of the log-weight of a background.
 MAX_LOG_BACKGROUND = 60.0
 
@@ -41,6 +43,7 @@ class ErrorModel:
     background : a row for each background: its share of the reads that show no word, then the
         shares of A, C, G, T in the first cycle, the second, …; what is left has any sequence
     abundance : (word,) log of how frequent each word is over the mean; empty where all are alike
+    steady : share of the reads that show no word whose light is alike in every cycle
     """
 
     substitution: NDArray[np.float64]
@@ -49,6 +52,7 @@ class ErrorModel:
     mapped: float = START_MAPPED
     background: tuple[tuple[float, ...], ...] = ()
     abundance: tuple[float, ...] = ()
+    steady: float = START_STEADY
 
     @classmethod
     def start(cls, cycles: int) -> ErrorModel:
@@ -72,18 +76,26 @@ def start_backgrounds(cycles: int) -> tuple[tuple[float, ...], ...]:
     return tuple((START_SHARE, *np.tile(row, cycles).tolist()) for row in leaning)
 
 
-def none_weights(probability: Light, background: tuple[tuple[float, ...], ...]) -> Floats:
+def none_weights(probability: Light, model: ErrorModel, steady: Light | None = None) -> Floats:
     """Weight of each kind of "none of these" over that of any sequence, for every read.
+
+    Parameters
+    ----------
+    steady : (read,) see `steady_odds`; where it is not known, nothing is said to be
 
     Returns
     -------
-    (1 + background, read) array, any sequence first; the sum over the kinds is what counts
+    (2 + background, read) array: any sequence, steady light, the backgrounds; the sum over the
+    kinds is what counts
     """
-    weights = np.ones((1 + len(background), len(probability)))
-    weights[0] -= sum(row[0] for row in background)
-    for k, (share, *bases) in enumerate(background, 1):
+    weights = np.zeros((2 + len(model.background), len(probability)))
+    weights[0] = 1 - sum(row[0] for row in model.background)
+    for k, (share, *bases) in enumerate(model.background, 2):
         shares = np.asarray(bases, np.float32).reshape(-1, 4)
         shown = np.einsum("ntb,tb->nt", probability, 4 * shares)
         likely = np.log(shown).sum(axis=1, dtype=float)
         weights[k] = share * np.exp(np.minimum(likely, MAX_LOG_BACKGROUND))
+    if steady is not None:
+        weights *= 1 - model.steady
+        weights[1] = model.steady * np.exp(np.minimum(steady.astype(float), MAX_LOG_BACKGROUND))
     return weights

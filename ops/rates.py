@@ -43,16 +43,26 @@ Light = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 
-def fit_error_model(loglik: Light, codebook: Codebook, *, rng: np.random.Generator) -> ErrorModel:
-    """Find the rates of errors from a sample of reads, blind to which words are decoys."""
+def fit_error_model(
+    loglik: Light, codebook: Codebook, *, rng: np.random.Generator, steady: Light | None = None
+) -> ErrorModel:
+    """Find the rates of errors from a sample of reads, blind to which words are decoys.
+
+    Parameters
+    ----------
+    loglik, steady : see `decode_reads`
+    """
     if len(loglik) > FIT_READS:
-        loglik = loglik[np.sort(rng.choice(len(loglik), FIT_READS, replace=False))]
+        kept = np.sort(rng.choice(len(loglik), FIT_READS, replace=False))
+        loglik, steady = loglik[kept], None if steady is None else steady[kept]
     model = ErrorModel.start(codebook.cycles)
     if len(loglik) == 0:
         return model
-    model = _refit(loglik[:: max(len(loglik) // FIRST_READS, 1)], codebook, model)
+    every = max(len(loglik) // FIRST_READS, 1)
+    first = None if steady is None else steady[::every]
+    model = _refit(loglik[::every], first, codebook, model)
     for _ in range(FIT_ROUNDS - 1):
-        before, model = model, _refit(loglik, codebook, model)
+        before, model = model, _refit(loglik, steady, codebook, model)
         if np.abs(_summary(model) - _summary(before)).max() < SETTLED:
             break
     return model
@@ -63,17 +73,20 @@ def _summary(model: ErrorModel) -> Floats:
     return np.append(single, model.substitution.mean())
 
 
-def _refit(loglik: Light, codebook: Codebook, model: ErrorModel) -> ErrorModel:
-    calls = decode_reads(loglik, codebook, model)
+def _refit(
+    loglik: Light, steady: Light | None, codebook: Codebook, model: ErrorModel
+) -> ErrorModel:
+    calls = decode_reads(loglik, codebook, model, steady=steady)
     probability = base_probabilities(loglik, model)
     total = calls.odds.sum(axis=1, dtype=float) + calls.rest
     mapped = float(np.mean(total / (1 + total)))
     model = _refit_bases(calls, probability, codebook, model)
-    if len(codebook) > CROWDED * 4.0**codebook.cycles:
+    crowded = len(codebook) > CROWDED * 4.0**codebook.cycles
+    if not crowded and not model.background:
+        model = replace(model, background=start_backgrounds(codebook.cycles))
+    model = _refit_none(probability, steady, 1 / (1 + total), model)
+    if crowded:
         model = replace(model, abundance=_find_abundance(calls, total, codebook))
-    else:
-        found = _find_backgrounds(probability, 1 / (1 + total), model)
-        model = replace(model, background=found)
     return replace(model, mapped=float(np.clip(mapped, *MAPPED_BOUNDS)))
 
 
@@ -98,24 +111,27 @@ def _refit_bases(
     )
 
 
-def _find_backgrounds(
-    probability: Light, none: Floats, model: ErrorModel
-) -> tuple[tuple[float, ...], ...]:
-    """Shares and compositions of the backgrounds, from the chance `none` that a read is none."""
-    before = model.background or start_backgrounds(probability.shape[1])
-    weights = none_weights(probability, before)
+def _refit_none(
+    probability: Light, steady: Light | None, none: Floats, model: ErrorModel
+) -> ErrorModel:
+    """Shares of the kinds of "none of these", from the chance `none` that a read is one."""
+    weights = none_weights(probability, model, steady)
     parts = weights / weights.sum(axis=0) * none
-    held = BACKGROUND_SHARE * (len(before) + 1)
+    held = BACKGROUND_SHARE * (len(model.background) + 1)
+    if steady is not None:
+        share = (parts[1].sum() + BACKGROUND_SHARE) / (parts.sum() + 2 * held)
+        model = replace(model, steady=float(share))
+    unsteady = parts.sum() - parts[1].sum()
     rows = []
-    for (_, *bases), part in zip(before, parts[1:]):
+    for (_, *bases), part in zip(model.background, parts[2:]):
         # A read weighs by the background's own view of its bases.
         shares = probability * np.asarray(bases, np.float32).reshape(-1, 4)
         shares /= shares.sum(axis=2, keepdims=True)
         count = np.einsum("n,ntb->tb", part, shares) + BACKGROUND_READS / 4
         composition = count / count.sum(axis=1, keepdims=True)
-        share = (part.sum() + BACKGROUND_SHARE) / (parts.sum() + 2 * held)
+        share = (part.sum() + BACKGROUND_SHARE) / (unsteady + 2 * held)
         rows.append((float(share), *composition.ravel().tolist()))
-    return tuple(rows)
+    return replace(model, background=tuple(rows))
 
 
 def _find_abundance(calls: ReadCalls, total: Floats, codebook: Codebook) -> tuple[float, ...]:

@@ -27,6 +27,7 @@ from poolvox.ops.moments import (
     noise_levels,
 )
 from poolvox.ops.phasing import fit_phasing, leak_matrix
+from poolvox.ops.steady import steady_odds
 from poolvox.shared.errors import InputError
 
 __all__ = ["Corrections", "Signals", "apply_corrections", "estimate_corrections"]
@@ -71,11 +72,13 @@ class Signals:
     loglik : (read, cycle, base) log-likelihood, up to a constant for each read and cycle
     brightness : (read,) in units of the median read
     clean : (read, cycle, channel) light over gain, phasing taken away
+    steady : (read,) see `steady_odds`
     """
 
     loglik: Light
     brightness: Light
     clean: Light
+    steady: Light
 
     def __len__(self) -> int:
         return len(self.loglik)
@@ -99,8 +102,11 @@ def apply_corrections(
             f"reads have {bases.shape[1]} cycles, the corrections {corrections.cycles}: estimate "
             "them from the same cycles"
         )
-    loglik, _, log_scale, clean = _likelihoods(bases, corrections, noise, threads=threads)
-    return Signals(loglik, np.exp(log_scale - np.float32(corrections.brightness)), clean)
+    x, own, dyes = _inputs(bases, corrections, noise)
+    nothing = np.empty(0, np.float32)
+    loglik, _, log_scale, clean = _shared(x, own, dyes, nothing, threads)
+    steady = steady_odds(x, own, dyes, loglik, log_scale)
+    return Signals(loglik, np.exp(log_scale - np.float32(corrections.brightness)), clean, steady)
 
 
 def estimate_corrections(
@@ -177,6 +183,15 @@ def _likelihoods(
 
     `start` is the log-brightness that the round before has found.
     """
+    x, own, dyes = _inputs(bases, corrections, noise)
+    first = np.empty(0, np.float32) if start is None else start
+    return _shared(x, own, dyes, first, threads)
+
+
+def _inputs(
+    bases: Light, corrections: Corrections, noise: Light | None
+) -> tuple[Light, Light, Dyes]:
+    """Light over the gain, noise of the reads, and what the light of the bases is like."""
     x = np.ascontiguousarray(bases / corrections.gain.astype(np.float32), np.float32)
     column = np.float32(1) if noise is None else noise.reshape(len(x), -1)
     own = np.ascontiguousarray(np.broadcast_to(column, (len(x), x.shape[2])), np.float32)
@@ -189,7 +204,11 @@ def _likelihoods(
         corrections.brightness,
         corrections.leak,
     )
-    first = np.empty(0, np.float32) if start is None else start
+    return x, own, dyes
+
+
+def _shared(x: Light, own: Light, dyes: Dyes, first: Light, threads: int) -> Found:
+    """Likelihoods of reads, which the threads share."""
 
     def work(rows: slice) -> Found:
         found: Found = base_likelihoods(x[rows], own[rows], dyes, first[rows])

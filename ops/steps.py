@@ -16,6 +16,7 @@ from poolvox.ops.align import AlignedPlanes, Alignment, AlignSettings, align_til
 from poolvox.ops.cells import near_cells
 from poolvox.ops.chemistry import Chemistry
 from poolvox.ops.config import OpsConfig
+from poolvox.ops.counts import as_counts
 from poolvox.ops.folder import Folder, keyed
 from poolvox.ops.parts import TileReads, save_reads
 from poolvox.ops.published import spots_published
@@ -124,7 +125,7 @@ def _tile_images(manifest: Manifest, tile: TileKey) -> NDArray[Any]:
         images, axes = images.max(axis=axes.index("z")), axes.replace("z", "")
     if "t" not in axes:
         images = images[None]
-    return images.astype(np.uint16) if images.dtype == np.uint8 else images
+    return as_counts(images)
 
 
 def _stain(stack: AlignedPlanes, nuclear: int, cycle: int) -> NDArray[np.uint16]:

@@ -107,10 +107,11 @@ def compare(
         scores = np.full((3, len(light)), -1.0)
         for known, other in halves:
             corrections = estimate_corrections(light[known], chemistry, rng=rng)
-            loglik = apply_corrections(light, corrections).loglik
+            signals = apply_corrections(light, corrections)
+            loglik, steady = signals.loglik, signals.steady
             codebook = Codebook.make(library, decoys, find_strangers(loglik[known], library))
-            model = fit_error_model(loglik[known], codebook, rng=rng)
-            calls = decode_reads(loglik[other], codebook, model)
+            model = fit_error_model(loglik[known], codebook, rng=rng, steady=steady[known])
+            calls = decode_reads(loglik[other], codebook, model, steady=steady[other])
             usable = (calls.candidates[:, 0] >= 0) & (calls.posterior > 0.5)
             scores[:, other] = calls.score, calls.decoy, usable
         shares.append((old, at_decoy_rate(scores, old[1]), at_decoy_rate(scores, 1.0)))
@@ -146,15 +147,19 @@ def brain() -> tuple[list[str], tuple[float, float]]:
     spots = find_spots(images, alignment.transforms, ANCHOR)
     light = np.nan_to_num(sample_bases(images, alignment.transforms, spots, bases).intensity)
     corrections = estimate_corrections(light, chemistry, rng=rng)
-    loglik = apply_corrections(light, corrections).loglik
-    calls = decode_reads(loglik, codebook, fit_error_model(loglik, codebook, rng=rng))
+    signals = apply_corrections(light, corrections)
+    loglik, steady = signals.loglik, signals.steady
+    model = fit_error_model(loglik, codebook, rng=rng, steady=steady)
+    calls = decode_reads(loglik, codebook, model, steady=steady)
     valid = np.stack([library_share(loglik.argmax(axis=2), library), calls.called], axis=1)
     valid = 100 * valid[np.argsort(-spots["snr"].to_numpy(), kind="stable")]
     old, light = old_chain(images[:, 1:], chemistry, library)
     # At the published chain's own spots and light, so that all see the same reads.
     corrections = estimate_corrections(light[:JUDGED], chemistry, rng=rng)
-    loglik = apply_corrections(light, corrections).loglik
-    same = decode_reads(loglik, codebook, fit_error_model(loglik, codebook, rng=rng)).called
+    signals = apply_corrections(light, corrections)
+    loglik, steady = signals.loglik, signals.steady
+    model = fit_error_model(loglik, codebook, rng=rng, steady=steady)
+    same = decode_reads(loglik, codebook, model, steady=steady).called
     rows = np.stack([old, library_share(loglik.argmax(axis=2), library), same], axis=1) * 100
     lines = [
         "  strongest   its spots: published, our largest, posterior   our spots: largest, posterior"

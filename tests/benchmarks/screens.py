@@ -120,8 +120,9 @@ def call_tile(
         "corrections", estimate_corrections, light, screen.chemistry, rng=rng, noise=noise
     )
     signals = clock("signals", apply_corrections, light, corrections, noise=noise)
-    model = clock("error model", fit_error_model, signals.loglik, screen.codebook, rng=rng)
-    calls = clock("decode", decode_reads, signals.loglik, screen.codebook, model)
+    steady, codebook = signals.steady, screen.codebook
+    model = clock("error model", fit_error_model, signals.loglik, codebook, rng=rng, steady=steady)
+    calls = clock("decode", decode_reads, signals.loglik, codebook, model, steady=steady)
     table, _ = clock(
         "cells", call_cells, calls, reads.neighbours, screen.codebook, screen.library, model
     )
