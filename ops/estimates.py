@@ -17,7 +17,7 @@ from poolvox.ops.config import OpsConfig
 from poolvox.ops.corrections import Corrections
 from poolvox.ops.folder import Folder
 from poolvox.ops.library import Library
-from poolvox.ops.orient import ChannelOrder, explain_no_match, find_channel_order
+from poolvox.ops.orient import AS_GIVEN, ChannelOrder, explain_no_match, find_channel_order
 from poolvox.ops.parts import Signal, load_light, load_signal
 from poolvox.ops.rates import fit_error_model
 from poolvox.ops.signal import Signals, apply_corrections, estimate_corrections
@@ -151,7 +151,7 @@ def _refuse_no_match(
 ) -> None:
     """Stop before every tile is decoded in vain; few reads that do match are no mistake."""
     reason, trials = explain_no_match(loglik, library, rng=rng)
-    if trials["trial"].iloc[0] != "as given" or not trials["stands_out"].iloc[0]:
+    if trials["trial"].iloc[0] != AS_GIVEN or not trials["stands_out"].iloc[0]:
         raise InputError(f"no more reads match the library than by chance; {reason}")
 
 

@@ -171,6 +171,7 @@ class _Layout:
             memory=OVERHEAD,
             where={"well": well} if well else {},
             tolerant=True,
+            vital=("signal/plate",) if well else (),
         )
 
     def decode(self, tile: TileKey) -> Unit:
@@ -246,6 +247,7 @@ class _Layout:
             outputs=(self.folder.table("objects"),),
             memory=OVERHEAD + 8 * 2**20 * len(tiles),
             tolerant=True,
+            vital=("calls/plate",),
         )
 
     def profiles(self) -> Unit:

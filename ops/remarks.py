@@ -18,7 +18,7 @@ def describe_screen(
     manifest: Manifest, optics: Optics, library: Library, spec: LibrarySpec
 ) -> Iterator[tuple[str, str]]:
     """Name what is there and how it will be read, each with a text of one line."""
-    yield "channels", _channels(optics)
+    yield "channels", _channels(optics, manifest.cycles)
     yield "cycles", _cycles(manifest.cycles)
     if gap := _gap(manifest.cycles):
         yield from _tell_gap(gap, manifest.cycles, spec)
@@ -31,10 +31,12 @@ def describe_screen(
         yield "", f"no guide or gene is called {' or '.join(names)}: correct library.controls"
 
 
-def _channels(optics: Optics) -> str:
+def _channels(optics: Optics, cycles: Sequence[str]) -> str:
     bases = ", ".join(optics.channels[k] for k in optics.bases)
     order = "in an order that the library will tell" if optics.find_order else _lit(optics)
     nuclei = "none" if optics.nuclear is None else optics.channels[optics.nuclear]
+    if any(c == optics.nuclear for _, c in optics.absent):
+        nuclei += f" of cycle {cycles[optics.stained]}"
     return f"nuclei {nuclei}; bases {bases}" + (f" ({order})" if order else "")
 
 

@@ -31,6 +31,7 @@ class Unit:
     tolerant : run even if some of `needs` failed: a reduction over the tiles that are there
     holds_gil : it holds the interpreter's lock for so much of its time that many of its kind, side
         by side as threads, would wait for each other
+    vital : those of `needs` without which a tolerant unit cannot be either
     """
 
     key: str
@@ -44,3 +45,4 @@ class Unit:
     where: Mapping[str, str] = field(default_factory=dict)
     tolerant: bool = False
     holds_gil: bool = False
+    vital: tuple[str, ...] = ()

@@ -195,7 +195,9 @@ class _Run:
             self._settle(key, self.ledger.on_disk(key))
             return
         missing = [need for need in unit.needs if self.ledger.at[need] == ABSENT]
-        if missing and not unit.tolerant:
+        if unit.tolerant and len(missing) < len(unit.needs):
+            missing = [need for need in missing if need in unit.vital]
+        if missing:
             self._skip(key, missing[0])
         elif not self.options.force and self.ledger.still_good(key):
             record = self.journal.records[key]

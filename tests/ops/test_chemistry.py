@@ -104,3 +104,16 @@ def test_the_reason_of_no_match_is_named(change, reason):
     text, trials = explain_no_match(loglik_of(shown, rng), library, rng=rng)
     assert reason in text
     assert trials["mapped"].between(0, 1).all()
+
+
+def test_a_word_that_two_libraries_share_by_chance_explains_nothing():
+    rng = np.random.default_rng(3)
+    library, foreign = library_of(28, 7, rng), library_of(28, 7, rng)
+    codes = foreign.codes.copy()
+    # Read one base late, one of the foreign words is one of ours.
+    codes[0, :6] = library.codes[5, 1:]
+    shown = codes[rng.integers(0, 28, 1000)]
+    text, trials = explain_no_match(loglik_of(shown, rng), library, rng=rng)
+    assert trials["mapped"].max() > 0.02
+    assert not trials["stands_out"].any()
+    assert "is it the library of this experiment" in text

@@ -210,6 +210,22 @@ def test_what_a_failure_costs_is_told_once(tmp_path):
     assert many == [("u0, u1, u2 and 6 more", "late")]
 
 
+def test_a_reduction_over_nothing_is_skipped_for_what_failed(tmp_path):
+    """So is one without what it cannot do without, though the rest is there."""
+    units = [
+        Unit("light", "light", _fail),
+        Unit("align/1", "align", dict),
+        Unit("well", "light", dict, needs=("align/1", "light"), tolerant=True, vital=("light",)),
+        Unit("decode/1", "decode", dict, needs=("align/1", "well")),
+        Unit("plate", "calls", dict, needs=("decode/1",), tolerant=True),
+        Unit("rest", "calls", dict, needs=("decode/1", "align/1"), tolerant=True),
+    ]
+    summary = run_plan(units, tmp_path)
+    assert summary.done == ("align/1", "rest")
+    wanted = dict.fromkeys(("well", "decode/1", "plate"), "needs light, which failed")
+    assert summary.skipped == wanted
+
+
 def test_the_journal_stays_short(tmp_path, monkeypatch):
     monkeypatch.setattr(journal_module, "_MIN_DEAD_LINES", 20)
     units = [Unit(f"u{i}", "s", partial(dict, i=i)) for i in range(10)]
