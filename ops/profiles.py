@@ -5,45 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import pandas as pd
-
 from poolvox.ops.folder import Folder
 from poolvox.ops.objects import ObjectChannels, describe_objects
 from poolvox.shared.profiles.config import ProfilesConfig
 from poolvox.shared.profiles.tables.datasets import ObjectTables
 
-__all__ = ["profile_screen", "screen_profiles"]
+__all__ = ["profile_screen"]
 
 # Cells below which there is nothing to compare.
 MIN_CELLS: Final = 20
-CONTROLS: Final = "Metadata_Control == True"
 LEARNED_PARTS: Final = "parts/learned"
-
-
-def screen_profiles(config: ProfilesConfig, controls: Sequence[str] = ()) -> ProfilesConfig:
-    """Options as they hold for a table of a screen: controls are those of the library.
-
-    Parameters
-    ----------
-    controls : genes that are controls; without any, guides are told apart by `Metadata_Control`
-    """
-    if "controls" in config.model_fields_set:
-        return config
-    return config.model_copy(update={"controls": tuple(controls) or (CONTROLS,)})
-
-
-def control_genes(keys: pd.DataFrame) -> list[str]:
-    """Genes all of whose cells carry control guides, sorted.
-
-    Examples
-    --------
-    >>> keys = {"Metadata_Gene": ["a", "safe", "a", ""], "Metadata_Control": [False, True] * 2}
-    >>> control_genes(pd.DataFrame(keys))
-    ['safe']
-    """
-    genes = keys["Metadata_Gene"].astype(str)
-    control = keys["Metadata_Control"].to_numpy(bool)
-    return sorted(set(genes[control]) - set(genes[~control]) - {""})
 
 
 def profile_screen(
@@ -81,10 +52,8 @@ def profile_screen(
         folder.root / LEARNED_PARTS,
         channels=stain,
     )
-    keys = objects.frame(["Metadata_Gene", "Metadata_Control"])
-    wanted = screen_profiles(config, control_genes(keys))
     try:
-        made = make_profiles(path, wanted, out, fewest=MIN_CELLS, threads=threads or cores())
+        made = make_profiles(path, config, out, fewest=MIN_CELLS, threads=threads or cores())
     except TooFewPass as few_pass:
         told = [*learned.get("warnings", ()), f"no profiles: {few_pass}"]
         return {**few_pass.facts, **learned, "warnings": told}

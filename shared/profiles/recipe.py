@@ -20,6 +20,7 @@ from poolvox.shared.profiles.config import NONE, ProfilesConfig
 from poolvox.shared.profiles.correct.mixing import batch_mixing
 from poolvox.shared.profiles.normalise.quality import TooFewPass, count_objects, describe_flags
 from poolvox.shared.profiles.steps.centres import Level, aggregate_tables
+from poolvox.shared.profiles.steps.controls import marked_controls
 from poolvox.shared.profiles.steps.exports import export_tables
 from poolvox.shared.profiles.steps.findings import find_all, read_sets
 from poolvox.shared.profiles.steps.levels import Roles, make_levels, named_rows, object_levels
@@ -109,9 +110,10 @@ def make_profiles(
     made = Path(out) / TEMPORARY
     try:
         paths = gather_tables(tables, made)
+        objects = ObjectTables(paths, image=chosen.image, threads=threads)
         run = _Run(
-            ObjectTables(paths, image=chosen.image, threads=threads),
-            chosen,
+            objects,
+            marked_controls(chosen, objects),
             Path(out),
             progress or (lambda step, share: None),
         )

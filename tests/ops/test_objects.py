@@ -11,7 +11,7 @@ from poolvox.ops.objects import (
     find_controls,
     measure_cells,
 )
-from poolvox.ops.profiles import profile_screen, screen_profiles
+from poolvox.ops.profiles import profile_screen
 from poolvox.shared.errors import InputError
 from poolvox.shared.ingest import TileKey
 from poolvox.shared.profiles.config import ProfilesConfig
@@ -139,16 +139,3 @@ def test_a_screen_that_is_flagged_whole_is_told_and_no_failure(run):
     assert facts["flagged"] == facts["objects"] == 24
     (warning,) = facts["warnings"]
     assert warning.startswith("no profiles: quality control flags all 24 objects (QC_Border 24")
-
-
-@pytest.mark.parametrize(
-    ("given", "genes", "controls"),
-    [
-        ({}, ["ntc"], ("ntc",)),
-        ({}, [], ("Metadata_Control == True",)),
-        ({"controls": ["safe"]}, ["ntc"], ("safe",)),
-    ],
-)
-def test_what_the_configuration_says_comes_first(given, genes, controls):
-    found = screen_profiles(ProfilesConfig.model_validate(given), genes)
-    assert found.controls == controls
