@@ -83,6 +83,9 @@ def verify(output: Output, as_json: Json = False) -> int:
 
 def _folder(output: Path) -> Path:
     if output.is_dir():
+        runs = sorted(path.parent.name for path in output.glob("*/journal"))
+        if runs and not (output / "journal").exists():
+            raise InputError(f"{output} holds runs: give one of them, {', '.join(runs)}")
         return output
     if output.suffix in (".yaml", ".yml"):
         raise InputError(f"{output} is a configuration; give the folder that it names as `output`")

@@ -1,6 +1,8 @@
 import json
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -214,3 +216,53 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(config, poolvox, monkeypa
     summary = json.loads(out)
     assert summary["reused"]
     assert len(summary["done"]) + len(summary["reused"]) == 7
+
+
+@pytest.fixture
+def plates(config):
+    """Two plates in folders, one of them with a broken file."""
+    raw = config.parent / "raw"
+    for plate in ("Häuser B", "A"):
+        shutil.copytree(raw, config.parent / "plates" / plate)
+    cut_short(config.parent / "plates" / "A" / "A1_1.tif")
+    text = config.read_text().replace("raw/{well}", "plates/{plate}/{well}")
+    config.write_text(text.replace("output: out", "output: screen/{plate}"))
+    return config
+
+
+def test_each_plate_is_a_run_in_its_own_folder(plates, poolvox):
+    code, out, _ = poolvox("check", plates)
+    assert code == 1
+    assert out.index("plate A:") < out.index("plate Häuser B:")
+    code, out, _ = poolvox("run", plates)
+    assert code == 1
+    for plate, done in (("A", 6), ("Häuser B", 7)):
+        table = pd.read_parquet(f"screen/{plate}/tables/counts.parquet")
+        assert set(table["Metadata_Plate"]) == {plate}
+        assert len(table) == done - 1
+    facts = json.loads(poolvox("run", plates, "--json")[1])
+    assert facts["exit_code"] == 1
+    assert [len(each["reused"]) for each in facts["plates"].values()] == [6, 7]
+    code, out, _ = poolvox("run", "screen/Häuser B/config.yaml")
+    assert code == 0
+    assert "0 done, 7 reused" in out
+    code, _, err = poolvox("status", "screen")
+    assert code == 2
+    assert "give one of them, A, Häuser B" in err
+
+
+def test_one_plate_of_several_is_run_alone(plates, poolvox):
+    assert poolvox("run", plates, "--set", "plate=Häuser B")[0] == 0
+    assert [path.name for path in Path("screen").iterdir()] == ["Häuser B"]
+    code, _, err = poolvox("run", plates, "--set", "plate=C")
+    assert code == 2
+    assert "plate is 'C', the files are of A, Häuser B" in err
+
+
+def test_a_plate_that_cannot_be_run_costs_itself_alone(plates, poolvox):
+    for path in Path("plates/A").iterdir():
+        path.write_bytes(b"no image")
+    code, _, err = poolvox("run", plates)
+    assert code == 2
+    assert "plate A: none of the 6 files can be used" in err
+    assert Path("screen/Häuser B/report.html").exists()
