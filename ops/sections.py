@@ -169,6 +169,7 @@ def _signal(config: OpsConfig, folder: Folder) -> Iterator[Section]:
     signal = load_signal(path)
     corrections, model = signal.corrections, signal.errors
     cycles = np.arange(1, corrections.cycles + 1)
+    steady = model.steady * (1 - model.mapped)
     gains = {
         channel: (cycles, corrections.gain[:, k] / corrections.gain[0, k])
         for k, channel in enumerate(corrections.channels)
@@ -182,6 +183,7 @@ def _signal(config: OpsConfig, folder: Folder) -> Iterator[Section]:
             ("phasing per cycle", f"{corrections.phasing:.2%}"),
             ("pre-phasing per cycle", f"{corrections.prephasing:.2%}"),
             ("wrong bases per read and cycle", f"{model.substitution.mean():.2%}"),
+            ("spots of one colour in every cycle, no reads", f"{steady:.1%}"),
             *((("order of the channels", signal.order),) if signal.order else ()),
             *_tell_strangers(signal.strangers),
         ),
