@@ -18,6 +18,10 @@ def describe_screen(
     manifest: Manifest, optics: Optics, library: Library, spec: LibrarySpec
 ) -> Iterator[tuple[str, str]]:
     """Name what is there and how it will be read, each with a text of one line."""
+    y, x = optics.spacing
+    pixel = f"{y:g}" if y == x else f"{y:g} x {x:g}"
+    height, width = manifest.sizes["y"], manifest.sizes["x"]
+    yield "images", f"{height} x {width} pixels of {pixel} micrometres, {manifest.dtype.name}"
     yield "channels", _channels(optics, manifest.cycles)
     yield "cycles", _cycles(manifest.cycles)
     if gap := _gap(manifest.cycles):
@@ -29,6 +33,7 @@ def describe_screen(
     if not library.controls.any():
         names = (spec.controls,) if isinstance(spec.controls, str) else spec.controls
         yield "", f"no guide or gene is called {' or '.join(names)}: correct library.controls"
+    yield from (("note", text) for text in manifest.notes)
 
 
 def _channels(optics: Optics, cycles: Sequence[str]) -> str:

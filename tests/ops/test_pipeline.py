@@ -291,6 +291,13 @@ def test_check_asks_which_bases_were_read_where_a_cycle_is_missing(screen, capsy
     assert "is missing" not in capsys.readouterr().out
 
 
+def test_check_says_where_files_and_configuration_differ_in_the_pixel_size(screen, capsys):
+    assert run_command(["check", str(screen), "--set", "raw.sbs.pixel_size=0.65"]) == 0
+    out = capsys.readouterr().out
+    assert "images    192 x 192 pixels of 0.65 micrometres, uint16" in out
+    assert "note      the files say 1.3 micrometres along y, the configuration 0.65, which" in out
+
+
 def test_a_library_that_is_edited_between_two_runs_is_read_again(finished, tmp_path):
     config = load_config(finished, OpsConfig)
     path = tmp_path / "library.csv"
