@@ -17,6 +17,9 @@ __all__ = ["steady_odds"]
 
 # What a spot without any light is given: it is not of one colour.
 DARK = -1000.0
+# No cycle tells more of a colour than it tells of a base that is sure: a read that lies on glow has
+# cycles in which no base fits.
+MOST_GAIN = np.log(4.0)
 
 Light = NDArray[np.float32]
 
@@ -60,8 +63,8 @@ def _steady(x, noise, dyes, loglik, scales):  # type: ignore[no-untyped-def]
             top = loglik[i, t].max()
             for b in range(4):
                 any_base += 0.25 * np.exp(loglik[i, t, b] - top)
-            total += _fit(x[i, t], colour, v, scales[i], inverse) - 0.5 * volume
-            total -= top + np.log(any_base)
+            gain = _fit(x[i, t], colour, v, scales[i], inverse) - 0.5 * volume
+            total += min(gain - top - np.log(any_base), MOST_GAIN)
         odds[i] = total
     return odds
 

