@@ -17,10 +17,10 @@ import pandas as pd
 
 from poolvox.shared.errors import InputError
 
-__all__ = ["LibraryColumns", "guess_columns", "read_library"]
+__all__ = ["LibraryColumns", "guess_columns", "read_library", "stands_apart"]
 
 # Words in the names of columns, the most telling first.
-BARCODE_NAMES = ("barcode", "code", "tag", "sgrna", "guide", "spacer", "sequence")
+BARCODE_NAMES = ("barcode", "ibar", "bc", "code", "tag", "sgrna", "guide", "spacer", "sequence")
 GUIDE_NAMES = ("sgrna", "guide", "spacer", "name", "id")
 GENE_NAMES = ("gene_symbol", "genesymbol", "symbol", "gene", "target", "name")
 # How controls are called in the names of genes and guides; the first is the default.
@@ -28,8 +28,12 @@ CONTROL_NAMES = (
     *("nontargeting", "negctrl", "negcontrol", "negativecontrol", "ntc", "scramble"),
     *("intergenic", "safeharbor", "safetargeting"),
 )
-# Words that are taken only where there are none of those: there are positive controls, too.
+# Words that are taken only where there are none of those: what is in no genome, and at last what
+# may mean positive controls, too.
+SHORT_NAMES = ("nt", "luc", "egfp", "gfp", "lacz")
 VAGUE_NAMES = ("negative", "control")
+# Words of so many letters are parts of many names, so they have to stand apart from other letters.
+SHORT_WORD = 4
 # A column is one of barcodes when so many of its values are.
 MOSTLY = 0.9
 MIN_LENGTH = 3
@@ -186,13 +190,25 @@ def _named(columns: Iterable[str], words: Iterable[str]) -> str | None:
     return None
 
 
+def stands_apart(word: str) -> str:
+    """Expression for a word of lower-case letters with no other letter beside it."""
+    return rf"(?<![a-z]){re.escape(word)}(?![a-z])"
+
+
 def _controls(names: pd.DataFrame) -> tuple[str, ...]:
-    """Words that name controls: all the clear ones, or the first of those that may mean others."""
-    left = {re.sub(r"[-_ ]", "", str(name).lower()) for name in names.to_numpy().ravel()}
+    """Words that name controls: all the clear ones, else what can be meant."""
+    told = {str(name).lower() for name in names.to_numpy().ravel()}
+    left = {re.sub(r"[-_ ]", "", name) for name in told}
     found: list[str] = []
-    for word in (*CONTROL_NAMES, *VAGUE_NAMES):
+    for word in CONTROL_NAMES:
         named = {name for name in left if re.search(rf"(?<![a-z]){word}", name)}
-        if named and not (found and word in VAGUE_NAMES):
+        if named:
             found.append(word)
             left -= named
+    if not found:
+        short = [re.compile(stands_apart(word)) for word in SHORT_NAMES]
+        found = [w for w, sought in zip(SHORT_NAMES, short) if any(map(sought.search, told))]
+    if not found:
+        vague = (w for w in VAGUE_NAMES if any(re.search(rf"(?<![a-z]){w}", n) for n in left))
+        found = list(vague)[:1]
     return tuple(found) or CONTROL_NAMES[:1]

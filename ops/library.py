@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from poolvox.ops.columns import read_library
+from poolvox.ops.columns import SHORT_WORD, read_library, stands_apart
 from poolvox.ops.findings import DATE, LibraryReport, gather, note, note_words
 from poolvox.ops.words import BASES, encode, nearest_distance, pack
 from poolvox.shared.config import ConfigPath, Model
@@ -44,8 +44,8 @@ class LibrarySpec(Model):
     `barcode` names one column, or two when each guide carries two barcodes. `cycles` lists the
     positions of the barcode (from 1) that were imaged, in order, one list per barcode column;
     without it the first cycles are taken. `controls` is looked for in the names of guides and
-    genes, whatever their case, dashes and spaces; with `*` or `?` it stands for whole names. There
-    may be several.
+    genes, whatever their case, dashes and spaces; with `*` or `?` it stands for whole names, and up
+    to four letters, as in `NT`, stand apart from other letters. There may be several.
     """
 
     file: ConfigPath
@@ -313,6 +313,8 @@ def _is_control(names: pd.Series[str], spec: LibrarySpec) -> pd.Series[bool]:
         # A pattern stands for the whole name, a word for any part of it.
         if set(text) & set("*?"):
             found |= flat.str.fullmatch(fnmatch.translate(text))
+        elif len(text) <= SHORT_WORD:
+            found |= names.str.lower().str.contains(stands_apart(text), regex=True)
         else:
             found |= flat.str.contains(text, regex=False)
     return found

@@ -135,6 +135,8 @@ def test_a_table_that_names_no_library_is_passed_over(tmp_path):
         (["positive control", "NTC_1"], ("ntc",)),
         (["sg-neg-control", "Negative"], ("negative",)),
         (["safe_harbor_1", "negative_regulator"], ("safeharbor",)),
+        (["NT", "NTRK1", "positive control"], ("nt",)),
+        (["LUC", "EGFP_2", "TP53"], ("luc", "egfp")),
     ],
 )
 def test_controls_of_several_kinds_are_named(names, controls):

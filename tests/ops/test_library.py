@@ -113,13 +113,20 @@ def test_controls_are_found_in_genes_and_guides(name):
     assert library.controls.tolist() == [False, True]
 
 
+def test_short_words_for_controls_stand_apart_from_other_letters():
+    names = ["NT", "nt-3", "NTRK1", "ANTXR1", "neg_NT"]
+    frame = table("AAAC", "CCCA", "GGGT", "TTTG", "ACGT", genes=names)
+    spec = SPEC.model_copy(update={"controls": "NT"})
+    assert make_library(frame, spec, 4).controls.tolist() == [True, True, False, False, True]
+
+
 @pytest.mark.parametrize(
     ("controls", "found"),
     [
         (("non-targeting", "intergenic"), [True, True, False, False, False]),
         ("NTC*", [False, False, True, False, False]),
         (("nt?_*",), [False, False, True, False, False]),
-        ("ntc", [False, False, True, True, False]),
+        ("ntc", [False, False, True, False, False]),
         ((), [False] * 5),
         ("g[1]", [False, False, False, False, True]),
     ],
