@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Manifest", "Piece", "Problem", "TileKey"]
 
+# Columns that tell where an image belongs.
+PLACE = ("plate", "well", "tile", "organoid", "cycle", "channel")
 # How many tiles or files a summary names before it only counts them.
 NAMED = 5
 
@@ -172,17 +174,7 @@ class Manifest:
         """One row per problem, in the order of the tiles."""
         import pandas as pd
 
-        columns = [
-            "kind",
-            "plate",
-            "well",
-            "tile",
-            "organoid",
-            "cycle",
-            "channel",
-            "path",
-            "reason",
-        ]
+        columns = ["kind", *PLACE, "path", "reason"]
         rows = [(f.kind, *_four(f.key), f.cycle, f.channel, f.path, f.reason) for f in self.faults]
         return pd.DataFrame(rows, columns=columns, dtype=object)
 
@@ -191,7 +183,7 @@ class Manifest:
         """One row per file and tile: place, path and size in bytes."""
         import pandas as pd
 
-        columns = ["plate", "well", "tile", "organoid", "cycle", "channel", "z", "path", "bytes"]
+        columns = [*PLACE, "z", "path", "bytes"]
         rows = [
             (*_four(key), p.cycle, p.channel, p.z, p.path, p.header.size if p.header else 0)
             for key in self.tiles
@@ -200,8 +192,8 @@ class Manifest:
         return pd.DataFrame(rows, columns=columns)
 
     def files_of(self, tile: TileKey) -> tuple[Path, ...]:
-        """Give the files of a tile, each once, in natural order."""
-        return tuple(Path(path) for path in dict.fromkeys(p.path for p in self.pieces[tile]))
+        """Give the files of a tile, each once, in natural order; of a stored plate its image."""
+        return tuple(Path(path) for path in dict.fromkeys(map(_source, self.pieces[tile])))
 
     def shape_of(self, tile: TileKey) -> tuple[int, ...]:
         """Shape of one tile's array; organoids of a plate may differ in it."""
@@ -329,6 +321,12 @@ class Manifest:
             return [(k, 0) for k, place in enumerate(wanted) if names[place] == name]
         places = [(k, inside[place] if inside else 0) for k, place in enumerate(wanted)]
         return [pair for pair in places if pair[1] >= 0]
+
+
+def _source(piece: Piece) -> str:
+    """Path of what a piece is read from."""
+    folder = piece.header.scenes[piece.scene].folder if piece.header else ""
+    return f"{piece.path}/{folder}" if folder else piece.path
 
 
 def _alone(piece: Piece) -> Piece:

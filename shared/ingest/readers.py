@@ -43,6 +43,7 @@ class Scene:
     colour : the samples of a pixel are the colours of a picture
     fault : why this image cannot be read, though others of the file can
     place : the well and tile that the file itself gives, as a plate or a list of positions does
+    folder : of the image below that of its store, "" where it is the store or the file itself
     """
 
     axes: str
@@ -51,6 +52,7 @@ class Scene:
     place: tuple[str | None, str | None] = (None, None)
     colour: bool = False
     fault: str = ""
+    folder: str = ""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -308,9 +310,9 @@ def _describe_zarr(path: Path) -> Header:
     try:
         plate = open_plate(path)
     except PoolvoxError:
-        return _zarr_header([_zarr_scene(lambda: open_image(path), (None, None))])
+        return _zarr_header([_zarr_scene(lambda: open_image(path), (None, None), path)])
     scenes = [
-        _zarr_scene(partial(_field, plate, well, tile), (well, tile))
+        _zarr_scene(partial(_field, plate, well, tile), (well, tile), path)
         for well in plate.wells
         for tile in plate[well].tiles
     ]
@@ -324,13 +326,14 @@ def _field(plate: Any, well: str, tile: str) -> Any:
 
 
 def _zarr_scene(
-    open_it: Callable[[], Any], place: tuple[str | None, str | None]
+    open_it: Callable[[], Any], place: tuple[str | None, str | None], store: Path
 ) -> tuple[Scene, Any]:
     """Describe one image of a store; a damaged one costs itself alone."""
     try:
         image = open_it()
         image.image()
-        return Scene(image.axes, tuple(image.shape), place=place), image
+        folder = "" if place[0] is None else image.path.relative_to(store).as_posix()
+        return Scene(image.axes, tuple(image.shape), place=place, folder=folder), image
     except PoolvoxError as error:
         return Scene("yx", (0, 0), place=place, fault=str(error)), None
 

@@ -397,6 +397,8 @@ def test_ome_zarr_images_and_plates_are_read(tmp_path):
     assert manifest.channels == ("DAPI", "GFP")
     for key, image in zip(manifest.tiles, data):
         np.testing.assert_array_equal(manifest.read(key), image)
+    # A tile depends on its own image, so that another one does not make it be done again.
+    assert manifest.files_of(manifest.tiles[1]) == (tmp_path / "plate.zarr" / "A" / "1" / "1",)
     create_image(tmp_path / "A1_7.zarr").write(data[0], **options)
     manifest = scan(RawSpec(files="{well}_{organoid}.zarr"), tmp_path)
     assert manifest.tiles[0].organoid == "7"
