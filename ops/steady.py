@@ -15,8 +15,8 @@ from poolvox.ops.mixture import LEAST_RATIO, TAIL, Dyes
 
 __all__ = ["steady_odds"]
 
-# What a spot without any light is given: it is not of one colour.
-DARK = -1000.0
+# What spots are given that have no light, or too few cycles to tell: they are not of one colour.
+UNTOLD, LEAST_CYCLES = -1000.0, 3
 # No cycle tells more of a colour than it tells of a base that is sure: a read that lies on glow has
 # cycles in which no base fits.
 MOST_GAIN = np.log(4.0)
@@ -51,8 +51,8 @@ def _steady(x, noise, dyes, loglik, scales):  # type: ignore[no-untyped-def]
     for i in range(n):
         row = i if len(noise) > 1 else 0
         seen = _colour(x[i], colour)
-        if seen == 0:
-            odds[i] = DARK
+        if seen < LEAST_CYCLES:
+            odds[i] = UNTOLD
             continue
         total = -0.5 * (channels - 1) * np.log(seen)
         for t in range(cycles):
