@@ -63,10 +63,15 @@ class Alignment:
 
     @property
     def reason(self) -> str:
-        """What is wrong, cycle by cycle; empty where nothing is."""
+        """What is wrong, each reason with its cycles; empty where nothing is."""
         bad = self.table[~self.table["trusted"]]
-        cycles = bad.groupby("cycle")["reason"].first()
-        return "; ".join(f"cycle {cycle}: {reason}" for cycle, reason in cycles.items())
+        cycles: dict[str, list[str]] = {}
+        for cycle, reason in bad.groupby("cycle")["reason"].first().items():
+            cycles.setdefault(reason, []).append(str(cycle))
+        return "; ".join(
+            f"cycle{'s' * (len(own) > 1)} {', '.join(own)}: {reason}"
+            for reason, own in cycles.items()
+        )
 
 
 def align_tile(

@@ -142,7 +142,10 @@ def combine_bases(
         )
         used += len(seen)
     if not used:
-        raise InputError("all base images of the tile are blank: no reads can be found")
+        raise InputError(
+            "all base images of the tile are of one brightness, blank or saturated: no reads can "
+            "be found"
+        )
     total /= np.float32(np.sqrt(used))
     return total
 
