@@ -100,7 +100,7 @@ def run(
         facts[job.plate] = told
         if told["exit_code"] == INTERRUPTED:
             break
-    code = max(each["exit_code"] for each in facts.values())
+    code = max(int(each["exit_code"]) for each in facts.values())
     if as_json:
         _say_plates(facts, code)
     return code
