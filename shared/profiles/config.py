@@ -12,6 +12,7 @@ from poolvox.shared.profiles.learn.encoder import EmbeddingsConfig
 from poolvox.shared.profiles.learn.phenotypes import LearnConfig
 from poolvox.shared.profiles.normalise.judging import SelectionOptions
 from poolvox.shared.profiles.normalise.selection import DEFAULT_OPERATIONS
+from poolvox.shared.profiles.tables.columns import FIELD
 from poolvox.shared.profiles.tables.export import ExportConfig
 
 __all__ = [
@@ -105,12 +106,12 @@ class LocalConfig(Model):
     Attributes
     ----------
     neighbours : how many
-    by : groups that share a frame of positions
+    by : groups that share a frame of positions; columns that the table lacks are left out
     positions : columns of coordinates
     """
 
     neighbours: Annotated[int, Field(ge=3)] = 100
-    by: Columns = ("Metadata_Plate", "Metadata_Well", "Metadata_Tile")
+    by: Columns = FIELD
     positions: Columns = ("Metadata_Y_um", "Metadata_X_um")
 
 
@@ -187,6 +188,8 @@ class HitsConfig(Model):
     fdr : share of false ones among those called active
     cells : at most so many objects of each guide are looked at
     controls : at most so many objects of the controls
+    dose : column of doses or times, numbers; every dose of a treatment is then tested by itself
+    seed : of the samples and permutations
     """
 
     enabled: bool = True

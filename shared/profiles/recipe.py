@@ -20,10 +20,11 @@ from poolvox.shared.profiles.config import NONE, ProfilesConfig
 from poolvox.shared.profiles.correct.mixing import batch_mixing
 from poolvox.shared.profiles.normalise.quality import TooFewPass, count_objects, describe_flags
 from poolvox.shared.profiles.steps.centres import Level, aggregate_tables
-from poolvox.shared.profiles.steps.controls import marked_controls
+from poolvox.shared.profiles.steps.controls import Controls, suggest
 from poolvox.shared.profiles.steps.exports import export_tables
 from poolvox.shared.profiles.steps.findings import find_all, read_sets
 from poolvox.shared.profiles.steps.levels import Roles, make_levels, named_rows, object_levels
+from poolvox.shared.profiles.steps.marks import marked_controls
 from poolvox.shared.profiles.steps.preparation import (
     COPIES,
     annotate_keys,
@@ -34,13 +35,8 @@ from poolvox.shared.profiles.steps.preparation import (
     transform_whole,
 )
 from poolvox.shared.profiles.steps.request import settle_request
-from poolvox.shared.profiles.steps.streaming import (
-    Work,
-    control_query,
-    fit_tables,
-    write_objects,
-)
-from poolvox.shared.profiles.tables.columns import flagged_rows, match, plain_names
+from poolvox.shared.profiles.steps.streaming import Work, fit_tables, write_objects
+from poolvox.shared.profiles.tables.columns import flagged_rows, plain_names
 from poolvox.shared.profiles.tables.datasets import ObjectTables
 from poolvox.shared.profiles.tables.groups import group_rows
 from poolvox.shared.profiles.tables.meanings import describe_tables, known_tables
@@ -117,6 +113,7 @@ def make_profiles(
             Path(out),
             progress or (lambda step, share: None),
         )
+        run.check()
         run.prepare()
         run.demand(fewest)
         run.normalise()
@@ -150,8 +147,8 @@ class _Run:
     def __post_init__(self) -> None:
         self.objects = self.source
 
-    def prepare(self) -> None:
-        """Read the keys, annotate and flag; count what there is."""
+    def check(self) -> None:
+        """Tell mistakes before anything is worked on, also in files that are needed at the end."""
         if not self.source.rows:
             named = ", ".join(path.name for path in self.source.paths[:5])
             raise InputError(f"there are no objects in {named}")
@@ -163,11 +160,13 @@ class _Run:
                     f"is called {path.name} too; write to another folder"
                 )
         if self.config.learn is not None:
-            # They are needed at the end; mistakes in them are told at the beginning.
             from poolvox.shared.profiles.learn.labelling import read_labels
 
             read_labels(self.config.learn.labels, column=self.config.learn.column)
         read_sets(self.config)
+
+    def prepare(self) -> None:
+        """Read the keys, annotate and flag; count what there is."""
         self.progress("annotate and flag", 0.0)
         keys = plain_names(self.source.frame(self.source.keys))
         if not len(keys.columns):
@@ -179,12 +178,17 @@ class _Run:
         )
         note_columns(self.source, self.record)
         if self.config.gene not in (NONE, *self.keys):
-            self.skipped.append(f"hits and map: there is no column {self.config.gene}")
+            there = suggest((), [str(name) for name in self.keys])
+            self.skipped.append(
+                f"hits and map: there is no column {self.config.gene}; `gene` names that of genes "
+                f"or treatments: {there}"
+            )
         self.passed = ~flagged_rows(self.keys)
         self.facts |= {"objects": self.source.rows, "flagged": int((~self.passed).sum())}
         if self.config.quality.keep:
             self.passed = np.ones(self.source.rows, bool)
         self.roles = Roles.find(self.keys, self.config)
+        self.controls = Controls.find(self.keys, self.config, self.record)
         write_table(self._counts(), self._path("counts"))
 
     def demand(self, fewest: int) -> None:
@@ -328,7 +332,9 @@ class _Run:
 
     def _work(self, config: ProfilesConfig) -> Work:
         threads = self.source.threads
-        return Work(self.keys, config, self.passed, self._batch, self.record, threads)
+        return Work(
+            self.keys, config, self.passed, self.controls, self._batch, self.record, threads
+        )
 
     def _object_levels(self) -> dict[str, Level]:
         return object_levels(self.keys, self.roles, self.passed, self.record)
@@ -348,7 +354,7 @@ class _Run:
     def _counts(self) -> pd.DataFrame:
         """Objects, those that pass, and controls, per well and per guide or gene."""
         roles = self.roles
-        controls = None if roles.gene is None else match(self.keys, control_query(self.config))
+        controls = None if roles.gene is None else self.controls.rows(self.keys)
         units = [name for name in (roles.gene, roles.guide) if name is not None]
         parts = []
         for level, by in (("well", list(roles.well)), ("guide" if roles.guide else "gene", units)):
@@ -377,8 +383,8 @@ class _Run:
             )[name]
             for name, table in tables.items()
         }
-        controls = None if self.roles.gene is None else control_query(self.config)
         try:
+            controls = None if self.roles.gene is None else self.controls.rows(profiles["before"])
             return batch_mixing(profiles, batch=batch, by=unit, controls=controls)
         except InputError as error:
             self.record.note("correct", "skipped", "signal", str(error))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.combine.weighting import as_weights, modz_weights
-from poolvox.shared.profiles.normalise import compiled
+from poolvox.shared.profiles.normalise import grouped
 from poolvox.shared.profiles.tables.columns import Matrix, chosen_features, feature_matrix
 from poolvox.shared.profiles.tables.groups import Groups, group_rows
 from poolvox.shared.profiles.tables.record import Record
@@ -20,9 +20,9 @@ __all__ = ["AGGREGATES", "aggregate", "bootstrap", "centres_of", "shared_keys"]
 
 STEP: Final = "aggregate"
 AGGREGATES: Final = {
-    "median": compiled.MEDIAN,
-    "mean": compiled.MEAN,
-    "robust": compiled.ROBUST,
+    "median": grouped.MEDIAN,
+    "mean": grouped.MEAN,
+    "robust": grouped.ROBUST,
 }
 MODZ: Final = "modz"
 COUNT: Final = "Metadata_Count"
@@ -97,11 +97,11 @@ def centres_of(
     if weights is not None and method not in ("median", "mean"):
         raise InputError(f"{method!r} knows no weights: aggregate by median or mean, or without")
     if weights is not None:
-        found = compiled.weighted_centres(values, weights, *groups.layout, method == "median")
+        found = grouped.weighted_centres(values, weights, *groups.layout, method == "median")
     elif method == MODZ:
         found = _modz(values, groups)
     else:
-        found = compiled.group_centres(values, *groups.layout, AGGREGATES[method])
+        found = grouped.group_centres(values, *groups.layout, AGGREGATES[method])
     return np.asfortranarray(found.astype(values.dtype))
 
 

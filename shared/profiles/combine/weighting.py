@@ -1,4 +1,4 @@
-"""Centres of groups in which rows count by a weight: the probability of their call."""
+"""By how much rows count: by the probability of their call, or by how well they agree."""
 
 from __future__ import annotations
 

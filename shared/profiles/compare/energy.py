@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EnergyTest", "energy_distance", "energy_test"]
+__all__ = ["EnergyReference", "EnergyTest", "energy_distance", "energy_test"]
 
 Array = NDArray[np.floating]
 
@@ -73,22 +73,56 @@ def energy_test(
     0.001
     """
     x, y = (_sample(points, most, rng) for points in (first, second))
-    n, m = len(x), len(y)
-    if min(n, m) < 2 or not x.shape[1]:
-        return EnergyTest(float("nan"), float("nan"), n, m)
-    pooled = np.concatenate([x, y])
-    distances = _distances(pooled, pooled)
-    whole = float(distances.sum())
-    member = np.zeros((n + m, 1))
-    member[:n] = 1
-    seen = float(_divided(distances, member, whole)[0])
-    tried, above = 0, 0
-    while tried < permutations and above < EXCEEDING:
-        count = min(TOGETHER, permutations - tried)
-        drawn = rng.permuted(np.repeat(member, count, axis=1), axis=0)
-        above += int((_divided(distances, drawn, whole) >= seen - 1e-9 * abs(seen)).sum())
-        tried += count
-    return EnergyTest(seen, (above + 1) / (tried + 1), n, m)
+    return EnergyReference.of(y).test(x, rng, permutations=permutations)
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyReference:
+    """Points that many sets are compared with, and what need be measured of them only once.
+
+    Attributes
+    ----------
+    points : (M, F) array
+    within : (M, M) distances between them
+    """
+
+    points: Array
+    within: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, points: Array) -> EnergyReference:
+        """Measure the points against each other."""
+        return cls(points, _distances(points, points))
+
+    def test(
+        self, points: Array, rng: np.random.Generator, *, permutations: int = 999
+    ) -> EnergyTest:
+        """Compare (N, F) points with these; see `energy_test`."""
+        n, m = len(points), len(self.points)
+        if min(n, m) < 2 or not points.shape[1]:
+            return EnergyTest(float("nan"), float("nan"), n, m)
+        distances = self._pooled(points)
+        whole = float(distances.sum())
+        member = np.zeros((n + m, 1))
+        member[:n] = 1
+        seen = float(_divided(distances, member, whole)[0])
+        tried, above = 0, 0
+        while tried < permutations and above < EXCEEDING:
+            count = min(TOGETHER, permutations - tried)
+            drawn = rng.permuted(np.repeat(member, count, axis=1), axis=0)
+            above += int((_divided(distances, drawn, whole) >= seen - 1e-9 * abs(seen)).sum())
+            tried += count
+        return EnergyTest(seen, (above + 1) / (tried + 1), n, m)
+
+    def _pooled(self, points: Array) -> NDArray[np.float64]:
+        """(N + M, N + M) distances of the points and then of the reference."""
+        n = len(points)
+        distances = np.empty((n + len(self.points),) * 2)
+        distances[:n, :n] = _distances(points, points)
+        distances[:n, n:] = _distances(points, self.points)
+        distances[n:, :n] = distances[:n, n:].T
+        distances[n:, n:] = self.within
+        return distances
 
 
 def _divided(distances: Array, member: Array, whole: float) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Final
 
 import numpy as np
@@ -20,9 +21,11 @@ from numpy.typing import NDArray
 from poolvox.shared.profiles.compare.chance import ENUMERATED, upper_tail
 from poolvox.shared.profiles.compare.pairs import Design
 from poolvox.shared.profiles.compare.shuffles import (
+    exchange_alike,
     exchange_labels,
     exchange_subsets,
     mean_precision,
+    rank_rows,
     share_pairs,
 )
 from poolvox.shared.profiles.compare.similarity import Space
@@ -37,6 +40,8 @@ POOL: Final = 3_000
 # Draws are added until so many of them are as large as what was seen, or there are enough of them
 # (Besag and Clifford 1991, doi:10.1093/biomet/78.2.301).
 EXCEEDING: Final = 20
+# Profiles are ranked before they are exchanged where each will be drawn more often than this.
+RANKED: Final = 4
 FIRST: Final = 199
 
 
@@ -153,14 +158,17 @@ class MeanNull:
         similar = self.space.block(distinct, distinct)[np.ix_(place, place)]
         slots = [np.searchsorted(case.pool, group.members) for group in case.groups]
         seen = np.array([self._observe(case, similar, slot) for slot in slots])
-        size = len(case.pattern)
-        complete = case.pattern.sum() == size * (size - 1) and not np.ptp(case.stratum)
-        if complete and math.comb(len(case.pool), size) <= ENUMERATED:
-            subsets = math.comb(len(case.pool), size)
-            null = np.sort(exchange_subsets(similar, size, subsets))
+        size, pool = len(case.pattern), len(case.pool)
+        alike = case.pattern.sum() == size * (size - 1) and not np.ptp(case.stratum)
+        subsets = math.comb(pool, size)
+        if alike and subsets <= ENUMERATED:
+            null = np.sort(exchange_subsets(rank_rows(similar), size, subsets))
             return upper_tail(null, seen, exact=True), "all exchanges"
+        ranked = cache(partial(rank_rows, similar))
 
         def draw(count: int, rng: np.random.Generator) -> Array:
+            if alike and count * size > RANKED * pool:
+                return exchange_alike(ranked(), size, count, rng)
             return exchange_labels(similar, case.stratum, slots[0], case.pattern, count, rng)
 
         return self._draw_until(draw, seen, case), "exchanges"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,12 +17,21 @@ from poolvox.shared.profiles.compare.ranking import (
     precision_of,
 )
 
-__all__ = ["exchange_labels", "exchange_subsets", "mean_precision", "share_pairs"]
+__all__ = [
+    "Ranked",
+    "exchange_alike",
+    "exchange_labels",
+    "exchange_subsets",
+    "mean_precision",
+    "rank_rows",
+    "share_pairs",
+]
 
 Singles = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Places = NDArray[np.int32]
 
 
 @kernel
@@ -93,64 +104,94 @@ def exchange_labels(
     return values
 
 
-@kernel
-def exchange_subsets(similar: Singles, size: int, subsets: int) -> Floats:
-    """The same of all subsets of one stratum, in lexicographic order.
+class Ranked(NamedTuple):
+    """Similarities of profiles as numbers of others that come first: negatives need no counting.
 
-    The members of a subset are all positives of each other. There are many subsets of few
-    profiles, so similarities are sorted first, and negatives are looked up rather than counted.
+    Attributes
+    ----------
+    before : (G, G) how many others are more like the first profile than the second is
+    upto : (G, G) how many are at least as like it, by the number of those that are more like it
     """
-    values, slots = np.empty(subsets), np.arange(size)
-    ordered = _sorted_rows(similar)
+
+    before: Places
+    upto: Places
+
+
+@kernel
+def rank_rows(similar: Singles) -> Ranked:
+    """Rank all others by their similarity to each profile, (G, G); the diagonal is not read."""
+    pool = len(similar)
+    before, upto = np.zeros((pool, pool), np.int32), np.zeros((pool, pool), np.int32)
+    for a in range(pool):
+        row = similar[a].copy()
+        row[a] = -np.inf  # last of all, and so before nobody
+        order = np.argsort(row)[::-1]
+        first = 0
+        for k in range(pool - 1):
+            if row[order[k]] != row[order[first]]:
+                first = k
+            before[a, order[k]] = first
+            upto[a, first] = k + 1
+    return Ranked(before, upto)
+
+
+@kernel
+def exchange_alike(ranked: Ranked, size: int, draws: int, rng: np.random.Generator) -> Floats:
+    """As `exchange_labels`, of members in one stratum that are all positives of each other."""
+    values, pool = np.empty(draws), len(ranked.before)
     own, room = np.empty(size, np.float32), make_room(size)
-    for which in range(subsets):
-        values[which] = _subset_precision(similar, ordered, slots, own, room)
-        next_subset(slots, len(similar))
+    taken, drawn = np.zeros(pool, np.bool_), np.empty(size, np.int64)
+    for which in range(draws):
+        for a in range(size):
+            j = rng.integers(0, pool)
+            while taken[j]:
+                j = rng.integers(0, pool)
+            taken[j] = True
+            drawn[a] = j
+        values[which] = _alike_precision(ranked, drawn, own, room)
+        for j in drawn:
+            taken[j] = False
     return values
 
 
 @kernel
-def _sorted_rows(similar: Singles) -> Singles:
-    """(G, G - 1) similarities of each profile to all others, ascending."""
-    pool = len(similar)
-    ordered = np.empty((pool, pool - 1), np.float32)
-    for a in range(pool):
-        ordered[a, :a] = similar[a, :a]
-        ordered[a, a:] = similar[a, a + 1 :]
-        ordered[a].sort()
-    return ordered
+def exchange_subsets(ranked: Ranked, size: int, subsets: int) -> Floats:
+    """The same of all subsets of so many members, in lexicographic order."""
+    values, slots = np.empty(subsets), np.arange(size)
+    own, room = np.empty(size, np.float32), make_room(size)
+    for which in range(subsets):
+        values[which] = _alike_precision(ranked, slots, own, room)
+        next_subset(slots, len(ranked.before))
+    return values
 
 
 @kernel
-def _subset_precision(
-    similar: Singles, ordered: Singles, slots: Ints, own: Singles, room: Ladder
-) -> float:
+def _alike_precision(ranked: Ranked, slots: Ints, own: Singles, room: Ladder) -> float:
     """Mean over members whose positives are the others, and whose negatives are all the rest."""
-    if len(slots) < 2 or len(slots) == len(similar):
+    if len(slots) < 2 or len(slots) == len(ranked.before):
         return np.nan
     total = 0.0
     for a in slots:
         m = 0
         for b in slots:
             if b != a:
-                own[m] = similar[a, b]
+                own[m] = -ranked.before[a, b]
                 m += 1
         ladder = find_levels(own[:m], room)
-        _look_up(ordered[a], ladder)
+        _look_up(ranked.upto[a], ladder)
         total += precision_of(ladder)
     return total / len(slots)
 
 
 @kernel
-def _look_up(ordered: Singles, ladder: Ladder) -> None:
-    """Count negatives in, by sorted similarities to them and to the positives."""
+def _look_up(upto: Places, ladder: Ladder) -> None:
+    """Count negatives in; levels are places of positives, negative so that the best is last."""
     reached = 0
     for d in range(len(ladder.level) - 1, -1, -1):
-        at_least = len(ordered) - np.searchsorted(ordered, ladder.level[d])
-        more = len(ordered) - np.searchsorted(ordered, ladder.level[d], side="right")
-        ladder.tied[d] = at_least - more - ladder.right[d]
-        ladder.between[d] = more - reached
-        reached = at_least
+        before = int(-ladder.level[d])
+        ladder.tied[d] = upto[before] - before - ladder.right[d]
+        ladder.between[d] = before - reached
+        reached = upto[before]
 
 
 @kernel

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.profiles.normalise import compiled
+from poolvox.shared.profiles.normalise import grouped
 from poolvox.shared.profiles.normalise.scaling import Scales
 from poolvox.shared.profiles.tables.columns import Matrix
 from poolvox.shared.profiles.tables.groups import Groups
@@ -33,7 +33,7 @@ def fit_combat(values: Matrix, names: Sequence[str], batches: Groups) -> Scales:
     values : (N, F) column-major matrix
     batches : the rows to learn on, by batch
     """
-    mean, spread, count = compiled.fit_scales(values, *batches.layout, compiled.STANDARD)
+    mean, spread, count = grouped.fit_scales(values, *batches.layout, grouped.STANDARD)
     small = [batches.labels[g] for g in np.flatnonzero(count.max(axis=1, initial=0) < 2)]
     if small:
         raise InputError(f"batches {small[:5]} have fewer than two rows to learn from")

@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.profiles.hits.contrast import Floats, Singles, fingerprints, fit_baseline
+from poolvox.shared.profiles.hits.baseline import Floats, Singles, fingerprints, fit_baseline
 from poolvox.shared.profiles.tables.columns import chosen_features, feature_matrix, match
+from poolvox.shared.profiles.tables.groups import group_rows, names_of
 
 __all__ = ["Cells", "Centred", "Comparison", "gather_cells"]
 
@@ -34,14 +35,14 @@ class Comparison:
     controls : cells to compare with, as a query or a mask
     guide : units of `by`, such as the guides of a gene. If None: wells, where each holds one value
         of `by` only; else each value is one unit
-    batch : column, such as the plate; cells are compared with controls of the same batch only
+    batch : columns, such as the plate; cells are compared with controls of the same batch only
     dose : column of numbers, such as dose or time; units of `by` are told apart by it
     """
 
     by: str
     controls: Any
     guide: str | None = None
-    batch: str | None = None
+    batch: str | Sequence[str] | None = None
     dose: str | None = None
 
     @property
@@ -150,13 +151,11 @@ def gather_cells(
     baseline = fit_baseline(values[control], unit[control], hashes[control])
     order = np.argsort(hashes, kind="stable")
     group, groups = _number(rows[[*comparison.groups, ROLE]])
-    batch = np.zeros(len(order), dtype=np.int64)
-    if comparison.batch is not None:
-        batch = np.asarray(pd.factorize(chosen[comparison.batch].iloc[order], sort=True)[0])
+    batches = group_rows(chosen, comparison.batch)
     return Cells(
         points=baseline.transform(values, order),
         unit=unit[order],
-        batch=batch.astype(np.int64),
+        batch=batches.codes[order],
         half=(hashes[order] & np.uint64(1)).astype(np.int64),
         units=pd.DataFrame({"group": group, "control": rows[ROLE].to_numpy(dtype=bool)}),
         groups=groups.drop(columns=ROLE),
@@ -169,7 +168,7 @@ def _choose(objects: pd.DataFrame, comparison: Comparison) -> tuple[pd.DataFrame
     """Keys of the cells that can be compared, which of these are controls, and which cells those
     are.
     """
-    needed = [*comparison.groups, comparison.guide, comparison.batch]
+    needed = [*comparison.groups, comparison.guide, *names_of(comparison.batch)]
     columns = list(dict.fromkeys(name for name in needed if name is not None))
     missing = [name for name in columns if name not in objects]
     if missing:
@@ -184,16 +183,20 @@ def _choose(objects: pd.DataFrame, comparison: Comparison) -> tuple[pd.DataFrame
     wells = [name for name in WELL if name in objects and name not in columns]
     chosen = objects.loc[used, [*columns, *wells]]
     if comparison.dose is not None:
-        chosen = chosen.assign(**{comparison.dose: _doses(chosen[comparison.dose])})
+        doses = _doses(chosen[comparison.dose], control[used])
+        chosen = chosen.assign(**{comparison.dose: doses})
     return chosen, control[used], used
 
 
-def _doses(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Doses as numbers; what has none, as controls may, has dose 0."""
+def _doses(column: pd.Series[Any], control: Bools) -> pd.Series[Any]:
+    """Doses as numbers; what has none is dose 0, whatever is written for controls."""
     dose = pd.to_numeric(column.astype(object), errors="coerce")
-    odd = column[dose.isna() & column.notna() & (column.astype(str).str.strip() != "")]
+    odd = column[dose.isna() & column.notna() & (column.astype(str).str.strip() != "") & ~control]
     if len(odd):
-        raise InputError(f"doses are numbers, and {column.name} holds {odd.iloc[0]!r}")
+        raise InputError(
+            f"doses and times are numbers, and {column.name} holds {odd.iloc[0]!r}: leave the unit "
+            "out of it, or put the number into a column of its own"
+        )
     return dose.fillna(0.0).astype(float)
 
 

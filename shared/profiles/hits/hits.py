@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from poolvox.shared.profiles.compare.energy import energy_test
+from poolvox.shared.profiles.compare.energy import EnergyReference
 from poolvox.shared.profiles.compare.precision import mean_average_precision
 from poolvox.shared.profiles.compare.rates import benjamini_hochberg, hierarchical_fdr
 from poolvox.shared.profiles.hits.combining import rank_aggregation, stouffer
@@ -84,12 +84,13 @@ def find_hits(
     groups = units.loc[~units["control"], "group"].drop_duplicates()
     activity = _activity(cells, units, sums)
     centred = cells.centred()
+    energy = EnergyReference.of(centred.points[centred.controls[:ENERGY_CONTROLS]])
     rows = []
     for group in sorted(groups):
         members = units[units["group"] == group]
         row = _combine(members, float(whole.p[group]), noise)
         row["Hit_Effect"] = float(whole.effect[group])
-        rows.append(row | _compare(centred, group))
+        rows.append(row | _compare(centred, group, energy))
     table = pd.DataFrame(rows, index=sorted(groups)).join(activity)
     table = pd.concat([cells.groups.loc[table.index], table], axis=1)
     if comparison.dose is not None:
@@ -114,7 +115,8 @@ def _combine(units: pd.DataFrame, p: float, noise: Noise) -> dict[str, Any]:
     few = bool((units["cells"] < MIN_CELLS).all())
     reason = f"fewer than {MIN_CELLS} cells" if few else "no controls in its batches"
     if not noise.replicated and np.isfinite(p):
-        reason = f"fewer than {MIN_UNITS} units of controls: how much they differ is not known"
+        enough = f"{MIN_UNITS} units of controls with {MIN_CELLS} cells each"
+        reason = f"fewer than {enough}: how much they differ is not known"
     return {
         "Hit_Score": float(norm.isf(np.clip(p, *LIMITS))),
         "Hit_PValue": p if noise.replicated else np.nan,
@@ -127,15 +129,14 @@ def _combine(units: pd.DataFrame, p: float, noise: Noise) -> dict[str, Any]:
     }
 
 
-def _compare(cells: Centred, group: int) -> dict[str, float]:
+def _compare(cells: Centred, group: int, controls: EnergyReference) -> dict[str, float]:
     """Comparisons that need cells, of a sample of them."""
     members = cells.members(group)
     sides = compare_by_direction(
         cells.points, cells.half, members[:COMPARED], cells.controls[:CONTROLS]
     )
-    energy = energy_test(
+    energy = controls.test(
         cells.points[members[:ENERGY_CELLS]],
-        cells.points[cells.controls[:ENERGY_CONTROLS]],
         np.random.default_rng([cells.seed, group]),
         permutations=PERMUTATIONS,
     )

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from poolvox.shared.profiles.hits.contrast import Floats
+from poolvox.shared.profiles.hits.baseline import Floats
 from poolvox.shared.profiles.hits.sums import (
     MIN_CELLS,
     Bools,

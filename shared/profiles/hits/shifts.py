@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from poolvox.shared.profiles.hits.contrast import Floats
+from poolvox.shared.profiles.hits.baseline import Floats
 from poolvox.shared.profiles.hits.noise import Noise
 from poolvox.shared.profiles.hits.sums import (
     MIN_CELLS,

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poolvox.shared.profiles.hits.contrast import Floats, Singles
+from poolvox.shared.profiles.hits.baseline import Floats, Singles
 
 __all__ = [
     "MIN_CELLS",

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from poolvox.shared.profiles.hits.contrast import Floats, Singles
+from poolvox.shared.profiles.hits.baseline import Floats, Singles
 
 __all__ = ["Superiority", "compare_by_direction", "dose_trend", "mann_whitney"]
 

@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from poolvox.shared.profiles.learn.folds import grouped_folds
-from poolvox.shared.profiles.learn.learning import (
+from poolvox.shared.profiles.learn.classifier import (
     Floats,
     Ints,
     LearnSettings,
@@ -26,6 +25,7 @@ from poolvox.shared.profiles.learn.learning import (
     log_loss,
     softmax,
 )
+from poolvox.shared.profiles.learn.folds import grouped_folds
 
 __all__ = ["CrossValidation", "calibration", "cross_validate", "feature_group"]
 

@@ -8,6 +8,7 @@ label belongs to the nearest object of its field, within a distance.
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +19,17 @@ import numpy as np
 import pandas as pd
 
 from poolvox.shared.errors import InputError
+from poolvox.shared.profiles.tables import columns
+from poolvox.shared.profiles.tables.annotation import written
 
-__all__ = ["LABEL", "Matched", "match_labels", "read_labels", "write_labels"]
+__all__ = ["LABEL", "Matched", "match_labels", "number_objects", "read_labels", "write_labels"]
 
 CLASS: Final = "Class"
 LABEL: Final = "Metadata_Label"
-# What names a field, in the order in which files list it.
-FIELD: Final = ("Metadata_Plate", "Metadata_Well", "Metadata_Tile", "Metadata_Organoid")
+# What names a field or a stack, in the order in which files list it.
+FIELD: Final = (*columns.FIELD, "Metadata_Organoid")
+# Numbers of objects, as CellProfiler and CytoTable call them.
+NUMBERS: Final = re.compile(r"(?:^|_)(?:ObjectNumber|Number_Object_Number)$")
 # Positions by preference: micrometres hold when images are stored at another size.
 POSITIONS: Final = (
     ("Metadata_Z_um", "Metadata_Y_um", "Metadata_X_um"),
@@ -108,6 +113,25 @@ def write_labels(cells: pd.DataFrame, path: Path | str, *, extra: Sequence[str] 
     return target
 
 
+def number_objects(objects: pd.DataFrame) -> pd.DataFrame:
+    """Give objects the number that labels name them by: that of CellProfiler, if ours is not there.
+
+    Raises
+    ------
+    InputError
+        where nothing numbers the objects
+    """
+    if LABEL in objects:
+        return objects
+    numbers = [name for name in objects if NUMBERS.search(str(name))]
+    if not numbers:
+        raise InputError(
+            f"labels name objects by {LABEL}, which the table lacks: add the number of each object "
+            "in its field"
+        )
+    return objects.assign(**{LABEL: objects[numbers[0]]})
+
+
 def match_labels(
     labels: pd.DataFrame, objects: pd.DataFrame, *, distance_um: float = 3.0
 ) -> Matched:
@@ -123,6 +147,12 @@ def match_labels(
     objects : keys and positions, one row per object
     """
     fields = [name for name in FIELD if name in labels and name in objects]
+    lacking = [n for n in FIELD if n in objects and n not in labels and objects[n].nunique() > 1]
+    if lacking and objects.duplicated([*fields, LABEL]).any():
+        raise InputError(
+            f"labels do not tell which {lacking[0]} they mean, and the objects have several: add "
+            "the column to the label file"
+        )
     axes = next((a for a in POSITIONS if all(n in labels and n in objects for n in a)), ())
     report = labels[[name for name in (*FIELD, LABEL, CLASS) if name in labels]].copy()
     report["Label_Status"], report["Label_Object"] = "no field", 0
@@ -145,7 +175,9 @@ def _members(frame: pd.DataFrame, fields: Sequence[str]) -> dict[tuple[str, ...]
     # A column that is always there: groups of one column come without tuples from some versions.
     texts = pd.DataFrame({"all": "", "fields": ""}, index=range(len(frame)))
     for name in fields:
-        texts[name] = frame[name].astype(str).to_numpy()
+        codes, values = pd.factorize(frame[name])
+        named = [written(value, well="Well" in name) or "" for value in values]
+        texts[name] = np.array([*named, ""], object)[codes]
     grouped = texts.groupby(list(texts), sort=False)
     indices: dict[Any, Any] = grouped.indices
     return {tuple(map(str, key)): np.asarray(rows) for key, rows in indices.items()}

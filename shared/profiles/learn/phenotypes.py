@@ -11,6 +11,14 @@ import pandas as pd
 from pydantic import Field
 
 from poolvox.shared.config import ConfigPath, Model
+from poolvox.shared.profiles.learn.classifier import (
+    SCALE_ROWS,
+    Classifier,
+    LearnSettings,
+    class_columns,
+    fit_classifier,
+    fit_scaler,
+)
 from poolvox.shared.profiles.learn.crossval import CrossValidation, cross_validate
 from poolvox.shared.profiles.learn.labelling import (
     CLASS,
@@ -18,16 +26,9 @@ from poolvox.shared.profiles.learn.labelling import (
     LABEL,
     Matched,
     match_labels,
+    number_objects,
     read_labels,
     write_labels,
-)
-from poolvox.shared.profiles.learn.learning import (
-    SCALE_ROWS,
-    Classifier,
-    LearnSettings,
-    class_columns,
-    fit_classifier,
-    fit_scaler,
 )
 from poolvox.shared.profiles.learn.suggestions import choose_cells
 from poolvox.shared.profiles.tables.columns import flagged_rows
@@ -37,7 +38,7 @@ from poolvox.shared.store import write_table
 __all__ = ["LearnConfig", "Learned", "learn_classes", "learn_step", "suggest_cells"]
 
 # Groups that are taken where the asked ones do not part the labelled cells.
-FALLBACKS: Final = ("Metadata_Well", "Metadata_Tile", "Metadata_Organoid")
+FALLBACKS: Final = ("Metadata_Well", "Metadata_Tile", "Metadata_Site", "Metadata_Organoid")
 # Right probabilities are this far off in one of a hundred experiments.
 DOUBTFUL: Final = 0.01
 
@@ -96,6 +97,7 @@ def learn_classes(frame: pd.DataFrame, config: LearnConfig) -> Learned:
     frame : keys, positions and features, one row per cell; best normalised
     """
     labels = read_labels(config.labels, column=config.column)
+    frame = number_objects(frame)
     matched = match_labels(labels, frame, distance_um=config.distance)
     learned = _learn(frame, matched, config)
     return replace(learned, classes=learned.classifier.predict(frame))
@@ -114,7 +116,7 @@ def learn_step(
     ----------
     memory : bytes that measurements may take while labelled cells are looked up
     """
-    keys = objects.frame(objects.keys)
+    keys = number_objects(objects.frame(objects.keys))
     labels = read_labels(config.labels, column=config.column)
     matched = match_labels(labels, keys, distance_um=config.distance)
     named = np.flatnonzero((matched.classes != "").to_numpy())

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.profiles.normalise.flags import Measured, Rule, read_rules
+from poolvox.shared.profiles.normalise.rules import Measured, Rule, read_rules
 from poolvox.shared.profiles.normalise.selection import spread_rows
 from poolvox.shared.profiles.tables.columns import (
+    FIELD,
     Matrix,
     feature_columns,
     feature_matrix,
@@ -24,7 +25,6 @@ from poolvox.shared.profiles.tables.groups import group_rows, names_of
 from poolvox.shared.profiles.tables.record import Record
 
 __all__ = [
-    "FIELD",
     "Isolation",
     "TooFewPass",
     "add_flags",
@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 STEP: Final = "quality"
-FIELD: Final = ("Metadata_Plate", "Metadata_Well", "Metadata_Tile")
 REASON: Final = "QC_Reason"
 OUTLIER: Final = "QC_Outlier"
 # Rows from which the forest is grown; each tree sees 256 of them.

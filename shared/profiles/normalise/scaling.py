@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.profiles.normalise import compiled, moments
+from poolvox.shared.profiles.normalise import grouped, moments
 from poolvox.shared.profiles.tables.columns import (
     Matrix,
     chosen_features,
@@ -26,9 +26,9 @@ from poolvox.shared.profiles.tables.record import Record
 __all__ = ["METHODS", "Scales", "inverse_normal", "normalize", "normalize_local"]
 
 METHODS: Final = {
-    "standardize": compiled.STANDARD,
-    "robustize": compiled.QUARTILES,
-    "mad_robustize": compiled.MAD,
+    "standardize": grouped.STANDARD,
+    "robustize": grouped.QUARTILES,
+    "mad_robustize": grouped.MAD,
 }
 STEP: Final = "normalize"
 
@@ -64,13 +64,13 @@ class Scales:
         groups : of the reference rows; see `Groups.only`
         """
         code = _method(method)
-        found = compiled.fit_scales(values, *groups.layout, code)
+        found = grouped.fit_scales(values, *groups.layout, code)
         return cls(tuple(features), tuple(groups.labels), *found)
 
     def apply(self, values: Matrix, codes: NDArray[np.int64], out: Matrix | None = None) -> Matrix:
         """Scale rows by the group each belongs to; `out` may be `values` itself."""
         result = np.empty_like(values, order="F") if out is None else out
-        compiled.apply_scales(values, codes, self.centre, self.spread, result)
+        grouped.apply_scales(values, codes, self.centre, self.spread, result)
         return result
 
     def take(self, features: Sequence[str]) -> Scales:
@@ -209,9 +209,9 @@ def normalize_local(
                 record.note(STEP, "changed", label, "too few neighbours, so missing", len(given))
             continue
         near = _nearest(places, asked, given, neighbours)
-        centre, spread, _ = compiled.fit_scales(values, *near, code)
+        centre, spread, _ = grouped.fit_scales(values, *near, code)
         own = np.asfortranarray(values[asked])
-        compiled.apply_scales(own, np.arange(len(asked)), centre, spread, own)
+        grouped.apply_scales(own, np.arange(len(asked)), centre, spread, own)
         out[asked] = own
     return _without_empty(frame, names, out, record)
 

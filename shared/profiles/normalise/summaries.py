@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from poolvox.shared.profiles.normalise import compiled, moments
+from poolvox.shared.profiles.normalise import grouped, moments
 from poolvox.shared.profiles.tables.columns import Matrix
 from poolvox.shared.profiles.tables.groups import Groups
 
@@ -56,7 +56,7 @@ def count_modes(values: Matrix, rows: NDArray[np.int64]) -> tuple[NDArray[np.int
 
 def spread_within(values: Matrix, groups: Groups) -> Floats:
     """Mean over groups of the standard deviation (population) within each, (F,)."""
-    spread = compiled.fit_scales(values, *groups.layout, compiled.STANDARD)[1]
+    spread = grouped.fit_scales(values, *groups.layout, grouped.STANDARD)[1]
     seen = np.isfinite(spread).sum(axis=0)
     total = np.nansum(spread, axis=0)
     return np.asarray(np.divide(total, seen, out=np.full(len(seen), np.nan), where=seen > 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,16 +16,18 @@ from poolvox.shared.profiles.config import NONE, ProfilesConfig
 from poolvox.shared.profiles.hits.hits import Comparison, find_hits
 from poolvox.shared.profiles.learn.hybrid import ablate
 from poolvox.shared.profiles.normalise.selection import spread_rows
+from poolvox.shared.profiles.steps.controls import Controls
 from poolvox.shared.profiles.steps.levels import Roles, named_rows
-from poolvox.shared.profiles.steps.request import unmatched_controls
-from poolvox.shared.profiles.steps.streaming import Work, control_query
-from poolvox.shared.profiles.tables.columns import feature_columns, is_learned, match, with_features
+from poolvox.shared.profiles.steps.streaming import Work
+from poolvox.shared.profiles.tables.columns import feature_columns, is_learned, with_features
 from poolvox.shared.profiles.tables.datasets import ObjectTables
 from poolvox.shared.profiles.tables.groups import group_rows
 from poolvox.shared.profiles.tables.record import Record
 
 __all__ = ["Findings", "find_all", "read_sets", "sample_objects"]
 
+# Columns that hold doses or times, if they are there.
+DOSES: Final = ("Metadata_Dose", "Metadata_Concentration", "Metadata_Time")
 # A map of fewer genes than that shows nothing.
 FEWEST_MAPPED: Final = 3
 
@@ -69,7 +71,9 @@ def find_all(
         found.attempt("map", lambda: _add_map(found, placed, name, config), record)
     source = levels.get("guides", levels.get("wells"))
     if source is not None and any(is_learned(str(name)) for name in source):
-        found.attempt("ablation", lambda: _add_ablation(found, source, roles, config), record)
+        found.attempt(
+            "ablation", lambda: _add_ablation(found, source, roles, work.controls), record
+        )
     return found
 
 
@@ -106,8 +110,10 @@ class _Hits:
         if gene is None:
             return
         objects, controls = self._objects(guide or gene)
-        batch = self._batch()
+        batch = [name for name in self.work.config.correct.by if name in objects]
         dose = None if options.dose == NONE else options.dose
+        if dose is None:
+            found.skipped += _unasked_doses(objects[~controls], gene)
         comparison = Comparison(gene, controls, guide=guide, batch=batch, dose=dose)
         hits = find_hits(objects, comparison, seed=options.seed, fdr=options.fdr)
         found.tables["hits"] = hits
@@ -120,9 +126,7 @@ class _Hits:
 
     def _objects(self, unit: str) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
         work, options = self.work, self.work.config.hits
-        controls = match(work.keys, control_query(work.config))
-        if not controls.any():
-            raise InputError(unmatched_controls(work.keys, work.config))
+        controls = work.controls.demand(work.keys)
         rows = sample_objects(
             work.keys,
             unit,
@@ -138,20 +142,24 @@ class _Hits:
         frame = work.keys.iloc[rows].reset_index(drop=True)
         return with_features(frame, self.tables.features, values), controls[rows]
 
-    def _batch(self) -> str | None:
-        """The column of batches, if it is one."""
-        by = self.work.config.correct.by
-        return by[0] if len(by) == 1 and by[0] in self.work.keys.columns else None
+
+def _unasked_doses(treated: pd.DataFrame, gene: str) -> Iterator[str]:
+    """Tell of doses that differ within treatments, and are tested together."""
+    for name in DOSES:
+        if name in treated and (treated.groupby(gene, observed=True)[name].nunique() > 1).any():
+            yield f"doses: {name} differs within {gene}; `hits: {{dose: {name}}}` tests each"
 
 
 def _add_ablation(
-    found: Findings, profiles: pd.DataFrame, roles: Roles, config: ProfilesConfig
+    found: Findings, profiles: pd.DataFrame, roles: Roles, controls: Controls
 ) -> None:
     """Compare measured and learned features, alone and together."""
     if roles.gene is None:
         raise InputError("there is no column of genes or treatments that profiles could tell")
-    controls = control_query(config) if match(profiles, control_query(config)).any() else None
-    found.tables["ablation"] = ablate(profiles, by=roles.gene, controls=controls)
+    rows = controls.rows(profiles)
+    found.tables["ablation"] = ablate(
+        profiles, by=roles.gene, controls=rows if rows.any() else None
+    )
 
 
 def _add_similarity(

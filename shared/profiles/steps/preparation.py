@@ -15,9 +15,7 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.config import ProfilesConfig
 from poolvox.shared.profiles.correct.batches import Linear, fit_sphering, fit_tvn, harmony
 from poolvox.shared.profiles.correct.empirical import combat_scales
-from poolvox.shared.profiles.normalise.flags import Measured, read_rules, wanted_features
 from poolvox.shared.profiles.normalise.quality import (
-    FIELD,
     FOREST_ROWS,
     OUTLIER,
     Isolation,
@@ -25,16 +23,16 @@ from poolvox.shared.profiles.normalise.quality import (
     judge,
     note_flags,
 )
+from poolvox.shared.profiles.normalise.rules import Measured, read_rules, wanted_features
 from poolvox.shared.profiles.normalise.scaling import Scales, inverse_normal, normalize_local
 from poolvox.shared.profiles.normalise.selection import spread_rows
 from poolvox.shared.profiles.steps.streaming import (
     Work,
-    control_query,
-    reference_query,
+    reference_rows,
     write_objects,
 )
 from poolvox.shared.profiles.tables.annotation import annotate, read_annotation
-from poolvox.shared.profiles.tables.columns import KEY_PREFIXES, Matrix, match, with_features
+from poolvox.shared.profiles.tables.columns import FIELD, KEY_PREFIXES, Matrix, with_features
 from poolvox.shared.profiles.tables.datasets import ObjectTables, is_text
 from poolvox.shared.profiles.tables.groups import Groups, group_rows
 from poolvox.shared.profiles.tables.record import Record
@@ -119,7 +117,7 @@ def transform_whole(
         neighbours=near.neighbours,
         method=config.normalize,
         by=by,
-        samples=match(keys, reference_query(config)) & work.passed,
+        samples=reference_rows(work),
         positions=near.positions,
         record=work.record,
     )
@@ -180,12 +178,11 @@ def _isolate(tables: ObjectTables, config: ProfilesConfig, memory: int) -> NDArr
 def _linear(tables: ObjectTables, batches: Groups, work: Work) -> Linear:
     keys, config, record = work.keys, work.config, work.record
     options = config.correct
-    chosen = np.flatnonzero(match(keys, control_query(config)) & work.passed).astype(np.int64)
+    chosen = np.flatnonzero(work.controls.demand(keys) & work.passed).astype(np.int64)
     rows = spread_rows(chosen, MOST_CONTROLS)
     if len(rows) < 2:
         raise InputError(
-            f"{options.method} learns from controls, and `controls` {list(config.controls)} match "
-            f"{len(rows)} objects"
+            f"{options.method} learns from controls, and only {len(rows)} of them passes"
         )
     values = tables.rows_of(rows, tables.features, work.memory)
     if options.method == "sphering":
@@ -207,11 +204,9 @@ def _linear(tables: ObjectTables, batches: Groups, work: Work) -> Linear:
 
 def _learners(batches: Groups, work: Work) -> Groups:
     """Controls where every batch has some, else all objects."""
-    if work.config.gene in work.keys.columns:
-        chosen = match(work.keys, control_query(work.config)) & work.passed
-        controls = batches.only(chosen)
-        if (controls.sizes > 1).all():
-            return controls
+    controls = batches.only(work.controls.rows(work.keys) & work.passed)
+    if (controls.sizes > 1).all():
+        return controls
     reason = "learnt on all objects: some batch has no controls"
     work.record.note(STEP, "changed", "ComBat", reason)
     return batches.only(work.passed)

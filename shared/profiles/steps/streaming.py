@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -30,12 +30,13 @@ from poolvox.shared.profiles.normalise.selection import (
     spread_rows,
 )
 from poolvox.shared.profiles.steps.centres import Advance, Level, Summit, nobody
+from poolvox.shared.profiles.steps.controls import Controls
 from poolvox.shared.profiles.tables.columns import Matrix, match
 from poolvox.shared.profiles.tables.datasets import ObjectTables, TableWriter
 from poolvox.shared.profiles.tables.groups import Groups, group_rows
 from poolvox.shared.profiles.tables.record import Record
 
-__all__ = ["Fitted", "Work", "fit_tables", "write_objects"]
+__all__ = ["Fitted", "Work", "fit_tables", "reference_rows", "write_objects"]
 
 # Parts of a batch that each thread works on, one after the other: none waits long for the others.
 SHARES: Final = 4
@@ -49,6 +50,7 @@ class Work:
     ----------
     keys : (N, …) keys of all rows
     passed : (N,) rows that count; the others are treated too, but decide nothing
+    controls : which rows are
     memory : bytes that the columns of one batch may take
     threads : that work side by side; they change no result
     """
@@ -56,6 +58,7 @@ class Work:
     keys: pd.DataFrame
     config: ProfilesConfig
     passed: NDArray[np.bool_]
+    controls: Controls
     memory: int
     record: Record
     threads: int = 1
@@ -271,25 +274,15 @@ def write_objects(
 def _reference(groups: Groups, work: Work) -> Groups | None:
     if work.config.normalize == "none":
         return None
-    query = reference_query(work.config)
-    return reference_groups(groups, match(work.keys, query) & work.passed, query)
+    return reference_groups(groups, reference_rows(work), work.config.samples)
 
 
-def reference_query(config: ProfilesConfig) -> Any:
-    """Query of the rows that normalisation refers to; None for all."""
-    if config.samples == "all":
-        return None
-    return control_query(config) if config.samples == "controls" else config.samples
-
-
-_OPERATORS: Final = ("=", "<", ">", "(", "`")
-
-
-def control_query(config: ProfilesConfig) -> str:
-    """Query of the controls: a query as it stands, or values of the gene column."""
-    if len(config.controls) == 1 and any(sign in config.controls[0] for sign in _OPERATORS):
-        return config.controls[0]
-    return f"`{config.gene}` in {list(config.controls)!r}"
+def reference_rows(work: Work) -> NDArray[np.bool_]:
+    """Rows that normalisation refers to, (N,)."""
+    samples = work.config.samples
+    if samples == "controls":
+        return work.controls.demand(work.keys) & work.passed
+    return match(work.keys, None if samples == "all" else samples) & work.passed
 
 
 def _joined(parts: Sequence[Scales]) -> Scales | None:

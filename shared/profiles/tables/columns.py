@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from poolvox.shared.errors import InputError
 
 __all__ = [
+    "FIELD",
     "KEY_PREFIXES",
     "Matrix",
     "Samples",
@@ -41,15 +42,20 @@ KEY_PREFIXES: Final = (
     *("Metadata_", "QC_", "Call_", "Read_", "Hit_", "Map_", "Embed_", "Similarity_", "Class_"),
     *("Image_Metadata_", "ome_arrow_"),
 )
+# What names a field of view, as far as a table has it: ours, and CellProfiler's.
+FIELD: Final = (
+    *("Metadata_Plate", "Metadata_Well", "Metadata_Tile", "Metadata_Site"),
+    *("Metadata_ImageNumber", "ImageNumber"),
+)
 IMAGE_PREFIX: Final = "Image_"
 # Part of the names of learned features.
 LEARNED: Final = "_Embedding_"
 IMAGE_METADATA: Final = "Image_Metadata_"
-# Numbers that name an object or its parent, as CellProfiler and CytoTable write them, and rows, as
-# pandas does.
+# Numbers that name an object or its parent, as CellProfiler, CytoTable and scikit-image write them,
+# and rows, as pandas does.
 _IDENTITY: Final = re.compile(
-    r"(?:^|_)(?:ImageNumber|ObjectNumber|TableNumber|Number_Object_Number|Parent_.+)$"
-    r"|^(?:|index|level_\d+|Unnamed: \d+|__index_level_\d+__)$"
+    r"(?:^|_)(?:ImageNumber|ObjectNumber|TableNumber|Number_Object_Number|Parent_.+|[iI][dD])$"
+    r"|^(?:|index|label|level_\d+|Unnamed: \d+|__index_level_\d+__)$"
 )
 
 

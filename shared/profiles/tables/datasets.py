@@ -352,7 +352,7 @@ def _plain(kind: Any) -> Any:
     """Text of any encoding is text."""
     if pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
-    if pa.types.is_large_string(kind) or _empty(kind):
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or _empty(kind):
         return pa.string()
     return kind
 

@@ -1,4 +1,4 @@
-"""Object tables as they come: Parquet, text, CellProfiler's spreadsheets, frames of pandas or dask.
+"""Object tables as they come: Parquet, text, CellProfiler's spreadsheets, frames of any kind.
 
 Everything that is not Parquet is written as Parquet first, next to the profiles and for as long as
 they are made, since columns of text files cannot be read one by one.
@@ -16,16 +16,17 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from poolvox.shared.errors import InputError
+from poolvox.shared.profiles.tables.annotation import written
 from poolvox.shared.profiles.tables.columns import is_feature
+from poolvox.shared.profiles.tables.datasets import PACKED
 from poolvox.shared.profiles.tables.dialects import read_dialect, wrong_letters
 from poolvox.shared.profiles.tables.spreadsheets import are_spreadsheets, join_spreadsheets
 from poolvox.shared.sorting import natural
-from poolvox.shared.store import write_table
 
 __all__ = ["Tables", "gather_tables"]
 
-# What object tables may be given as; frames of dask and datasets of pyarrow are told by what they
-# can do, so that neither is loaded here.
+# What object tables may be given as; frames of dask, datasets of pyarrow, and frames that Arrow can
+# read, such as those of polars, are told by what they can do, so that none is loaded here.
 Tables = "Sequence[Path | str] | Path | str | pd.DataFrame | Any"
 
 TEXTS: Final = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
@@ -38,10 +39,14 @@ def gather_tables(given: Any, folder: Path) -> tuple[Path, ...]:
 
     Parameters
     ----------
-    given : files or folders of them; a frame of pandas or dask; a dataset of pyarrow
+    given : files or folders of them; a frame of pandas, dask, polars or pyarrow; a dataset of
+        pyarrow
     """
-    if isinstance(given, pd.DataFrame):
-        return (write_table(given, folder / "frame.parquet"),)
+    if isinstance(given, pd.DataFrame) or hasattr(given, "__arrow_c_stream__"):
+        table = _frame_table(given) if isinstance(given, pd.DataFrame) else pa.table(given)
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, folder / "frame.parquet", compression=PACKED)
+        return (folder / "frame.parquet",)
     if hasattr(given, "npartitions") and hasattr(given, "to_parquet"):
         given.to_parquet(str(folder), write_index=False, compression="zstd")
         return _inside(folder, (".parquet",))
@@ -62,6 +67,25 @@ def gather_tables(given: Any, folder: Path) -> tuple[Path, ...]:
     for path, target in made.items():
         convert_text(path, target)
     return tuple(made.get(path, path) for path in found)
+
+
+def _frame_table(frame: pd.DataFrame) -> pa.Table:
+    """A frame of pandas as its Parquet file would be, but for an index without a name.
+
+    Columns of numbers and words are words, as they would be in a text file.
+    """
+    names = frame.columns.map(str)
+    if not names.is_unique:
+        doubled = sorted(set(names[names.duplicated()]))
+        raise InputError(f"columns {doubled} of the frame occur twice: give each its own name")
+    plain = frame.set_axis(names, axis=1)
+    for name in names[[kind.kind == "O" for kind in frame.dtypes]]:
+        try:
+            pa.array(plain[name], from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            plain = plain.assign(**{name: plain[name].map(written, na_action="ignore")})
+    index = {str(name) for name in frame.index.names if name is not None}
+    return pa.Table.from_pandas(plain, preserve_index=bool(index) and not index & set(names))
 
 
 def convert_text(path: Path, target: Path) -> None:

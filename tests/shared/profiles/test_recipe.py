@@ -118,6 +118,7 @@ NAMES = {
         lambda name: f"{name} (0.1%) = 'x'",
         "nontargeting (0.1%) = 'x'",
     ),
+    "what no query could hold": ({}, lambda name: f"#1 `{name} \"'", "#1 `nontargeting \"'"),
 }
 
 
@@ -148,6 +149,19 @@ def test_controls_that_are_not_there_are_told_with_what_there_is(tmp_path):
     config = ProfilesConfig(controls=["nontargeting", "safe"], map={"method": "pca"})
     record = make_profiles(objects, config, tmp_path / "one").record
     assert record.set_index("name").loc["safe", "reason"] == "no object has it in Metadata_Gene"
+
+
+def test_doses_that_nobody_asked_for_are_told(tmp_path):
+    params = replace(PARAMS, genes=3, controls=6, guides=2, plates=1)
+    objects = simulate_plate(params, np.random.default_rng(1), doses=(1.0, 10.0)).objects
+    config = ProfilesConfig(gene="treatment", guide="none", controls="vehicle")
+    (told,) = make_profiles(objects, config, tmp_path / "one").facts["skipped"]
+    assert told == (
+        "doses: Metadata_Dose differs within Metadata_Treatment; "
+        "`hits: {dose: Metadata_Dose}` tests each"
+    )
+    asked = ProfilesConfig(**config.model_dump() | {"hits": {"dose": "dose"}})
+    assert make_profiles(objects, asked, tmp_path / "each").facts["skipped"] == []
 
 
 def test_measurements_alone_are_normalised(tmp_path):

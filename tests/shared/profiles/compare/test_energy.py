@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from poolvox.shared.profiles.compare.energy import energy_distance, energy_test
+from poolvox.shared.profiles.compare.energy import EnergyReference, energy_distance, energy_test
 
 
 def by_definition(x, y):
@@ -46,6 +46,23 @@ def test_p_values_are_no_smaller_than_chance_has():
     ]
     for level in (0.05, 0.2):
         assert np.mean(np.array(p) <= level) <= level + 3 * np.sqrt(level / 300)
+
+
+def test_controls_are_measured_against_each_other_once(monkeypatch):
+    measured = []
+
+    def count(x, y):
+        measured.append(len(x) * len(y))
+        return cdist(x, y)
+
+    monkeypatch.setattr("poolvox.shared.profiles.compare.energy._distances", count)
+    rng = np.random.default_rng(0)
+    controls, groups = rng.standard_normal((50, 3)), rng.standard_normal((4, 20, 3)) + 0.3
+    reference = EnergyReference.of(controls)
+    found = [reference.test(group, np.random.default_rng(k)) for k, group in enumerate(groups)]
+    assert sum(measured) == 50 * 50 + 4 * (20 * 20 + 20 * 50)
+    alone = [energy_test(g, controls, np.random.default_rng(k)) for k, g in enumerate(groups)]
+    assert found == alone
 
 
 def test_few_points_and_samples():

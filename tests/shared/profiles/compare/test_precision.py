@@ -14,6 +14,7 @@ from poolvox.shared.profiles.compare.chance import NullPrecision, expected_preci
 from poolvox.shared.profiles.compare.exchange import MeanNull
 from poolvox.shared.profiles.compare.pairs import Pairs, design_pairs
 from poolvox.shared.profiles.compare.precision import average_precision, mean_average_precision
+from poolvox.shared.profiles.compare.shuffles import exchange_alike, exchange_labels, rank_rows
 from poolvox.shared.profiles.compare.similarity import Space, similarities
 
 copairs = pytest.importorskip("copairs.map")
@@ -183,6 +184,20 @@ def test_all_exchanges_are_enumerated_in_small_designs():
     assert found["Map_PValue"].item() == pytest.approx(
         np.mean(np.array(scores) >= scores[0] - 1e-9)
     )
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_exchanges_by_ranks_are_those_by_counting_negatives(size):
+    """Similarities of two decimals: many are tied."""
+    values = np.random.default_rng(0).standard_normal((30, 3))
+    similar = similarities(values).round(2)
+    pattern = ~np.eye(size, dtype=bool)
+    one, other = (np.random.default_rng(1) for _ in range(2))
+    slots, stratum = np.arange(size), np.zeros(30, np.int64)
+    counted = exchange_labels(similar, stratum, slots, pattern, 500, one)
+    ranked = exchange_alike(rank_rows(similar), size, 500, other)
+    assert len(np.unique(ranked)) > 20
+    np.testing.assert_array_equal(ranked, counted)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from scipy import stats
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.compare.rates import benjamini_hochberg, hierarchical_fdr
+from poolvox.shared.profiles.hits.baseline import fingerprints, fit_baseline
 from poolvox.shared.profiles.hits.combining import rank_aggregation, stouffer
-from poolvox.shared.profiles.hits.contrast import fingerprints, fit_baseline
 from poolvox.shared.profiles.hits.hits import Comparison, find_hits
 from poolvox.shared.profiles.hits.noise import fit_noise
 from poolvox.shared.profiles.hits.shifts import measure_groups, measure_shifts
@@ -251,6 +251,38 @@ def test_missing_values_and_constant_features_do_no_harm(screen):
     objects = objects.assign(Cells_Constant=np.float32(3), Cells_Empty=np.float32(np.nan))
     table = find_hits(objects, GENES)
     assert set(table["Metadata_Gene"][: len(screen.active)]) == screen.active
+
+
+def test_batches_may_have_several_columns(screen):
+    objects = screen.objects.assign(Metadata_Day=screen.objects["Metadata_Well"].str[1])
+    joined = objects.assign(Metadata_Both=objects["Metadata_Plate"] + objects["Metadata_Day"])
+    both = find_hits(objects, replace(GENES, batch=["Metadata_Plate", "Metadata_Day"]))
+    one = find_hits(joined, replace(GENES, batch="Metadata_Both"))
+    pd.testing.assert_frame_equal(both, one)
+    assert not both["Hit_PValue"].equals(find_hits(objects, GENES)["Hit_PValue"])
+
+
+def test_controls_may_have_any_dose_and_treatments_numbers_only():
+    params = replace(SMALL, guides=2, controls=6, plates=1, genes=2)
+    plate = simulate_plate(params, np.random.default_rng(2), doses=(1.0, 10.0)).objects
+    comparison = Comparison(
+        "Metadata_Treatment", "Metadata_Treatment == 'vehicle'", dose="Metadata_Dose"
+    )
+    plain = find_hits(plate, comparison)
+    text = plate["Metadata_Dose"].map("{:g}".format)
+    control = plate["Metadata_Treatment"] == "vehicle"
+    found = find_hits(plate.assign(Metadata_Dose=text.where(~control, "no dose")), comparison)
+    pd.testing.assert_frame_equal(found, plain)
+    with pytest.raises(InputError, match=r"Metadata_Dose holds '10? uM': leave the unit out"):
+        find_hits(plate.assign(Metadata_Dose=text + " uM"), comparison)
+
+
+def test_units_of_controls_with_few_cells_are_said_to_be_few(screen):
+    rare = screen.objects.groupby("Metadata_Guide").head(4)
+    table = find_hits(rare, GENES)
+    assert set(table["Hit_Reason"]) == {
+        "fewer than 4 units of controls with 5 cells each: how much they differ is not known"
+    }
 
 
 def test_wrong_input_is_told(screen):

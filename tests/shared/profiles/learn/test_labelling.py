@@ -3,7 +3,12 @@ import pandas as pd
 import pytest
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.profiles.learn.labelling import match_labels, read_labels, write_labels
+from poolvox.shared.profiles.learn.labelling import (
+    match_labels,
+    number_objects,
+    read_labels,
+    write_labels,
+)
 
 PIXEL = 0.5
 
@@ -66,6 +71,28 @@ def test_labels_survive_a_new_segmentation(objects):
     assert named.loc[[0, 5, 30]].tolist() == ["a", "b", "a"]
     assert (found.report["Label_Distance_um"] < 1.5).all()
     assert found.report["Label_Object"].tolist() == again.loc[[0, 5, 30], "Metadata_Label"].tolist()
+
+
+def test_wells_are_the_same_however_they_are_written(objects):
+    labels = labels_of(objects, [0, 17, 40], ["a", "b", "a"])
+    wells = labels["Metadata_Well"].map({"A1": "A01", "B10": "b10"})
+    assert match_labels(labels.assign(Metadata_Well=wells), objects).counts == {"same": 3}
+
+
+def test_labels_that_may_mean_several_fields_are_refused(objects):
+    labels = labels_of(objects, [0, 17], ["a", "b"])
+    with pytest.raises(InputError, match="which Metadata_Tile they mean"):
+        match_labels(labels.drop(columns="Metadata_Tile"), objects)
+    # A plate that all objects share need not be named.
+    assert match_labels(labels.drop(columns="Metadata_Plate"), objects).counts == {"same": 2}
+
+
+def test_objects_may_be_numbered_by_cellprofiler(objects):
+    theirs = objects.rename(columns={"Metadata_Label": "Metadata_Cells_ObjectNumber"})
+    assert number_objects(theirs)["Metadata_Label"].equals(objects["Metadata_Label"])
+    assert number_objects(objects) is objects
+    with pytest.raises(InputError, match="which the table lacks: add the number"):
+        number_objects(objects.drop(columns="Metadata_Label"))
 
 
 def test_lost_labels_and_lost_fields_are_told(objects):

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from poolvox.shared.profiles.learn.classifier import Classifier
 from poolvox.shared.profiles.learn.labelling import read_labels, write_labels
-from poolvox.shared.profiles.learn.learning import Classifier
 from poolvox.shared.profiles.learn.phenotypes import (
     LearnConfig,
     learn_classes,

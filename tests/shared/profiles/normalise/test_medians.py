@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poolvox.shared.profiles.normalise import compiled
+from poolvox.shared.profiles.normalise import grouped
 from poolvox.shared.profiles.tables.groups import group_rows
 
 RNG = np.random.default_rng(3)
@@ -30,8 +30,8 @@ def test_centres_and_spreads_are_exact(shape, dtype):
     frame = pd.DataFrame({"Metadata_Well": codes})
     groups = group_rows(frame, "Metadata_Well")
     matrix = np.asfortranarray(values[:, None])
-    median, mad, count = compiled.fit_scales(matrix, *groups.layout, compiled.MAD)
-    middle, width, _ = compiled.fit_scales(matrix, *groups.layout, compiled.QUARTILES)
+    median, mad, count = grouped.fit_scales(matrix, *groups.layout, grouped.MAD)
+    middle, width, _ = grouped.fit_scales(matrix, *groups.layout, grouped.QUARTILES)
     for g in range(len(sizes)):
         own = values[(codes == g) & np.isfinite(values)].astype(float)
         assert count[g, 0] == len(own)
@@ -52,14 +52,14 @@ def test_rows_are_found_either_way():
     few = group_rows(frame, "Metadata_Gene").only(RNG.random(len(values)) < 0.5)
     apart = (few.order.astype(np.int32), few.bounds, False)
     assert few.layout.scattered
-    for method in (compiled.MEAN, compiled.MEDIAN, compiled.ROBUST):
+    for method in (grouped.MEAN, grouped.MEDIAN, grouped.ROBUST):
         np.testing.assert_array_equal(
-            compiled.group_centres(values, *few.layout, method),
-            compiled.group_centres(values, *apart, method),
+            grouped.group_centres(values, *few.layout, method),
+            grouped.group_centres(values, *apart, method),
         )
     sparse = few.only(RNG.random(len(values)) < 0.1)
     assert not sparse.layout.scattered
-    assert compiled.group_centres(values, *sparse.layout, compiled.MEDIAN).shape == (12, 3)
+    assert grouped.group_centres(values, *sparse.layout, grouped.MEDIAN).shape == (12, 3)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -74,7 +74,7 @@ def test_half_of_the_weight_is_on_either_side(shape, weight):
         }[weight]
         bounds, places = np.array([0, n]), np.arange(n, dtype=np.int32)
         matrix = np.asfortranarray(values[:, None])
-        found = compiled.weighted_centres(matrix, weights, places, bounds, True, True)[0, 0]
+        found = grouped.weighted_centres(matrix, weights, places, bounds, True, True)[0, 0]
         there = np.isfinite(values)
         if not there.any():
             assert np.isnan(found)
@@ -94,9 +94,9 @@ def test_samples_that_lead_astray_change_nothing(n, extreme):
     values[:: max(n // max(8, n // 128), 1)] = extreme
     matrix, bounds = np.asfortranarray(values[:, None]), np.array([0, n])
     places = np.arange(n, dtype=np.int32)
-    middle, width, _ = compiled.fit_scales(matrix, places, bounds, True, compiled.QUARTILES)
+    middle, width, _ = grouped.fit_scales(matrix, places, bounds, True, grouped.QUARTILES)
     low, half, high = np.quantile(values.astype(float), [0.25, 0.5, 0.75])
     assert middle[0, 0] == half
     assert width[0, 0] == pytest.approx(high - low)
-    found = compiled.weighted_centres(matrix, np.full(n, 0.7), places, bounds, True, True)
+    found = grouped.weighted_centres(matrix, np.full(n, 0.7), places, bounds, True, True)
     assert found[0, 0] == half

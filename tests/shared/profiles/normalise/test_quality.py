@@ -7,7 +7,7 @@ import pytest
 from poolvox.shared.errors import ConfigError, InputError
 from poolvox.shared.features import choose_groups, find_objects, measure_objects
 from poolvox.shared.profiles import Record, count_objects, flag_quality
-from poolvox.shared.profiles.normalise.flags import read_rules
+from poolvox.shared.profiles.normalise.rules import read_rules
 
 TILES, CELLS = 30, 40
 
@@ -110,6 +110,15 @@ def test_plates_of_other_cameras_have_ceilings_of_their_own():
     other = small_nuclei(600, np.uint16).assign(Metadata_Plate="P2")
     found = flag_quality(pd.concat([clipped, other], ignore_index=True))
     assert (found["QC_FieldSaturated"] == (found["Metadata_Plate"] == "P1")).all()
+
+
+@pytest.mark.parametrize("name", ["Metadata_Site", "ImageNumber"])
+def test_fields_of_cellprofiler_are_fields(objects, name):
+    expected = flag_quality(objects, rules=["fields"])
+    found = flag_quality(objects.rename(columns={"Metadata_Tile": name}), rules=["fields"])
+    assert expected.QC_FieldBlank.any()
+    assert found.QC_FieldBlank.equals(expected.QC_FieldBlank)
+    assert found.QC_FieldBlurred.equals(expected.QC_FieldBlurred)
 
 
 def test_flags_that_were_there_stay(objects):

@@ -9,7 +9,7 @@ from scipy import stats
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles import Record, normalize, normalize_local
-from poolvox.shared.profiles.normalise.compiled import MAD, fit_scales
+from poolvox.shared.profiles.normalise.grouped import MAD, fit_scales
 
 RNG = np.random.default_rng(3)
 

@@ -23,6 +23,8 @@ def cytotable():
             "Image_FileName_DNA": ["a.tif", "a.tif", "b.tif"],
             "Image_Count_Nuclei": [2, 2, 1],
             "ObjectNumber": [1, 2, 1],
+            "label": [1, 2, 1],
+            "cell_id": [11, 12, 13],
             "Nuclei_Number_Object_Number": [1, 2, 1],
             "Cells_Parent_Nuclei": [1, 2, 1],
             "Cells_AreaShape_Area": [10, 20, 30],

@@ -5,6 +5,7 @@ import gzip
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
@@ -164,6 +165,33 @@ def test_an_index_that_pandas_stored_is_no_measurement(pycytominer, tmp_path):
     expected = profiles_of(halves, tmp_path / "plain")
     for name, table in expected.items():
         pd.testing.assert_frame_equal(found[name], table)
+
+
+def test_frames_with_odd_columns_and_keys_in_the_index(pycytominer, tmp_path):
+    expected = profiles_of(pycytominer, tmp_path / "plain")
+    keys = ["Metadata_Plate", "Metadata_Well"]
+    found = profiles_of(pycytominer.set_index(keys), tmp_path / "index")
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(found[name], table)
+    # As a spreadsheet hands them over: some names are numbers, and one column holds notes.
+    mixed = pycytominer.assign(Metadata_Gene=[7, "geneA", None] * 40, Notes=[1.5, "blurred"] * 60)
+    made = make_profiles(mixed, CONFIG, tmp_path / "mixed")
+    assert read_table(made.paths["genes"]).Metadata_Gene.tolist() == ["7", "geneA"]
+    told = made.record.set_index("name").reason
+    assert told["Notes"] == "holds text, so it is no measurement"
+    with pytest.raises(InputError, match=r"columns \['Notes'\] of the frame occur twice"):
+        make_profiles(pd.concat([mixed, mixed[["Notes"]]], axis=1), CONFIG, tmp_path / "twice")
+
+
+def test_frames_that_arrow_reads(pycytominer, tmp_path):
+    expected = profiles_of(pycytominer, tmp_path / "plain")
+    table = pa.Table.from_pandas(pycytominer, preserve_index=False)
+    place = table.column_names.index("Metadata_Plate")
+    views = table.set_column(place, "Metadata_Plate", table["Metadata_Plate"].cast("string_view"))
+    for number, given in enumerate((table, views)):
+        found = profiles_of(given, tmp_path / str(number))
+        for name, one in expected.items():
+            pd.testing.assert_frame_equal(found[name], one)
 
 
 def test_names_of_cytotable_are_known(pycytominer, tmp_path):

@@ -3,14 +3,14 @@ import pandas as pd
 import pytest
 
 from poolvox.shared.errors import InputError
-from poolvox.shared.profiles.learn.crossval import calibration, cross_validate
-from poolvox.shared.profiles.learn.folds import grouped_folds
-from poolvox.shared.profiles.learn.learning import (
+from poolvox.shared.profiles.learn.classifier import (
     Classifier,
     LearnSettings,
     fit_classifier,
     log_loss,
 )
+from poolvox.shared.profiles.learn.crossval import calibration, cross_validate
+from poolvox.shared.profiles.learn.folds import grouped_folds
 from poolvox.shared.profiles.simulate import TableParams, simulate_screen_tables
 
 QUICK = LearnSettings(folds=3, strengths=(0.01, 0.1), repeats=3)

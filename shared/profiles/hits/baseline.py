@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.kernels import kernel
-from poolvox.shared.profiles.normalise.compiled import MAD_TO_SD
+from poolvox.shared.profiles.normalise.grouped import MAD_TO_SD
 
 __all__ = ["Baseline", "fingerprints", "fit_baseline"]
 

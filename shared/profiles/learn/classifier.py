@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.learn.folds import grouped_folds
-from poolvox.shared.profiles.normalise.compiled import MAD_TO_SD
+from poolvox.shared.profiles.normalise.grouped import MAD_TO_SD
 from poolvox.shared.profiles.tables.columns import chosen_features
 
 __all__ = ["Classifier", "LearnSettings", "Scaler", "fit_classifier", "fit_scaler", "labelled"]

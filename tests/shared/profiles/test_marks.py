@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from poolvox.shared.profiles.config import ProfilesConfig
-from poolvox.shared.profiles.steps.controls import marked_controls
+from poolvox.shared.profiles.steps.marks import marked_controls
 from poolvox.shared.profiles.tables.datasets import ObjectTables
 
 GENES = ["TP53", "ntc", "safe", "TP53", ""]

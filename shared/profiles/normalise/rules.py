@@ -15,7 +15,7 @@ from pydantic import model_validator
 
 from poolvox.shared.config import Model, load_config
 from poolvox.shared.errors import ConfigError
-from poolvox.shared.profiles.normalise import compiled
+from poolvox.shared.profiles.normalise import grouped
 from poolvox.shared.profiles.tables.columns import Matrix, feature_matrix
 from poolvox.shared.profiles.tables.groups import Groups, group_rows
 
@@ -177,8 +177,8 @@ class Measured:
         """Compare objects with objects of their group, or fields with fields."""
         keys = self.frame
         if fields is not None:
-            values = compiled.group_centres(
-                np.asfortranarray(values[:, None]), *fields.layout, compiled.MEAN
+            values = grouped.group_centres(
+                np.asfortranarray(values[:, None]), *fields.layout, grouped.MEAN
             )[:, 0]
             keys = self.frame.iloc[fields.order[fields.bounds[:-1]]]
         found = _within(values, group_rows(keys, self.by), condition)
@@ -203,10 +203,10 @@ def _clipped(values: Matrix, groups: Groups) -> NDArray[np.bool_]:
 
 def _within(values: NDArray[np.float64], groups: Groups, condition: Condition) -> NDArray[np.bool_]:
     column = np.asfortranarray(values[:, None])
-    centre, spread, count = compiled.fit_scales(column, *groups.layout, compiled.MAD)
+    centre, spread, count = grouped.fit_scales(column, *groups.layout, grouped.MAD)
     spread[count < FEWEST] = np.nan
     z = np.empty_like(column, order="F")
-    compiled.apply_scales(column, groups.codes, centre, spread, z)
+    grouped.apply_scales(column, groups.codes, centre, spread, z)
     limits = (
         (z[:, 0], condition.above, 1),
         (z[:, 0], condition.below, -1),
