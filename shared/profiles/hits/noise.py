@@ -2,12 +2,16 @@
 
 Units of controls tell it. Where there are few, units that were treated alike make up for them: what
 a treatment does, it does to all of its units, so what they differ by is chance as well.
+
+A shift of a unit has the covariance `c C + t T`: C is that of cells, and c falls with their number;
+T is that of units, and t is 1 for a unit and less for the mean of several. Some guides of a screen
+have few cells and some many, so C and T are told apart, each unit weighing by what it says of T.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -22,7 +26,7 @@ from poolvox.shared.profiles.hits.sums import (
     scatter_of,
 )
 
-__all__ = ["ENOUGH", "MIN_UNITS", "Noise", "fit_noise"]
+__all__ = ["ENOUGH", "MIN_UNITS", "Chance", "Noise", "fit_noise"]
 
 # Units of controls, at least, for telling how much units differ.
 MIN_UNITS: Final = 4
@@ -33,6 +37,28 @@ MIN_KINDS: Final = 4
 ENOUGH: Final = 30
 # Degrees of freedom that the belief is worth that units differ alike in all directions.
 PRIOR: Final = 10.0
+# Units whose pairs tell in how many directions they differ.
+PAIRED: Final = 1_000
+# Rounds in which variances and weights settle.
+ROUNDS: Final = 30
+TINY: Final = 1e-300
+# Degrees of freedom that are as good as any number.
+KNOWN: Final = 1e9
+
+
+class Chance(NamedTuple):
+    """What squared lengths of shifts are by chance, (U,) each: an F distribution.
+
+    Attributes
+    ----------
+    mean : expected squared length
+    freedom : number of directions that it comes from (Box 1954, doi:10.1214/aoms/1177728786)
+    told_by : degrees of freedom of the mean, which is known from so many units only
+    """
+
+    mean: Floats
+    freedom: Floats
+    told_by: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +68,51 @@ class Noise:
     Attributes
     ----------
     scale : (D,) factors of the coordinates, with which units differ about alike in all directions
-    between : variance, per scaled direction, between units that do the same, beyond their cells
-    total : the same with that of their cells
-    freedom : number of directions that squared lengths of scaled shifts come from (Box 1954,
-        doi:10.1214/aoms/1177728786)
-    degrees : degrees of freedom of each direction that `between` was told by
+    covariance : (D, D) of cells, C, in scaled coordinates
+    between : (D,) variances of units beyond their cells, the diagonal of T, in scaled coordinates
+    concentration : sum of the squares of T; the larger, the fewer directions units differ in
+    uncertainty : variance of the estimated sum of `between`
+    degrees : degrees of freedom that it was told by
     controls : units of controls
+    width : sum of the variances of cells, in coordinates as they come
     """
 
     scale: Floats
-    between: float
-    total: float
-    freedom: float
+    covariance: Floats
+    between: Floats
+    concentration: float
+    uncertainty: float
     degrees: float
     controls: int
+    width: float
 
     @property
     def replicated(self) -> bool:
         """Whether there are enough units of controls to tell how much units differ."""
         return self.controls >= MIN_UNITS
 
-    @property
-    def told_by(self) -> float:
-        """Degrees of freedom of `total`; few units do not tell in how many directions they are."""
-        return self.degrees * (self.freedom if self.degrees > MIN_SCATTER else 1.0)
+    def chance(self, cells: Floats, units: Floats) -> Chance:
+        """Tell the distribution of squared lengths of scaled shifts.
 
-    @property
-    def flattery(self) -> float:
-        """By what part squared lengths are too long, since the scale was fitted by few units."""
-        return 2 * self.degrees / (self.degrees + PRIOR) ** 2
+        Parameters
+        ----------
+        cells : (U,) mean squared length of the shift, before scaling, that is due to cells
+        units : (U,) variance of the shift in variances of one unit
+        """
+        c, t = cells / self.width, units
+        mean = c * np.trace(self.covariance) + t * self.between.sum()
+        both = float((np.diagonal(self.covariance) * self.between).sum())
+        squares = c**2 * (self.covariance**2).sum() + 2 * c * t * both + t**2 * self.concentration
+        with np.errstate(divide="ignore", invalid="ignore"):
+            told = 2 * mean**2 / (t**2 * self.uncertainty)
+            return Chance(mean, mean**2 / squares, np.nan_to_num(told, nan=KNOWN).clip(max=KNOWN))
+
+    def wider(self, more: float) -> Noise:
+        """The same with so much more between units, spread as cells are."""
+        own = np.diagonal(self.covariance)
+        part = more / own.sum()
+        root = np.sqrt(self.concentration) + part * np.sqrt((self.covariance**2).sum())
+        return replace(self, between=self.between + part * own, concentration=float(root**2))
 
 
 def fit_noise(sums: UnitSums, control: Bools, group: Ints, covariance: Floats) -> Noise:
@@ -83,28 +125,33 @@ def fit_noise(sums: UnitSums, control: Bools, group: Ints, covariance: Floats) -
     group : (U,) what was done to each unit, by number
     covariance : (D, D) of the controls' cells
     """
-    scatter = _known_scatter(sums, control)
-    own = _Kinds.of(sums.take(control), np.zeros(int(control.sum()), np.int64), scatter[control])
-    degrees = float(own.degrees.sum())
-    lacking, parts = max(ENOUGH - degrees, 0.0), [own]
-    if lacking:
+    scatter, width = _known_scatter(sums, control), float(np.trace(covariance))
+    same = np.zeros(int(control.sum()), np.int64)
+    own = _Kinds.of(sums.take(control), same, scatter[control], width)
+    parts, degrees = [own], [own.degrees]
+    if own.degrees < ENOUGH:
         # Against the middle of each batch: units of one kind may lie in different ones.
         centred = sums.take(~control).centred(sums)
-        parts.append(_Kinds.of(centred, group[~control], scatter[~control]))
-    borrowed = min(lacking, float(parts[-1].degrees.sum())) if lacking else 0.0
-    told = max(degrees + borrowed, 1.0)
-    weight = (degrees / told, borrowed / told)
-    flat = np.ones(sums.total.shape[2])
-    scale = _scale(_mixed([part.spread(flat) for part in parts], weight), told)
-    total = float(_mixed([part.spread(scale) for part in parts], weight).mean())
-    cells = float(_mixed([part.by_cells(scale) for part in parts], weight).mean())
-    between = max(total - cells, 0.0) if len(own.shift) >= MIN_UNITS else 0.0
-    freedom = _freedom(parts if borrowed else [own], scale, covariance)
-    return Noise(scale, between, total, freedom, told, len(own.shift))
+        other = _Kinds.of(centred, group[~control], scatter[~control], width)
+        if other.degrees:
+            parts.append(other)
+            degrees.append(min(ENOUGH - own.degrees, other.degrees))
+    share = [one / max(sum(degrees), 1.0) for one in degrees]
+    scale, flattery = _scale(parts, share, sum(degrees), covariance)
+    covariance = covariance * np.outer(scale, scale)
+    # Squared lengths of units that the scale was fitted by are too short.
+    parts = [part.scaled(scale * np.sqrt(1 + flattery)) for part in parts]
+    between = _mixed([part.between(covariance) for part in parts], share, len(scale))
+    concentration = _concentration(parts, covariance, between)
+    noise = Noise(
+        *(scale, covariance, between, concentration, 0.0),
+        *(sum(degrees), len(own.shift), width),
+    )
+    return replace(noise, uncertainty=_uncertainty(noise, parts, degrees))
 
 
-def _mixed(values: list[Floats], weight: tuple[float, ...]) -> Floats:
-    found: Floats = sum((w * one for w, one in zip(weight, values)), np.zeros(1))
+def _mixed(values: list[Floats], share: list[float], directions: int) -> Floats:
+    found: Floats = sum((s * one for s, one in zip(share, values)), np.zeros(directions))
     return found
 
 
@@ -115,60 +162,115 @@ class _Kinds:
     Attributes
     ----------
     shift : (R, D) from the others
-    chance : (R,) mean squared length that is due to cells
+    cells, units : (R,) multiples c and t of the covariances of cells and of units in it
     kind : (R,) number, 0, 1, …
     """
 
     shift: Floats
-    chance: Floats
+    cells: Floats
+    units: Floats
     kind: Ints
 
     @classmethod
-    def of(cls, sums: UnitSums, kind: Ints, scatter: Floats) -> _Kinds:
+    def of(cls, sums: UnitSums, kind: Ints, scatter: Floats, width: float) -> _Kinds:
         joint = sums.joined(kind, int(kind.max(initial=-1)) + 1)
-        found = compare_sums(sums, joint.take(kind).without(sums), scatter, scatter)
+        others = joint.take(kind).without(sums)
+        found = compare_sums(sums, others, scatter, scatter)
         known = (sums.count.sum(axis=1) >= MIN_CELLS) & np.isfinite(found.chance)
         known &= np.bincount(kind[known], minlength=len(joint.count))[kind] > 1
         renumbered = np.unique(kind[known], return_inverse=True)[1].astype(np.int64)
-        return cls(found.shift[known], found.chance[known], renumbered)
+        units = 1 + spread_of_others(found.weight, others, sums, kind)
+        return cls(found.shift[known], found.chance[known] / width, units[known], renumbered)
 
     @property
-    def degrees(self) -> Floats:
-        """(K,) of each kind."""
-        return np.bincount(self.kind).astype(np.float64) - 1
+    def sizes(self) -> Ints:
+        """(K,) units of each kind."""
+        return np.bincount(self.kind)
 
-    def spread(self, scale: Floats) -> Floats:
-        """(D,) variance between units of one kind in each scaled direction, cells included.
+    @property
+    def degrees(self) -> float:
+        """Degrees of freedom of all kinds."""
+        return float((self.sizes - 1).sum())
+
+    def scaled(self, scale: Floats) -> _Kinds:
+        """The same in other coordinates."""
+        return replace(self, shift=self.shift * scale)
+
+    def weights(self, covariance: Floats) -> Floats:
+        """(R,) what each unit says about T: most where cells are many."""
+        total = self._total(covariance)
+        return np.asarray(self.units / self._expected(covariance, total) ** 2)
+
+    def quiet(self, covariance: Floats) -> Bools:
+        """(R,) units of the half of the kinds that differ least; of one kind all."""
+        ratio = self._ratios(self._expected(covariance, self._total(covariance)))
+        return np.asarray((ratio <= np.median(ratio))[self.kind])
+
+    def between(self, covariance: Floats) -> Floats:
+        """(D,) the diagonal of T."""
+        if not len(self.shift):
+            return np.zeros(len(covariance))
+        rows, weight = self.quiet(covariance), self.weights(covariance)
+        rest = self.shift**2 - self.cells[:, None] * np.diagonal(covariance)
+        found = np.maximum((weight[:, None] * rest)[rows].sum(axis=0), 0.0)
+        total = self._total(covariance)
+        return np.asarray(found * (total / found.sum()) if found.any() else found)
+
+    def _expected(self, covariance: Floats, total: float) -> Floats:
+        """(R,) mean squared lengths, if the variances of units sum up to this."""
+        return np.asarray(self.cells * np.trace(covariance) + self.units * total)
+
+    def _ratios(self, expected: Floats) -> Floats:
+        """(K,) means over each kind of squared lengths, by what is expected of them."""
+        ratio = (self.shift**2).sum(axis=1) / expected
+        return np.asarray(np.bincount(self.kind, ratio) / self.sizes)
+
+    def _total(self, covariance: Floats) -> float:
+        """Sum of the variances of units.
 
         Of several kinds it is the median that counts: some may hold units that differ more, such
-        as guides of which not all work. How it is shared out tells the half that differs least.
+        as guides of which not all work.
         """
-        if not len(self.shift):
-            return np.zeros_like(scale)
-        found = self._means((self.shift * scale) ** 2)
-        whole, middle = found.sum(axis=1), np.median(found.sum(axis=1))
-        quiet = whole <= middle
-        shared = np.average(found[quiet], axis=0, weights=self.degrees[quiet])
-        if len(found) == 1:
-            return np.asarray(shared, np.float64)
+        if len(self.sizes) > 1:
+            return self._median_total(covariance)
+        rest = (self.shift**2).sum(axis=1) - self.cells * np.trace(covariance)
+        total = max(float(rest.mean() / self.units.mean()), 0.0)
+        for _ in range(ROUNDS):
+            weight = self.units / self._expected(covariance, total) ** 2
+            total = max(float((weight * rest).sum() / (weight * self.units).sum()), 0.0)
+        return total
+
+    def _median_total(self, covariance: Floats) -> float:
         # The median of a chi-square number lies below its mean.
-        freedom = len(scale) * float(np.median(self.degrees))
-        middle /= (1 - 2 / (9 * freedom)) ** 3
-        return np.asarray(shared * (middle / shared.sum()), np.float64)
+        freedom = len(covariance) * float(np.median(self.sizes - 1))
+        middle = (1 - 2 / (9 * freedom)) ** 3
 
-    def by_cells(self, scale: Floats) -> Floats:
-        """(D,) the part of it that is due to cells."""
-        if not len(self.shift):
-            return np.zeros_like(scale)
-        chance = float(np.median(self._means(self.chance[:, None])) / len(scale))
-        return np.full(len(scale), chance * float((scale**2).mean()))
+        def excess(total: float) -> float:
+            return float(np.median(self._ratios(self._expected(covariance, total)))) - middle
 
-    def _means(self, values: Floats) -> Floats:
-        """(K, …) means over units of a kind, for the distance from the mean of the kind."""
-        total = np.zeros((int(self.kind.max()) + 1, values.shape[1]))
-        np.add.at(total, self.kind, values)
-        size = np.bincount(self.kind)[:, None]
-        return np.asarray(total * (size - 1) / size**2, np.float64)
+        if excess(0.0) <= 0:
+            return 0.0
+        low, high = 0.0, float((self.shift**2).sum(axis=1).max())
+        for _ in range(ROUNDS):
+            total = (low + high) / 2
+            low, high = (total, high) if excess(total) > 0 else (low, total)
+        return (low + high) / 2
+
+
+def spread_of_others(weight: Floats, others: UnitSums, sums: UnitSums, kind: Ints) -> Floats:
+    """(U,) what the others of its kind add to the variance of a unit's shift, in units' variances.
+
+    Parameters
+    ----------
+    weight : (U, B) of the batches
+    others : (U, B) sums of those that each unit is compared with: its kind without itself
+    """
+    part = np.divide(weight, others.count, out=np.zeros_like(weight), where=others.count > 0)
+    batches = weight.shape[1]
+    products = np.zeros((int(kind.max(initial=-1)) + 1, batches, batches))
+    np.add.at(products, kind, sums.count[:, :, None] * sums.count[:, None])
+    found: Floats = np.einsum("ub,ubc,uc->u", part, products[kind], part)
+    return found - (part * sums.count).sum(axis=1) ** 2
 
 
 def _known_scatter(sums: UnitSums, control: Bools) -> Floats:
@@ -178,30 +280,77 @@ def _known_scatter(sums: UnitSums, control: Bools) -> Floats:
     return np.where(np.isfinite(scatter), scatter, outer)
 
 
-def _scale(spread: Floats, degrees: float) -> Floats:
-    """Factors that make directions alike, as far as so many degrees of freedom can tell."""
-    mean = float(spread.mean())
-    if not mean > 0:
-        return np.ones_like(spread)
-    shrunk = (degrees * spread + PRIOR * mean) / (degrees + PRIOR)
-    return np.asarray(np.sqrt(mean / shrunk))
+def _scale(
+    parts: list[_Kinds], share: list[float], degrees: float, covariance: Floats
+) -> tuple[Floats, float]:
+    """Factors that make directions alike, as far as units can tell.
 
-
-def _freedom(parts: list[_Kinds], scale: Floats, covariance: Floats) -> float:
-    """Directions that units differ in: the trace of their covariance, squared, over that of its
-    square, which the products of units of different kinds tell, or of different controls.
+    Also by what part squared lengths of these units are too short then.
     """
-    shift = np.concatenate([part.shift for part in parts]) * scale
-    first = np.cumsum([0, *(part.kind.max(initial=-1) + 1 for part in parts)])
+    spread, worth = np.zeros(len(covariance)), 0.0
+    for part, own in zip(parts, share):
+        if not len(part.shift):
+            continue
+        rows, weight = part.quiet(covariance), part.weights(covariance)
+        seen = (weight[:, None] * part.shift**2)[rows].sum(axis=0)
+        spread += own * seen / max(float(seen.sum()), TINY)
+        # So many units of equal weight would tell as much.
+        worth += own * float(weight.sum() ** 2 / (weight**2).sum()) / len(weight)
+    mean, firm = float(spread.mean()), worth * degrees
+    if not mean > 0:
+        return np.ones_like(spread), 0.0
+    shrunk = (firm * spread + PRIOR * mean) / (firm + PRIOR)
+    return np.asarray(np.sqrt(mean / shrunk)), 2 / (firm + PRIOR)
+
+
+def _concentration(parts: list[_Kinds], covariance: Floats, between: Floats) -> float:
+    """Sum of the squares of T, which the products of units of different kinds tell, or of
+    different controls.
+    """
+    total, trace = float(between.sum()), float(np.trace(covariance))
+    squares = float((covariance**2).sum())
+    first = np.cumsum([0, *(len(part.sizes) for part in parts)])
     kind = np.concatenate([part.kind + start for part, start in zip(parts, first)])
-    if len(parts) > 1 and kind.max(initial=-1) + 1 >= MIN_KINDS:
-        others = kind[:, None] != kind[None]
+    shift, cells, units = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("shift", "cells", "units")
+    )
+    rows = np.unique(np.linspace(0, len(kind) - 1, min(PAIRED, len(kind))).astype(int))
+    if len(parts) > 1 and first[-1] >= MIN_KINDS:
+        others = kind[rows][:, None] != kind[rows]
     elif len(parts[0].shift) >= MIN_SCATTER:
-        shift = parts[0].shift * scale
-        others = ~np.eye(len(shift), dtype=bool)
+        rows = rows[rows < len(parts[0].shift)]
+        others = ~np.eye(len(rows), dtype=bool)
     else:
-        cells = covariance * np.outer(scale, scale)
-        return float(np.trace(cells)) ** 2 / float((cells**2).sum())
-    products = shift @ shift.T
-    found = float(np.diagonal(products).mean() ** 2 / (products[others] ** 2).mean())
-    return min(found, float(len(scale)))
+        return total**2 * squares / trace**2
+    shift, c, t = shift[rows], cells[rows], units[rows]
+    weight = others / np.outer(c * trace + t * total, c * trace + t * total) ** 2
+    both = float((np.diagonal(covariance) * between).sum())
+    rest = squares * np.outer(c, c) + both * (np.outer(c, t) + np.outer(t, c))
+    joint = np.outer(t, t)
+    found = (weight * joint * ((shift @ shift.T) ** 2 - rest)).sum() / (weight * joint**2).sum()
+    return float(np.clip(found, total**2 / len(covariance), total**2))
+
+
+def _uncertainty(noise: Noise, parts: list[_Kinds], degrees: list[float]) -> float:
+    """Variance of the sum of the variances of units.
+
+    It is also told for units that differ more than they seem to: where they seem to differ in
+    nothing, the more they might.
+    """
+    more = 0.0
+    for _ in range(2):
+        wider = noise.wider(np.sqrt(more))
+        more = 0.0
+        for part, own in zip(parts, degrees):
+            if not len(part.shift):
+                continue
+            chance = wider.chance(part.cells * noise.width, part.units)
+            size = part.sizes[part.kind]
+            told = (part.units / chance.mean) ** 2
+            # Few units do not tell in how many directions they differ.
+            freedom = chance.freedom if noise.degrees > MIN_SCATTER else np.ones(len(told))
+            variance = (told * 2 / freedom * size / (size - 1)).sum() / told.sum() ** 2
+            more += own * part.degrees * float(variance)
+        more /= max(noise.degrees, 1.0) ** 2
+    return more

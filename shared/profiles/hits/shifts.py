@@ -106,16 +106,11 @@ def _tested(found: Difference, count: Floats, units: Floats, noise: Noise) -> Sh
     """
     from scipy.stats import f
 
-    directions = len(noise.scale)
     squared = ((found.shift * noise.scale) ** 2).sum(axis=1)
-    cells = found.chance * float((noise.scale**2).mean())
-    expected = cells + directions * noise.between * units
-    # The part of what is expected that is measured on units, and so uncertain.
-    uncertain = np.clip(directions * noise.total * units / expected, 1e-3, 1.0)
+    chance = noise.chance(found.chance, units)
     tested = (count.sum(axis=1) >= MIN_CELLS) & np.isfinite(found.chance)
     with np.errstate(invalid="ignore"):
-        ratio = squared / (expected * (1 + noise.flattery))
-        p = f.sf(ratio, noise.freedom, noise.told_by / uncertain**2)
+        p = f.sf(squared / chance.mean, chance.freedom, chance.told_by)
     effect = np.sqrt(np.maximum((found.shift**2).sum(axis=1) - found.chance, 0.0))
     return ShiftTest(found.shift, effect, np.where(tested, p, np.nan))
 
