@@ -186,7 +186,8 @@ def _tell_hits(made: Profiles) -> None:
     from poolvox.shared.store import read_table
 
     hits = read_table(made.paths["hits"]).head(_HITS)
-    names = [hits.columns[0], *(n for n in ("Hit_Effect", "Hit_QValue", "Hit_Cells") if n in hits)]
+    keys = [str(name) for name in hits if str(name).startswith("Metadata_")]
+    names = [*keys, *(n for n in ("Hit_Effect", "Hit_QValue", "Hit_Cells") if n in hits)]
     rows = hits[names].astype(object).to_numpy()
     shown = [[f"{v:.3g}" if isinstance(v, float) else v for v in row] for row in rows]
     say(table([str(name) for name in names], shown))

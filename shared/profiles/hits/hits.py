@@ -13,7 +13,11 @@ import numpy as np
 import pandas as pd
 
 from poolvox.shared.profiles.compare.energy import EnergyReference
-from poolvox.shared.profiles.compare.precision import mean_average_precision
+from poolvox.shared.profiles.compare.precision import (
+    average_precision,
+    mean_average_precision,
+    pair_rules,
+)
 from poolvox.shared.profiles.compare.rates import benjamini_hochberg, hierarchical_fdr
 from poolvox.shared.profiles.hits.combining import rank_aggregation, stouffer
 from poolvox.shared.profiles.hits.comparison import Cells, Centred, Comparison, gather_cells
@@ -31,6 +35,7 @@ CONTROLS: Final = 4_000
 ENERGY_CELLS: Final = 200
 ENERGY_CONTROLS: Final = 400
 PERMUTATIONS: Final = 199
+ACTIVITY: Final = ("Hit_MeanAP", "Hit_MapPValue", "Hit_MapQValue")
 # p-values are kept within them where they become normal scores.
 LIMITS: Final = (np.finfo(float).tiny, 1 - 1e-12)
 
@@ -62,8 +67,9 @@ def find_hits(
     aggregation of the units), `Hit_Superiority` (chance that a cell lies further along the shift
     than a control) and its `Hit_MannWhitneyPValue`, `Hit_Energy` and `Hit_EnergyPValue`,
     `Hit_MeanAP`, `Hit_MapPValue` and `Hit_MapQValue` (activity: do its units find each other before
-    the controls), and `Hit_Trend` (Kendall's tau with the dose) and `Hit_TrendPValue`, where there
-    is one. With a dose the q-values are hierarchical: first treatments, then their doses.
+    the controls; of single units no p-value), and `Hit_Trend` (Kendall's tau with the dose) and
+    `Hit_TrendPValue`, where there is one. With a dose the q-values are hierarchical: first
+    treatments, then their doses.
 
     Units of controls tell how much units differ that do the same; where there are 30 or fewer, so
     do units of one group. With fewer than four units of controls there is no `Hit_PValue`: what is
@@ -151,7 +157,8 @@ def _compare(cells: Centred, group: int, controls: EnergyReference) -> dict[str,
 def _activity(cells: Cells, units: pd.DataFrame, sums: UnitSums) -> pd.DataFrame:
     """Mean average precision of the units of each group against those of the controls.
 
-    A group of one unit is told by its batches, or by the halves of its cells.
+    A group of one unit is told by its batches, or by the halves of its cells. Those share what the
+    unit differs by for nothing, so there is a score, and no p-value.
     """
     single = bool(units.loc[~units["control"], "group"].is_unique)
     if single and sums.count.shape[1] == 1:
@@ -161,13 +168,16 @@ def _activity(cells: Cells, units: pd.DataFrame, sums: UnitSums) -> pd.DataFrame
     frame = pd.DataFrame(profile[unit, part].astype(np.float32)).rename(columns="F{}".format)
     frame["Metadata_Group"] = units["group"].to_numpy()[unit]
     control = units["control"].to_numpy()[unit]
-    last = ["Hit_MeanAP", "Hit_MapPValue", "Hit_MapQValue"]
     if not control.any() or control.all():
-        return pd.DataFrame(columns=last, index=pd.Index([], dtype=np.int64), dtype=float)
-    found = mean_average_precision(
-        frame, by="Metadata_Group", controls=control, seed=cells.seed
-    ).set_index("Metadata_Group")
-    return found[["Map_Score", "Map_PValue", "Map_QValue"]].set_axis(last, axis=1)
+        return pd.DataFrame(columns=list(ACTIVITY), index=pd.Index([], dtype=np.int64), dtype=float)
+    if single:
+        _, pairs, keys, asked = pair_rules(frame, "Metadata_Group", control, None)
+        found = average_precision(keys, pairs, queries=asked, draws=1, seed=cells.seed)
+        score = found.groupby("Metadata_Group")["Map_Precision"].mean().to_frame(ACTIVITY[0])
+        return score.assign(**dict.fromkeys(ACTIVITY[1:], np.nan))
+    groups = mean_average_precision(frame, by="Metadata_Group", controls=control, seed=cells.seed)
+    columns = ["Map_Score", "Map_PValue", "Map_QValue"]
+    return groups.set_index("Metadata_Group")[columns].set_axis(list(ACTIVITY), axis=1)
 
 
 def _trends(

@@ -22,6 +22,7 @@ from poolvox.shared.profiles.hits.sums import (
     all_of,
     compare_sums,
     others_of,
+    pooled_scatter,
     scatter_of,
 )
 
@@ -67,29 +68,47 @@ def measure_groups(
 ) -> ShiftTest:
     """Test the units of each group together, by their mean, against the controls.
 
+    Units count by how well they are known: what they differ by is the same however many cells they
+    have, so a unit of a thousand cells does not outvote ten of a hundred.
+
     Parameters
     ----------
     group : (U,) number of the group of each unit; controls may be in one of their own
     """
-    joint = sums.joined(group, groups)
     whole = sums.take(control)
     others = UnitSums(
-        *(
-            np.broadcast_to(part.sum(axis=0), own.shape)
-            for part, own in (
-                (whole.total, joint.total),
-                (whole.square, joint.square),
-                (whole.count, joint.count),
-            )
-        )
+        *(part.sum(axis=0)[None] for part in (whole.total, whole.square, whole.count))
     )
-    found = compare_sums(joint, others, *_scatter(joint, sums, control))
+    outer = scatter_of(all_of(sums, control))
+    scatter = pooled_scatter(sums, group, groups)
+    scatter = np.where(np.isfinite(scatter), scatter, outer)[group]
+    found = compare_sums(sums, others, scatter, np.broadcast_to(outer, scatter.shape))
+    weight = np.nan_to_num(found.weight, nan=0.0)
+    cells = scatter * np.divide(
+        weight**2, sums.count, out=np.zeros_like(weight), where=weight > 0
+    ).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.nan_to_num(sums.count / joint.count[group], nan=0.0)
-    part = np.bincount(group, (found.weight[group] * share).sum(axis=1) ** 2, minlength=groups)
-    return _tested(
-        found, joint.count, part + _control_part(found.weight, others, sums, control), noise
+        known = np.where(cells > 0, 1 / noise.chance(cells, np.ones(len(cells))).mean, 0.0)
+        share = known / np.bincount(group, known, minlength=groups)[group]
+    share = np.nan_to_num(share, nan=0.0)
+    weight = _summed(share[:, None] * weight, group, groups)
+    chance = np.bincount(group, share**2 * cells, minlength=groups)
+    chance += (_per_cell(weight, others) ** 2 * others.count).sum(axis=1) * outer
+    units = np.bincount(group, share**2, minlength=groups)
+    joint = Difference(
+        _summed(share[:, None] * np.nan_to_num(found.shift, nan=0.0), group, groups),
+        np.where(units > 0, chance, np.nan),
+        weight,
     )
+    count = _summed(sums.count, group, groups)
+    return _tested(joint, count, units + _control_part(weight, others, sums, control), noise)
+
+
+def _summed(values: Floats, group: Ints, groups: int) -> Floats:
+    """(G, …) sums over the rows of each group."""
+    found = np.zeros((groups, values.shape[1]))
+    np.add.at(found, group, values)
+    return found
 
 
 def _tested(found: Difference, count: Floats, units: Floats, noise: Noise) -> ShiftTest:
@@ -137,4 +156,5 @@ def _own_part(weight: Floats, others: UnitSums, sums: UnitSums) -> Floats:
 
 def _per_cell(weight: Floats, others: UnitSums) -> Floats:
     """(U, B) by how much a cell of the controls moves the mean that a unit is compared with."""
-    return np.divide(weight, others.count, out=np.zeros_like(weight), where=others.count > 0)
+    count = np.broadcast_to(others.count, weight.shape)
+    return np.divide(weight, count, out=np.zeros_like(weight), where=count > 0)

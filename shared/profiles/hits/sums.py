@@ -17,6 +17,7 @@ __all__ = [
     "all_of",
     "compare_sums",
     "others_of",
+    "pooled_scatter",
     "scatter_of",
     "sum_units",
     "unit_profiles",
@@ -152,11 +153,17 @@ def compare_sums(own: UnitSums, other: UnitSums, scatter: Floats, outer: Floats)
 
 def scatter_of(sums: UnitSums) -> Floats:
     """(U,) variance, over all directions, of cells within unit and batch; NaN with too few."""
+    return pooled_scatter(sums, np.arange(len(sums.count)), len(sums.count))
+
+
+def pooled_scatter(sums: UnitSums, group: Ints, groups: int) -> Floats:
+    """(G,) the same of the units of each group together."""
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = np.nan_to_num((sums.total**2).sum(axis=2) / sums.count, nan=0.0)
         freedom = np.maximum(sums.count - 1, 0.0).sum(axis=1)
-        scatter: Floats = (sums.square - centre).sum(axis=1) / freedom
-    return np.where(freedom > 0, scatter, np.nan)
+        inside = (sums.square - centre).sum(axis=1)
+        freedom, inside = (np.bincount(group, part, minlength=groups) for part in (freedom, inside))
+        return np.where(freedom > 0, inside / freedom, np.nan)
 
 
 def all_of(sums: UnitSums, control: Bools) -> UnitSums:

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from poolvox.shared.cli import run_command
-from poolvox.shared.profiles import TableParams, simulate_screen_tables
+from poolvox.shared.cli.profiles import _tell_hits
+from poolvox.shared.profiles import Profiles, TableParams, simulate_screen_tables
 from poolvox.shared.store import read_table, write_table
 
 CONFIG = "hits: {enabled: false}\nmap: {method: pca}\n"
@@ -40,6 +41,13 @@ def test_tables_become_profiles(folder, capsys):
     assert "report: " in said.out
     page = (folder / "out/report.html").read_text(encoding="utf-8")
     assert "15 of 15 kept" in page
+
+
+def test_doses_are_told_with_their_hits(folder, capsys):
+    table = {"Metadata_Treatment": ["taxol"], "Metadata_Dose": [2.5], "Hit_Effect": [1.0]}
+    path = write_table(pd.DataFrame(table), folder / "hits.parquet")
+    _tell_hits(Profiles({"hits": path}, {}, pd.DataFrame()))
+    assert "2.5" in capsys.readouterr().out
 
 
 def test_the_report_is_at_the_rate_that_was_asked_for(folder, capsys):

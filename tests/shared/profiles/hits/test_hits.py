@@ -12,9 +12,9 @@ from poolvox.shared.profiles.compare.rates import benjamini_hochberg, hierarchic
 from poolvox.shared.profiles.hits.baseline import fingerprints, fit_baseline
 from poolvox.shared.profiles.hits.combining import rank_aggregation, stouffer
 from poolvox.shared.profiles.hits.hits import Comparison, find_hits
-from poolvox.shared.profiles.hits.noise import fit_noise
+from poolvox.shared.profiles.hits.noise import Noise, fit_noise
 from poolvox.shared.profiles.hits.shifts import measure_groups, measure_shifts
-from poolvox.shared.profiles.hits.sums import sum_units
+from poolvox.shared.profiles.hits.sums import UnitSums, sum_units
 from poolvox.shared.profiles.hits.superiority import compare_by_direction, dose_trend, mann_whitney
 from poolvox.shared.profiles.simulate import TableParams, simulate_plate, simulate_screen_tables
 
@@ -53,6 +53,15 @@ def test_every_kind_of_evidence_tells_them_apart(screen, hits):
         assert hits[name][active].max() <= hits[name][~active].min()
     for name in ("Hit_Effect", "Hit_Superiority", "Hit_Energy", "Hit_MeanAP"):
         assert hits[name][active].min() > hits[name][~active].max()
+
+
+def test_batches_of_one_guide_are_no_replicates(screen):
+    """They share what the guide differs by for nothing: p-values were ten times too often small."""
+    single = Comparison("Metadata_Guide", CONTROLS, batch="Metadata_Plate")
+    table = find_hits(screen.objects, single)
+    active = table["Metadata_Guide"].str[:7].isin(screen.active)
+    assert table["Hit_MeanAP"][active].mean() > 2 * table["Hit_MeanAP"][~active].mean()
+    assert table[["Hit_MapPValue", "Hit_MapQValue"]].isna().all(axis=None)
 
 
 def test_effects_are_as_long_as_planted(screen, hits):
@@ -216,6 +225,76 @@ def test_how_units_differ_is_told_by_controls_or_by_others_treated_alike(control
     shrunk = (told * planted + 10 * planted.mean()) / (told + 10)
     expected = float(np.sqrt(shrunk[5] / shrunk[0]))
     assert 0.9 * expected < np.mean(scale) < 1.3 * expected
+
+
+def _uneven(rng, units, apart, directions, *, size=10, spread=1.0):
+    """Units of 3 to 2,000 cells each that differ in a few directions."""
+    cells = np.exp(np.log(40) + 1.2 * rng.standard_normal(units)).clip(3, 2_000).astype(int)
+    unit = np.repeat(np.arange(units), cells)
+    means = apart * rng.standard_normal((units, directions))
+    means = means @ np.linalg.qr(rng.standard_normal((size, size)))[0][:directions]
+    points = spread * rng.standard_normal((len(unit), size)) + means[unit]
+    return sum_units(points.astype(np.float32), unit, unit * 0, (units, 1))
+
+
+def test_guides_of_few_and_many_cells_make_no_false_hits():
+    """The many cells of a guide tell well where it lies, and guides lie apart for nothing."""
+    rng = np.random.default_rng(0)
+    control, group = np.arange(140) < 30, np.maximum(np.arange(140) - 28, 0) // 2
+    genes, guides, directions = [], [], []
+    for _ in range(30):
+        sums = _uneven(rng, 140, 0.3, 2)
+        noise = fit_noise(sums, control, group, np.eye(10))
+        genes.append(measure_groups(sums, control, noise, group, 56).p[1:])
+        guides.append(measure_shifts(sums, control, noise).p[~control])
+        directions.append(noise.between.sum() ** 2 / noise.concentration)
+    assert np.median(directions) == pytest.approx(2, rel=0.3)
+    for p in map(np.concatenate, (genes, guides)):
+        p = p[np.isfinite(p)]
+        assert (p <= 0.001).mean() < 0.004
+        assert (p <= 0.01).mean() < 0.015
+        assert 0.1 < (p <= 0.2).mean() < 0.23
+
+
+def test_cells_that_scatter_more_in_some_directions_make_no_p_value_too_large():
+    rng = np.random.default_rng(0)
+    spread, p = np.linspace(0.4, 1.4, 10), []
+    control, group = np.arange(140) < 30, np.maximum(np.arange(140) - 28, 0) // 2
+    for _ in range(30):
+        sums = _uneven(rng, 140, 0.0, 1, spread=spread)
+        noise = fit_noise(sums, control, group, np.diag(spread**2))
+        p.append(measure_groups(sums, control, noise, group, 56).p[1:])
+    assert 0.12 < (np.concatenate(p) <= 0.2).mean() < 0.22
+    assert 0.025 < (np.concatenate(p) <= 0.05).mean() < 0.06
+
+
+@pytest.mark.parametrize(("between", "many"), [(0.0, 0.9), (10.0, 0.5)])
+def test_units_of_a_group_count_by_how_well_they_are_known(between, many):
+    """One has nine times as many cells, which helps only if units do not differ by themselves."""
+    total = np.array([[[0.0]], [[0.0]], [[9.0 * 90]], [[1.0 * 10]]])
+    count = np.array([[50.0], [50.0], [90.0], [10.0]])
+    sums = UnitSums(total, total[:, :, 0] ** 2 / count + count, count)
+    noise = Noise(np.ones(1), np.eye(1), np.full(1, between), between**2, 0.0, 30.0, 30, 1.0)
+    control = np.array([True, True, False, False])
+    found = measure_groups(sums, control, noise, np.array([0, 0, 1, 1]), 2)
+    assert found.shift[1, 0] == pytest.approx(9 * many + (1 - many), rel=0.02)
+
+
+def test_a_unit_without_controls_in_its_batch_takes_no_part_in_its_group():
+    rng = np.random.default_rng(0)
+    unit = np.repeat(np.arange(24), 20)
+    points = rng.standard_normal((len(unit), 4)).astype(np.float32)
+    control, group = np.arange(24) < 12, np.maximum(np.arange(24) // 3 - 3, 0)
+    batch = (unit == 13).astype(int)
+    whole = sum_units(points, unit, batch, (24, 2))
+    noise = fit_noise(whole, control, group, np.eye(4))
+    assert np.isnan(measure_shifts(whole, control, noise).p[13])
+    found = measure_groups(whole, control, noise, group, 5)
+    rest = sum_units(points, np.where(unit == 13, -1, unit), batch, (24, 2))
+    expected = measure_groups(rest, control, noise, group, 5)
+    assert np.isfinite(found.p[1:]).all()
+    np.testing.assert_allclose(found.shift[2:], expected.shift[2:])
+    np.testing.assert_allclose(found.shift[1], expected.shift[1], atol=1e-3)
 
 
 def test_units_without_others_of_their_kind_tell_nothing():
