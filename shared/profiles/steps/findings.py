@@ -114,6 +114,7 @@ class _Hits:
         dose = None if options.dose == NONE else options.dose
         if dose is None:
             found.skipped += _unasked_doses(objects[~controls], gene)
+        found.skipped += _lone_batches(objects, controls, batch)
         comparison = Comparison(gene, controls, guide=guide, batch=batch, dose=dose)
         hits = find_hits(objects, comparison, seed=options.seed, fdr=options.fdr)
         found.tables["hits"] = hits
@@ -141,6 +142,16 @@ class _Hits:
         values = self.tables.rows_of(rows, self.tables.features, work.memory)
         frame = work.keys.iloc[rows].reset_index(drop=True)
         return with_features(frame, self.tables.features, values), controls[rows]
+
+
+def _lone_batches(
+    objects: pd.DataFrame, controls: NDArray[np.bool_], batch: list[str]
+) -> Iterator[str]:
+    """Tell of batches without controls, if there are others."""
+    groups = group_rows(objects, batch)
+    for number in np.flatnonzero(groups.only(controls).sizes == 0):
+        count = groups.sizes[number]
+        yield f"hits: {groups.labels[number]} has no controls to compare its {count:,} objects with"
 
 
 def _unasked_doses(treated: pd.DataFrame, gene: str) -> Iterator[str]:

@@ -92,8 +92,9 @@ def note_columns(tables: ObjectTables, record: Record) -> None:
         number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
         if name.startswith("QC_") and number:
             reason = "is a number, neither true nor false, so it flags nothing"
-        elif not (name.startswith(KEY_PREFIXES) or number or pa.types.is_boolean(kind)):
-            reason = f"holds {'text' if is_text(kind) else kind}, so it is no measurement"
+        elif not (name.startswith(KEY_PREFIXES) or number):
+            held = {"bool": "true and false"}.get(str(kind), "text" if is_text(kind) else str(kind))
+            reason = f"holds {held}, so it is no measurement"
         if reason:
             record.note("columns", "skipped", name, reason)
 

@@ -151,6 +151,16 @@ def test_controls_that_are_not_there_are_told_with_what_there_is(tmp_path):
     assert record.set_index("name").loc["safe", "reason"] == "no object has it in Metadata_Gene"
 
 
+def test_plates_without_controls_are_told(tmp_path):
+    params = replace(PARAMS, genes=3, guides=2, controls=5)
+    objects = simulate_screen_tables(params, np.random.default_rng(1)).objects
+    control = objects["Metadata_Gene"] == "nontargeting"
+    lone = objects[~control | (objects["Metadata_Plate"] == "P1")]
+    config = ProfilesConfig(map={"method": "pca"})
+    (told,) = make_profiles(lone, config, tmp_path / "out").facts["skipped"]
+    assert re.fullmatch(r"hits: P2 has no controls to compare its \d+ objects with", told)
+
+
 def test_doses_that_nobody_asked_for_are_told(tmp_path):
     params = replace(PARAMS, genes=3, controls=6, guides=2, plates=1)
     objects = simulate_plate(params, np.random.default_rng(1), doses=(1.0, 10.0)).objects
@@ -284,6 +294,7 @@ def test_odd_columns_change_nothing_and_nothing_is_lost(tmp_path):
     assert {"Cells_Flag", "Cells_Word"} <= set(kept)
     assert len(kept) == len(objects)
     told = found.record.set_index("name")["reason"]
+    assert told["Cells_Flag"] == "holds true and false, so it is no measurement"
     assert told["Cells_Word"] == "holds text, so it is no measurement"
     assert told["Cells_Empty"] == "no values in the reference"
     assert told["Cells_Same"] == "zero spread in every group"

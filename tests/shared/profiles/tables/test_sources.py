@@ -172,7 +172,7 @@ def test_frames_with_odd_columns_and_keys_in_the_index(pycytominer, tmp_path):
     keys = ["Metadata_Plate", "Metadata_Well"]
     found = profiles_of(pycytominer.set_index(keys), tmp_path / "index")
     for name, table in expected.items():
-        pd.testing.assert_frame_equal(found[name], table)
+        pd.testing.assert_frame_equal(found[name][list(table)], table)
     # As a spreadsheet hands them over: some names are numbers, and one column holds notes.
     mixed = pycytominer.assign(Metadata_Gene=[7, "geneA", None] * 40, Notes=[1.5, "blurred"] * 60)
     made = make_profiles(mixed, CONFIG, tmp_path / "mixed")
