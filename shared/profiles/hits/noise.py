@@ -16,15 +16,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from poolvox.shared.profiles.hits.baseline import Floats
-from poolvox.shared.profiles.hits.sums import (
-    MIN_CELLS,
-    Bools,
-    Ints,
-    UnitSums,
-    all_of,
-    compare_sums,
-    scatter_of,
-)
+from poolvox.shared.profiles.hits.kinds import Kinds
+from poolvox.shared.profiles.hits.sums import Bools, Ints, UnitSums, all_of, scatter_of
 
 __all__ = ["ENOUGH", "MIN_UNITS", "Chance", "Noise", "fit_noise"]
 
@@ -39,8 +32,6 @@ ENOUGH: Final = 30
 PRIOR: Final = 10.0
 # Units whose pairs tell in how many directions they differ.
 PAIRED: Final = 1_000
-# Rounds in which variances and weights settle.
-ROUNDS: Final = 30
 TINY: Final = 1e-300
 # Degrees of freedom that are as good as any number.
 KNOWN: Final = 1e9
@@ -127,12 +118,12 @@ def fit_noise(sums: UnitSums, control: Bools, group: Ints, covariance: Floats) -
     """
     scatter, width = _known_scatter(sums, control), float(np.trace(covariance))
     same = np.zeros(int(control.sum()), np.int64)
-    own = _Kinds.of(sums.take(control), same, scatter[control], width)
+    own = Kinds.of(sums.take(control), same, scatter[control], width)
     parts, degrees = [own], [own.degrees]
     if own.degrees < ENOUGH:
         # Against the middle of each batch: units of one kind may lie in different ones.
         centred = sums.take(~control).centred(sums)
-        other = _Kinds.of(centred, group[~control], scatter[~control], width)
+        other = Kinds.of(centred, group[~control], scatter[~control], width)
         if other.degrees:
             parts.append(other)
             degrees.append(min(ENOUGH - own.degrees, other.degrees))
@@ -142,10 +133,15 @@ def fit_noise(sums: UnitSums, control: Bools, group: Ints, covariance: Floats) -
     # Squared lengths of units that the scale was fitted by are too short.
     parts = [part.scaled(scale * np.sqrt(1 + flattery)) for part in parts]
     between = _mixed([part.between(covariance) for part in parts], share, len(scale))
-    concentration = _concentration(parts, covariance, between)
     noise = Noise(
-        *(scale, covariance, between, concentration, 0.0),
-        *(sum(degrees), len(own.shift), width),
+        scale=scale,
+        covariance=covariance,
+        between=between,
+        concentration=_concentration(parts, covariance, between),
+        uncertainty=0.0,
+        degrees=sum(degrees),
+        controls=len(own.shift),
+        width=width,
     )
     return replace(noise, uncertainty=_uncertainty(noise, parts, degrees))
 
@@ -153,124 +149,6 @@ def fit_noise(sums: UnitSums, control: Bools, group: Ints, covariance: Floats) -
 def _mixed(values: list[Floats], share: list[float], directions: int) -> Floats:
     found: Floats = sum((s * one for s, one in zip(share, values)), np.zeros(directions))
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Kinds:
-    """Units against the others of their kind.
-
-    Attributes
-    ----------
-    shift : (R, D) from the others
-    cells, units : (R,) multiples c and t of the covariances of cells and of units in it
-    kind : (R,) number, 0, 1, …
-    """
-
-    shift: Floats
-    cells: Floats
-    units: Floats
-    kind: Ints
-
-    @classmethod
-    def of(cls, sums: UnitSums, kind: Ints, scatter: Floats, width: float) -> _Kinds:
-        joint = sums.joined(kind, int(kind.max(initial=-1)) + 1)
-        others = joint.take(kind).without(sums)
-        found = compare_sums(sums, others, scatter, scatter)
-        known = (sums.count.sum(axis=1) >= MIN_CELLS) & np.isfinite(found.chance)
-        known &= np.bincount(kind[known], minlength=len(joint.count))[kind] > 1
-        renumbered = np.unique(kind[known], return_inverse=True)[1].astype(np.int64)
-        units = 1 + spread_of_others(found.weight, others, sums, kind)
-        return cls(found.shift[known], found.chance[known] / width, units[known], renumbered)
-
-    @property
-    def sizes(self) -> Ints:
-        """(K,) units of each kind."""
-        return np.bincount(self.kind)
-
-    @property
-    def degrees(self) -> float:
-        """Degrees of freedom of all kinds."""
-        return float((self.sizes - 1).sum())
-
-    def scaled(self, scale: Floats) -> _Kinds:
-        """The same in other coordinates."""
-        return replace(self, shift=self.shift * scale)
-
-    def weights(self, covariance: Floats) -> Floats:
-        """(R,) what each unit says about T: most where cells are many."""
-        total = self._total(covariance)
-        return np.asarray(self.units / self._expected(covariance, total) ** 2)
-
-    def quiet(self, covariance: Floats) -> Bools:
-        """(R,) units of the half of the kinds that differ least; of one kind all."""
-        ratio = self._ratios(self._expected(covariance, self._total(covariance)))
-        return np.asarray((ratio <= np.median(ratio))[self.kind])
-
-    def between(self, covariance: Floats) -> Floats:
-        """(D,) the diagonal of T."""
-        if not len(self.shift):
-            return np.zeros(len(covariance))
-        rows, weight = self.quiet(covariance), self.weights(covariance)
-        rest = self.shift**2 - self.cells[:, None] * np.diagonal(covariance)
-        found = np.maximum((weight[:, None] * rest)[rows].sum(axis=0), 0.0)
-        total = self._total(covariance)
-        return np.asarray(found * (total / found.sum()) if found.any() else found)
-
-    def _expected(self, covariance: Floats, total: float) -> Floats:
-        """(R,) mean squared lengths, if the variances of units sum up to this."""
-        return np.asarray(self.cells * np.trace(covariance) + self.units * total)
-
-    def _ratios(self, expected: Floats) -> Floats:
-        """(K,) means over each kind of squared lengths, by what is expected of them."""
-        ratio = (self.shift**2).sum(axis=1) / expected
-        return np.asarray(np.bincount(self.kind, ratio) / self.sizes)
-
-    def _total(self, covariance: Floats) -> float:
-        """Sum of the variances of units.
-
-        Of several kinds it is the median that counts: some may hold units that differ more, such
-        as guides of which not all work.
-        """
-        if len(self.sizes) > 1:
-            return self._median_total(covariance)
-        rest = (self.shift**2).sum(axis=1) - self.cells * np.trace(covariance)
-        total = max(float(rest.mean() / self.units.mean()), 0.0)
-        for _ in range(ROUNDS):
-            weight = self.units / self._expected(covariance, total) ** 2
-            total = max(float((weight * rest).sum() / (weight * self.units).sum()), 0.0)
-        return total
-
-    def _median_total(self, covariance: Floats) -> float:
-        # The median of a chi-square number lies below its mean.
-        freedom = len(covariance) * float(np.median(self.sizes - 1))
-        middle = (1 - 2 / (9 * freedom)) ** 3
-
-        def excess(total: float) -> float:
-            return float(np.median(self._ratios(self._expected(covariance, total)))) - middle
-
-        if excess(0.0) <= 0:
-            return 0.0
-        low, high = 0.0, float((self.shift**2).sum(axis=1).max())
-        for _ in range(ROUNDS):
-            total = (low + high) / 2
-            low, high = (total, high) if excess(total) > 0 else (low, total)
-        return (low + high) / 2
-
-
-def spread_of_others(weight: Floats, others: UnitSums, sums: UnitSums, kind: Ints) -> Floats:
-    """(U,) what the others of its kind add to the variance of a unit's shift, in units' variances.
-
-    Parameters
-    ----------
-    weight : (U, B) of the batches
-    others : (U, B) sums of those that each unit is compared with: its kind without itself
-    """
-    part = np.divide(weight, others.count, out=np.zeros_like(weight), where=others.count > 0)
-    batches = weight.shape[1]
-    products = np.zeros((int(kind.max(initial=-1)) + 1, batches, batches))
-    np.add.at(products, kind, sums.count[:, :, None] * sums.count[:, None])
-    found: Floats = np.einsum("ub,ubc,uc->u", part, products[kind], part)
-    return found - (part * sums.count).sum(axis=1) ** 2
 
 
 def _known_scatter(sums: UnitSums, control: Bools) -> Floats:
@@ -281,7 +159,7 @@ def _known_scatter(sums: UnitSums, control: Bools) -> Floats:
 
 
 def _scale(
-    parts: list[_Kinds], share: list[float], degrees: float, covariance: Floats
+    parts: list[Kinds], share: list[float], degrees: float, covariance: Floats
 ) -> tuple[Floats, float]:
     """Factors that make directions alike, as far as units can tell.
 
@@ -303,7 +181,7 @@ def _scale(
     return np.asarray(np.sqrt(mean / shrunk)), 2 / (firm + PRIOR)
 
 
-def _concentration(parts: list[_Kinds], covariance: Floats, between: Floats) -> float:
+def _concentration(parts: list[Kinds], covariance: Floats, between: Floats) -> float:
     """Sum of the squares of T, which the products of units of different kinds tell, or of
     different controls.
     """
@@ -332,7 +210,7 @@ def _concentration(parts: list[_Kinds], covariance: Floats, between: Floats) -> 
     return float(np.clip(found, total**2 / len(covariance), total**2))
 
 
-def _uncertainty(noise: Noise, parts: list[_Kinds], degrees: list[float]) -> float:
+def _uncertainty(noise: Noise, parts: list[Kinds], degrees: list[float]) -> float:
     """Variance of the sum of the variances of units.
 
     It is also told for units that differ more than they seem to: where they seem to differ in

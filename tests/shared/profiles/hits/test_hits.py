@@ -12,6 +12,7 @@ from poolvox.shared.profiles.compare.rates import benjamini_hochberg, hierarchic
 from poolvox.shared.profiles.hits.baseline import fingerprints, fit_baseline
 from poolvox.shared.profiles.hits.combining import rank_aggregation, stouffer
 from poolvox.shared.profiles.hits.hits import Comparison, find_hits
+from poolvox.shared.profiles.hits.kinds import Kinds
 from poolvox.shared.profiles.hits.noise import Noise, fit_noise
 from poolvox.shared.profiles.hits.shifts import measure_groups, measure_shifts
 from poolvox.shared.profiles.hits.sums import UnitSums, sum_units
@@ -266,6 +267,16 @@ def test_cells_that_scatter_more_in_some_directions_make_no_p_value_too_large():
         p.append(measure_groups(sums, control, noise, group, 56).p[1:])
     assert 0.12 < (np.concatenate(p) <= 0.2).mean() < 0.22
     assert 0.025 < (np.concatenate(p) <= 0.05).mean() < 0.06
+
+
+def test_units_are_compared_with_others_of_their_kind_by_their_cells():
+    count = np.array([10.0, 20.0, 30.0, 40.0, 40.0, 50.0])
+    sums = UnitSums(np.zeros((6, 1, 3)), count[:, None], count[:, None])
+    found = Kinds.of(sums, np.array([0, 0, 0, 1, 1, 2]), np.full(6, 3.0), 3.0)
+    # The last has no other of its kind.
+    assert found.kind.tolist() == [0, 0, 0, 1, 1]
+    np.testing.assert_allclose(found.cells[[0, 3]], [1 / 10 + 1 / 50, 1 / 40 + 1 / 40])
+    np.testing.assert_allclose(found.units[[0, 3]], [1 + (20**2 + 30**2) / 50**2, 2])
 
 
 @pytest.mark.parametrize(("between", "many"), [(0.0, 0.9), (10.0, 0.5)])
