@@ -22,7 +22,7 @@ from poolvox.shared.profiles.normalise.quality import TooFewPass, count_objects,
 from poolvox.shared.profiles.steps.centres import Level, aggregate_tables
 from poolvox.shared.profiles.steps.controls import Controls, suggest
 from poolvox.shared.profiles.steps.exports import export_tables
-from poolvox.shared.profiles.steps.findings import find_all, read_sets
+from poolvox.shared.profiles.steps.findings import find_all
 from poolvox.shared.profiles.steps.levels import Roles, make_levels, named_rows, object_levels
 from poolvox.shared.profiles.steps.marks import marked_controls
 from poolvox.shared.profiles.steps.preparation import (
@@ -34,7 +34,7 @@ from poolvox.shared.profiles.steps.preparation import (
     note_columns,
     transform_whole,
 )
-from poolvox.shared.profiles.steps.request import settle_request
+from poolvox.shared.profiles.steps.request import check_request, settle_request
 from poolvox.shared.profiles.steps.streaming import Work, fit_tables, write_objects
 from poolvox.shared.profiles.tables.columns import flagged_rows, plain_names
 from poolvox.shared.profiles.tables.datasets import ObjectTables
@@ -113,7 +113,6 @@ def make_profiles(
             Path(out),
             progress or (lambda step, share: None),
         )
-        run.check()
         run.prepare()
         run.demand(fewest)
         run.normalise()
@@ -147,26 +146,9 @@ class _Run:
     def __post_init__(self) -> None:
         self.objects = self.source
 
-    def check(self) -> None:
-        """Tell mistakes before anything is worked on, also in files that are needed at the end."""
-        if not self.source.rows:
-            named = ", ".join(path.name for path in self.source.paths[:5])
-            raise InputError(f"there are no objects in {named}")
-        written = {(self.out / f"{name}.parquet").resolve() for name in known_tables()}
-        for path in self.source.paths:
-            if path.resolve() in written:
-                raise InputError(
-                    f"the profiles would replace their own objects in {self.out}: a table of them "
-                    f"is called {path.name} too; write to another folder"
-                )
-        if self.config.learn is not None:
-            from poolvox.shared.profiles.learn.labelling import read_labels
-
-            read_labels(self.config.learn.labels, column=self.config.learn.column)
-        read_sets(self.config)
-
     def prepare(self) -> None:
         """Read the keys, annotate and flag; count what there is."""
+        check_request(self.source, self.config, self.out)
         self.progress("annotate and flag", 0.0)
         keys = plain_names(self.source.frame(self.source.keys))
         if not len(keys.columns):
@@ -178,7 +160,7 @@ class _Run:
         )
         note_columns(self.source, self.record)
         if self.config.gene not in (NONE, *self.keys):
-            there = suggest((), [str(name) for name in self.keys])
+            there = suggest((), [n for n in map(str, self.keys) if n.startswith("Metadata_")])
             self.skipped.append(
                 f"hits and map: there is no column {self.config.gene}; `gene` names that of genes "
                 f"or treatments: {there}"

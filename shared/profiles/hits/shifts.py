@@ -56,7 +56,7 @@ def measure_shifts(sums: UnitSums, control: Bools, noise: Noise) -> ShiftTest:
     noise : what `fit_noise` found
     """
     others = others_of(sums, control)
-    found = compare_sums(sums, others, *_scatter(sums, sums, control))
+    found = compare_sums(sums, others, *_scatter(sums, control))
     apart = _control_part(found.weight, others, sums, control)
     # What a control adds to the others' mean does not count where it is itself compared with them.
     apart -= np.where(control, _own_part(found.weight, others, sums), 0.0)
@@ -84,17 +84,12 @@ def measure_groups(
     scatter = np.where(np.isfinite(scatter), scatter, outer)[group]
     found = compare_sums(sums, others, scatter, np.broadcast_to(outer, scatter.shape))
     weight = np.nan_to_num(found.weight, nan=0.0)
-    cells = scatter * np.divide(
-        weight**2, sums.count, out=np.zeros_like(weight), where=weight > 0
-    ).sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        known = np.where(cells > 0, 1 / noise.chance(cells, np.ones(len(cells))).mean, 0.0)
-        share = known / np.bincount(group, known, minlength=groups)[group]
-    share = np.nan_to_num(share, nan=0.0)
+    cells = scatter * _ratio(weight**2, sums.count).sum(axis=1)
+    share = _shares(cells, noise, group, groups)
     weight = _summed(share[:, None] * weight, group, groups)
-    chance = np.bincount(group, share**2 * cells, minlength=groups)
-    chance += (_per_cell(weight, others) ** 2 * others.count).sum(axis=1) * outer
     units = np.bincount(group, share**2, minlength=groups)
+    chance = np.bincount(group, share**2 * cells, minlength=groups)
+    chance += outer * _ratio(weight**2, others.count).sum(axis=1)
     joint = Difference(
         _summed(share[:, None] * np.nan_to_num(found.shift, nan=0.0), group, groups),
         np.where(units > 0, chance, np.nan),
@@ -102,6 +97,19 @@ def measure_groups(
     )
     count = _summed(sums.count, group, groups)
     return _tested(joint, count, units + _control_part(weight, others, sums, control), noise)
+
+
+def _shares(cells: Floats, noise: Noise, group: Ints, groups: int) -> Floats:
+    """(U,) what part of its group each unit is; 0 where there is nothing to compare it with.
+
+    Parameters
+    ----------
+    cells : (U,) mean squared length of its shift that is due to its own cells
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        known = np.where(cells > 0, 1 / noise.chance(cells, np.ones(len(cells))).mean, 0.0)
+        share = known / np.bincount(group, known, minlength=groups)[group]
+    return np.nan_to_num(share, nan=0.0)
 
 
 def _summed(values: Floats, group: Ints, groups: int) -> Floats:
@@ -134,27 +142,27 @@ def _tested(found: Difference, count: Floats, units: Floats, noise: Noise) -> Sh
     return ShiftTest(found.shift, effect, np.where(tested, p, np.nan))
 
 
-def _scatter(own: UnitSums, sums: UnitSums, control: Bools) -> tuple[Floats, Floats]:
+def _scatter(sums: UnitSums, control: Bools) -> tuple[Floats, Floats]:
     """(U,) scatter of cells, and of the controls'; the latter where there are too few cells."""
-    outer = np.full(len(own.count), scatter_of(all_of(sums, control)).item())
-    scatter = scatter_of(own)
+    outer = np.full(len(sums.count), scatter_of(all_of(sums, control)).item())
+    scatter = scatter_of(sums)
     return np.where(np.isfinite(scatter), scatter, outer), outer
 
 
 def _control_part(weight: Floats, others: UnitSums, sums: UnitSums, control: Bools) -> Floats:
     """(U,) what units of controls add to the variance of a shift, in variances of one unit."""
     count = sums.count[control]
-    part = _per_cell(weight, others)
+    part = _ratio(weight, others.count)
     found: Floats = np.einsum("ub,bc,uc->u", part, count.T @ count, part)
     return found
 
 
 def _own_part(weight: Floats, others: UnitSums, sums: UnitSums) -> Floats:
-    own: Floats = (_per_cell(weight, others) * sums.count).sum(axis=1) ** 2
+    own: Floats = (_ratio(weight, others.count) * sums.count).sum(axis=1) ** 2
     return own
 
 
-def _per_cell(weight: Floats, others: UnitSums) -> Floats:
-    """(U, B) by how much a cell of the controls moves the mean that a unit is compared with."""
-    count = np.broadcast_to(others.count, weight.shape)
-    return np.divide(weight, count, out=np.zeros_like(weight), where=count > 0)
+def _ratio(values: Floats, count: Floats) -> Floats:
+    """(U, B) values by numbers of cells, such as weights: how much each cell counts; 0 without."""
+    count = np.broadcast_to(count, values.shape)
+    return np.divide(values, count, out=np.zeros_like(values), where=count > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pandas as pd
@@ -10,13 +11,39 @@ import pandas as pd
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.config import NONE, ProfilesConfig
 from poolvox.shared.profiles.steps.controls import suggest
+from poolvox.shared.profiles.steps.findings import read_sets
+from poolvox.shared.profiles.tables.datasets import ObjectTables
 from poolvox.shared.profiles.tables.meanings import known_tables
 from poolvox.shared.profiles.tables.record import Record
 
-__all__ = ["settle_request"]
+__all__ = ["check_request", "settle_request"]
 
 # Columns that a table need not have: without them there are no guides, or no hits.
 USUAL: Final = ("Metadata_Guide", "Metadata_Gene", "Metadata_Treatment")
+
+
+def check_request(tables: ObjectTables, config: ProfilesConfig, out: Path) -> None:
+    """Tell mistakes before anything is worked on, also in files that are needed at the end.
+
+    Parameters
+    ----------
+    out : folder that the profiles are for
+    """
+    if not tables.rows:
+        named = ", ".join(path.name for path in tables.paths[:5])
+        raise InputError(f"there are no objects in {named}")
+    written = {(out / f"{name}.parquet").resolve() for name in known_tables()}
+    for path in tables.paths:
+        if path.resolve() in written:
+            raise InputError(
+                f"the profiles would replace their own objects in {out}: a table of them is called "
+                f"{path.name} too; write to another folder"
+            )
+    if config.learn is not None:
+        from poolvox.shared.profiles.learn.labelling import read_labels
+
+        read_labels(config.learn.labels, column=config.learn.column)
+    read_sets(config)
 
 
 def settle_request(keys: pd.DataFrame, config: ProfilesConfig, record: Record) -> ProfilesConfig:
