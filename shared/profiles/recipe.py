@@ -34,7 +34,7 @@ from poolvox.shared.profiles.steps.preparation import (
     note_columns,
     transform_whole,
 )
-from poolvox.shared.profiles.steps.request import check_request, settle_request
+from poolvox.shared.profiles.steps.request import check_request, doubled_objects, settle_request
 from poolvox.shared.profiles.steps.streaming import Work, fit_tables, write_objects
 from poolvox.shared.profiles.tables.columns import flagged_rows, plain_names
 from poolvox.shared.profiles.tables.datasets import ObjectTables
@@ -159,6 +159,8 @@ class _Run:
             self.source, keys, self.config, memory=self._batch, record=self.record
         )
         note_columns(self.source, self.record)
+        if doubled := doubled_objects(self.keys):
+            self.skipped.append(doubled)
         if self.config.gene not in (NONE, *self.keys):
             there = suggest((), [n for n in map(str, self.keys) if n.startswith("Metadata_")])
             self.skipped.append(

@@ -8,7 +8,6 @@ label belongs to the nearest object of its field, within a distance.
 from __future__ import annotations
 
 import os
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,15 +20,13 @@ import pandas as pd
 from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.tables import columns
 from poolvox.shared.profiles.tables.annotation import written
+from poolvox.shared.profiles.tables.columns import LABEL, ORGANOID, number_column
 
 __all__ = ["LABEL", "Matched", "match_labels", "number_objects", "read_labels", "write_labels"]
 
 CLASS: Final = "Class"
-LABEL: Final = "Metadata_Label"
 # What names a field or a stack, in the order in which files list it.
-FIELD: Final = (*columns.FIELD, "Metadata_Organoid")
-# Numbers of objects, as CellProfiler and CytoTable call them.
-NUMBERS: Final = re.compile(r"(?:^|_)(?:ObjectNumber|Number_Object_Number)$")
+FIELD: Final = (*columns.FIELD, ORGANOID)
 # Positions by preference: micrometres hold when images are stored at another size.
 POSITIONS: Final = (
     ("Metadata_Z_um", "Metadata_Y_um", "Metadata_X_um"),
@@ -123,13 +120,13 @@ def number_objects(objects: pd.DataFrame) -> pd.DataFrame:
     """
     if LABEL in objects:
         return objects
-    numbers = [name for name in objects if NUMBERS.search(str(name))]
-    if not numbers:
+    number = number_column(objects)
+    if number is None:
         raise InputError(
             f"labels name objects by {LABEL}, which the table lacks: add the number of each object "
             "in its field"
         )
-    return objects.assign(**{LABEL: objects[numbers[0]]})
+    return objects.assign(**{LABEL: objects[number]})
 
 
 def match_labels(

@@ -87,6 +87,8 @@ def suggest(asked: Sequence[str], there: Sequence[str]) -> str:
         near = get_close_matches(name.removeprefix(METADATA).lower(), list(bare), 1)
         if near:
             return f"did you mean {bare[near[0]]}?"
+    if not there:
+        return "there is none"
     more = ", …" if len(there) > LISTED else ""
     return f"there are {', '.join(there[:LISTED])}{more}"
 

@@ -12,11 +12,13 @@ from poolvox.shared.errors import InputError
 from poolvox.shared.profiles.config import NONE, ProfilesConfig
 from poolvox.shared.profiles.steps.controls import suggest
 from poolvox.shared.profiles.steps.findings import read_sets
+from poolvox.shared.profiles.tables.annotation import METADATA
+from poolvox.shared.profiles.tables.columns import FIELD, ORGANOID, number_column
 from poolvox.shared.profiles.tables.datasets import ObjectTables
 from poolvox.shared.profiles.tables.meanings import known_tables
 from poolvox.shared.profiles.tables.record import Record
 
-__all__ = ["check_request", "settle_request"]
+__all__ = ["check_request", "doubled_objects", "settle_request"]
 
 # Columns that a table need not have: without them there are no guides, or no hits.
 USUAL: Final = ("Metadata_Guide", "Metadata_Gene", "Metadata_Treatment")
@@ -68,6 +70,21 @@ def settle_request(keys: pd.DataFrame, config: ProfilesConfig, record: Record) -
             found = suggest([name], known_tables())
             raise InputError(f"export: tables: there is no table {name!r}; {found}")
     return settled
+
+
+def doubled_objects(keys: pd.DataFrame) -> str | None:
+    """Tell of objects that others share field and number with: a table may be there twice."""
+    number = number_column(keys)
+    if number is None:
+        return None
+    names = [name for name in (*FIELD, ORGANOID) if name in keys]
+    # 0 stands for an object that is not there, such as a parent.
+    numbered = pd.to_numeric(keys[number], errors="coerce") > 0
+    count = int(keys.loc[numbered, [*names, number]].duplicated().sum())
+    if not count:
+        return None
+    told = ", ".join(name.removeprefix(METADATA) for name in [*names, number])
+    return f"{count:,} objects are called like others ({told}): is a table there twice?"
 
 
 def _grouped(there: list[str], config: ProfilesConfig, record: Record) -> ProfilesConfig:

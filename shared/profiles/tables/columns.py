@@ -19,6 +19,8 @@ from poolvox.shared.errors import InputError
 __all__ = [
     "FIELD",
     "KEY_PREFIXES",
+    "LABEL",
+    "ORGANOID",
     "Matrix",
     "Samples",
     "chosen_features",
@@ -28,6 +30,7 @@ __all__ = [
     "is_learned",
     "key_columns",
     "match",
+    "number_column",
     "plain_names",
     "with_features",
 ]
@@ -42,11 +45,15 @@ KEY_PREFIXES: Final = (
     *("Metadata_", "QC_", "Call_", "Read_", "Hit_", "Map_", "Embed_", "Similarity_", "Class_"),
     *("Image_Metadata_", "ome_arrow_"),
 )
+LABEL: Final = "Metadata_Label"
+ORGANOID: Final = "Metadata_Organoid"
 # What names a field of view, as far as a table has it: ours, and CellProfiler's.
 FIELD: Final = (
     *("Metadata_Plate", "Metadata_Well", "Metadata_Tile", "Metadata_Site"),
     *("Metadata_ImageNumber", "ImageNumber"),
 )
+# What numbers the objects of a field: ours, CellProfiler's, CytoTable's.
+_NUMBERS: Final = re.compile(r"^Metadata_Label$|(?:^|_)(?:ObjectNumber|Number_Object_Number)$")
 IMAGE_PREFIX: Final = "Image_"
 # Part of the names of learned features.
 LEARNED: Final = "_Embedding_"
@@ -92,6 +99,12 @@ def feature_columns(frame: pd.DataFrame, *, image: bool = False) -> list[str]:
 def chosen_features(frame: pd.DataFrame, features: Sequence[str] | None) -> list[str]:
     """Name the features that were asked for; all measurements if None."""
     return feature_columns(frame) if features is None else list(features)
+
+
+def number_column(frame: pd.DataFrame) -> str | None:
+    """Name the column that numbers the objects of each field; ours comes first."""
+    found = [str(name) for name in frame if _NUMBERS.search(str(name))]
+    return LABEL if LABEL in found else next(iter(found), None)
 
 
 def is_learned(name: str) -> bool:

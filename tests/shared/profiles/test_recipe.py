@@ -161,6 +161,18 @@ def test_plates_without_controls_are_told(tmp_path):
     assert re.fullmatch(r"hits: P2 has no controls to compare its \d+ objects with", told)
 
 
+def test_tables_that_are_there_twice_are_told(screen, tmp_path):
+    made, profiles, _ = screen
+    twice = pd.concat([made.objects, made.objects])
+    config = ProfilesConfig(hits={"enabled": False}, map={"method": "pca"})
+    (told,) = make_profiles(twice, config, tmp_path / "out").facts["skipped"]
+    assert told == (
+        f"{len(made.objects):,} objects are called like others (Plate, Well, Tile, Label): "
+        "is a table there twice?"
+    )
+    assert profiles.facts["skipped"] == []
+
+
 def test_doses_that_nobody_asked_for_are_told(tmp_path):
     params = replace(PARAMS, genes=3, controls=6, guides=2, plates=1)
     objects = simulate_plate(params, np.random.default_rng(1), doses=(1.0, 10.0)).objects
