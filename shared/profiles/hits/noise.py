@@ -38,18 +38,33 @@ KNOWN: Final = 1e9
 
 
 class Chance(NamedTuple):
-    """What squared lengths of shifts are by chance, (U,) each: an F distribution.
+    """What squared lengths of shifts are by chance, (U,) each.
+
+    They are sums of squares of unlike sizes, and so about `least` and a multiple of a chi-square
+    number with the same mean, variance and skewness (Hall 1983, doi:10.1214/aop/1176993451); its
+    mean is known from so many units only, which makes an F distribution of it.
 
     Attributes
     ----------
-    mean : expected squared length
-    freedom : number of directions that it comes from (Box 1954, doi:10.1214/aoms/1177728786)
-    told_by : degrees of freedom of the mean, which is known from so many units only
+    mean, variance : of squared lengths
+    least : part that does not vary
+    freedom : degrees of freedom of the rest; 1 where units differ along one line
+    told_by : degrees of freedom of its mean
     """
 
     mean: Floats
+    variance: Floats
+    least: Floats
     freedom: Floats
     told_by: Floats
+
+    def beyond(self, squared: Floats) -> Floats:
+        """(U,) chance of squared lengths as large as these, or larger."""
+        from scipy.stats import f
+
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = (squared - self.least) / (self.mean - self.least)
+            return np.asarray(f.sf(ratio, self.freedom, self.told_by))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +106,23 @@ class Noise:
         units : (U,) variance of the shift in variances of one unit
         """
         c, t = cells / self.width, units
-        mean = c * np.trace(self.covariance) + t * self.between.sum()
-        both = float((np.diagonal(self.covariance) * self.between).sum())
-        squares = c**2 * (self.covariance**2).sum() + 2 * c * t * both + t**2 * self.concentration
+        own, total = self.covariance, float(self.between.sum())
+        twice = own @ own
+        both = float((np.diagonal(own) * self.between).sum())
+        # Sums of the second and third powers of the variances along the axes of c C + t T; those
+        # of T are about equal along as many axes as there seem to be.
+        along = self.concentration / total if total else 0.0
+        squares = c**2 * np.trace(twice) + 2 * c * t * both + t**2 * self.concentration
+        cubes = c**3 * (twice * own).sum() + t**3 * along * self.concentration
+        cubes += 3 * c**2 * t * float((np.diagonal(twice) * self.between).sum())
+        cubes += 3 * c * t**2 * along * both
+        mean = c * np.trace(own) + t * total
         with np.errstate(divide="ignore", invalid="ignore"):
-            told = 2 * mean**2 / (t**2 * self.uncertainty)
-            return Chance(mean, mean**2 / squares, np.nan_to_num(told, nan=KNOWN).clip(max=KNOWN))
+            least = np.maximum(mean - squares**2 / cubes, 0.0)
+            freedom = (mean - least) ** 2 / squares
+            told = 2 * (mean - least) ** 2 / (t**2 * self.uncertainty)
+        told = np.nan_to_num(told, nan=KNOWN).clip(max=KNOWN)
+        return Chance(mean, 2 * squares, least, freedom, told)
 
     def wider(self, more: float) -> Noise:
         """The same with so much more between units, spread as cells are."""
@@ -227,8 +253,9 @@ def _uncertainty(noise: Noise, parts: list[Kinds], degrees: list[float]) -> floa
             size = part.sizes[part.kind]
             told = (part.units / chance.mean) ** 2
             # Few units do not tell in how many directions they differ.
-            freedom = chance.freedom if noise.degrees > MIN_SCATTER else np.ones(len(told))
-            variance = (told * 2 / freedom * size / (size - 1)).sum() / told.sum() ** 2
+            few = noise.degrees <= MIN_SCATTER
+            spread = np.full(len(told), 2.0) if few else chance.variance / chance.mean**2
+            variance = (told * spread * size / (size - 1)).sum() / told.sum() ** 2
             more += own * part.degrees * float(variance)
         more /= max(noise.degrees, 1.0) ** 2
     return more

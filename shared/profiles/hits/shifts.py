@@ -120,24 +120,16 @@ def _summed(values: Floats, group: Ints, groups: int) -> Floats:
 
 
 def _tested(found: Difference, count: Floats, units: Floats, noise: Noise) -> ShiftTest:
-    """Compare squared lengths with what chance makes them.
-
-    By chance they are multiples of a chi-square number, of which the mean is what cells scatter
-    by, and what units differ by. That is known from so many units only, so the ratio has the
-    F distribution.
+    """Compare squared lengths with what cells, and what units differ by, make them.
 
     Parameters
     ----------
     count : (U, B) cells
     units : (U,) variance of the shift in variances of one unit
     """
-    from scipy.stats import f
-
     squared = ((found.shift * noise.scale) ** 2).sum(axis=1)
-    chance = noise.chance(found.chance, units)
+    p = noise.chance(found.chance, units).beyond(squared)
     tested = (count.sum(axis=1) >= MIN_CELLS) & np.isfinite(found.chance)
-    with np.errstate(invalid="ignore"):
-        p = f.sf(squared / chance.mean, chance.freedom, chance.told_by)
     effect = np.sqrt(np.maximum((found.shift**2).sum(axis=1) - found.chance, 0.0))
     return ShiftTest(found.shift, effect, np.where(tested, p, np.nan))
 

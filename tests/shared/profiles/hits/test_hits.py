@@ -238,18 +238,19 @@ def _uneven(rng, units, apart, directions, *, size=10, spread=1.0):
     return sum_units(points.astype(np.float32), unit, unit * 0, (units, 1))
 
 
-def test_guides_of_few_and_many_cells_make_no_false_hits():
+@pytest.mark.parametrize("along", [1, 2])
+def test_guides_of_few_and_many_cells_make_no_false_hits(along):
     """The many cells of a guide tell well where it lies, and guides lie apart for nothing."""
     rng = np.random.default_rng(0)
     control, group = np.arange(140) < 30, np.maximum(np.arange(140) - 28, 0) // 2
     genes, guides, directions = [], [], []
     for _ in range(30):
-        sums = _uneven(rng, 140, 0.3, 2)
+        sums = _uneven(rng, 140, 0.3, along)
         noise = fit_noise(sums, control, group, np.eye(10))
         genes.append(measure_groups(sums, control, noise, group, 56).p[1:])
         guides.append(measure_shifts(sums, control, noise).p[~control])
         directions.append(noise.between.sum() ** 2 / noise.concentration)
-    assert np.median(directions) == pytest.approx(2, rel=0.3)
+    assert np.median(directions) == pytest.approx(along, rel=0.4)
     for p in map(np.concatenate, (genes, guides)):
         p = p[np.isfinite(p)]
         assert (p <= 0.001).mean() < 0.004
