@@ -142,7 +142,7 @@ def _spread_of_others(weight: Floats, others: UnitSums, sums: UnitSums, kind: In
     others : (U, B) sums of those that each unit is compared with: its kind without itself
     """
     part = np.divide(weight, others.count, out=np.zeros_like(weight), where=others.count > 0)
-    found = -((part * sums.count).sum(axis=1) ** 2)
+    found: Floats = -((part * sums.count).sum(axis=1) ** 2)
     ends = np.cumsum(np.bincount(kind))
     for rows in np.split(np.argsort(kind, kind="stable"), ends[:-1]):
         products = sums.count[rows].T @ sums.count[rows]

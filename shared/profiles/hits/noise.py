@@ -142,7 +142,8 @@ def fit_noise(sums: UnitSums, control: Bools, group: Ints, covariance: Floats) -
     group : (U,) what was done to each unit, by number
     covariance : (D, D) of the controls' cells
     """
-    scatter, width = _known_scatter(sums, control), float(np.trace(covariance))
+    scatter = scatter_of(sums, scatter_of(all_of(sums, control)).item())
+    width = float(np.trace(covariance))
     same = np.zeros(int(control.sum()), np.int64)
     own = Kinds.of(sums.take(control), same, scatter[control], width)
     parts, degrees = [own], [own.degrees]
@@ -175,13 +176,6 @@ def fit_noise(sums: UnitSums, control: Bools, group: Ints, covariance: Floats) -
 def _mixed(values: list[Floats], share: list[float], directions: int) -> Floats:
     found: Floats = sum((s * one for s, one in zip(share, values)), np.zeros(directions))
     return found
-
-
-def _known_scatter(sums: UnitSums, control: Bools) -> Floats:
-    """(U,) scatter of cells; units of so few that they show none have that of the controls."""
-    outer = scatter_of(all_of(sums, control)).item()
-    scatter = scatter_of(sums)
-    return np.where(np.isfinite(scatter), scatter, outer)
 
 
 def _scale(

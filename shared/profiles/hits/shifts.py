@@ -79,10 +79,9 @@ def measure_groups(
     others = UnitSums(
         *(part.sum(axis=0)[None] for part in (whole.total, whole.square, whole.count))
     )
-    outer = scatter_of(all_of(sums, control))
-    scatter = pooled_scatter(sums, group, groups)
-    scatter = np.where(np.isfinite(scatter), scatter, outer)[group]
-    found = compare_sums(sums, others, scatter, np.broadcast_to(outer, scatter.shape))
+    outer = scatter_of(all_of(sums, control)).item()
+    scatter = pooled_scatter(sums, group, groups, outer)[group]
+    found = compare_sums(sums, others, scatter, np.full(len(group), outer))
     weight = np.nan_to_num(found.weight, nan=0.0)
     cells = scatter * _ratio(weight**2, sums.count).sum(axis=1)
     share = _shares(cells, noise, group, groups)
@@ -135,10 +134,9 @@ def _tested(found: Difference, count: Floats, units: Floats, noise: Noise) -> Sh
 
 
 def _scatter(sums: UnitSums, control: Bools) -> tuple[Floats, Floats]:
-    """(U,) scatter of cells, and of the controls'; the latter where there are too few cells."""
-    outer = np.full(len(sums.count), scatter_of(all_of(sums, control)).item())
-    scatter = scatter_of(sums)
-    return np.where(np.isfinite(scatter), scatter, outer), outer
+    """(U,) scatter of cells, and of the controls'."""
+    outer = scatter_of(all_of(sums, control)).item()
+    return scatter_of(sums, outer), np.full(len(sums.count), outer)
 
 
 def _control_part(weight: Floats, others: UnitSums, sums: UnitSums, control: Bools) -> Floats:

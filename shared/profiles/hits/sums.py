@@ -28,6 +28,8 @@ Bools = NDArray[np.bool_]
 
 # Cells of a unit, at least, behind a p-value: of fewer, means are far from normal.
 MIN_CELLS: Final = 5
+# Cells that the belief is worth that those of a unit scatter as controls do.
+BELIEVED: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +153,26 @@ def compare_sums(own: UnitSums, other: UnitSums, scatter: Floats, outer: Floats)
         return Difference(shift, (weight**2 * single).sum(axis=1), weight)
 
 
-def scatter_of(sums: UnitSums) -> Floats:
-    """(U,) variance, over all directions, of cells within unit and batch; NaN with too few."""
-    return pooled_scatter(sums, np.arange(len(sums.count)), len(sums.count))
+def scatter_of(sums: UnitSums, belief: float = np.nan) -> Floats:
+    """(U,) variance, over all directions, of cells within unit and batch; see `pooled_scatter`."""
+    return pooled_scatter(sums, np.arange(len(sums.count)), len(sums.count), belief)
 
 
-def pooled_scatter(sums: UnitSums, group: Ints, groups: int) -> Floats:
-    """(G,) the same of the units of each group together."""
+def pooled_scatter(sums: UnitSums, group: Ints, groups: int, belief: float = np.nan) -> Floats:
+    """(G,) variance, over all directions, of the cells of each group within unit and batch.
+
+    Parameters
+    ----------
+    belief : what it is thought to be, such as that of controls: a few cells tell little of it. NaN
+        for taking what they tell, which is NaN where they tell nothing
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = np.nan_to_num((sums.total**2).sum(axis=2) / sums.count, nan=0.0)
         freedom = np.maximum(sums.count - 1, 0.0).sum(axis=1)
         inside = (sums.square - centre).sum(axis=1)
         freedom, inside = (np.bincount(group, part, minlength=groups) for part in (freedom, inside))
+        if np.isfinite(belief):
+            freedom, inside = freedom + BELIEVED, inside + BELIEVED * belief
         return np.where(freedom > 0, inside / freedom, np.nan)
 
 

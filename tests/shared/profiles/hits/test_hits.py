@@ -258,6 +258,19 @@ def test_guides_of_few_and_many_cells_make_no_false_hits(along):
         assert 0.1 < (p <= 0.2).mean() < 0.23
 
 
+def test_guides_of_three_cells_do_not_tell_how_much_cells_scatter():
+    rng, p = np.random.default_rng(1), []
+    unit = np.concatenate([np.repeat(np.arange(30), 40), np.repeat(np.arange(30, 270), 3)])
+    control, group = np.arange(270) < 30, np.maximum(np.arange(270) - 26, 0) // 4
+    for _ in range(20):
+        points = rng.standard_normal((len(unit), 30)).astype(np.float32)
+        sums = sum_units(points, unit, rng.integers(0, 2, len(unit)), (270, 2))
+        noise = fit_noise(sums, control, group, np.eye(30))
+        p.append(measure_groups(sums, control, noise, group, 61).p[1:])
+    assert (np.concatenate(p) <= 0.001).mean() < 0.003
+    assert (np.concatenate(p) <= 0.05).mean() < 0.055
+
+
 def test_cells_that_scatter_more_in_some_directions_make_no_p_value_too_large():
     rng = np.random.default_rng(0)
     spread, p = np.linspace(0.4, 1.4, 10), []
