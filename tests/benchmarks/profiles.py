@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.profiles                       # 100,000 x 500; average precision
     python -m tests.benchmarks.profiles --quick               # the same, smaller
+    python -m tests.benchmarks.profiles --only hits           # false hits of simulated screens
     python -m tests.benchmarks.profiles --only stream         # ten million cells: 41 GB of disk
     python -m tests.benchmarks.profiles --only stream --rows 200000 --workers 2
 
@@ -30,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 from tests.benchmarks.precision import Result, average_precision_section
+from tests.benchmarks.profiles_hits import hits_section
 from tests.benchmarks.profiles_stream import (
     STEPS,
     cpu_seconds,
@@ -49,13 +51,13 @@ THEIRS = (
 NORMALIZE, SELECT, STREAM_MEMORY = 0.4, 0.5, 8.0
 # The disk is the limit if it is busy for at least half of the time.
 STREAM_DISK = 2.0
-SECTIONS = ("normalize", "select", "precision", "stream")
+SECTIONS = ("normalize", "select", "precision", "hits", "stream")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
-    parser.add_argument("--only", choices=SECTIONS, help="one section; stream is run by name only")
+    parser.add_argument("--only", choices=SECTIONS, help="one section; the last two by name only")
     parser.add_argument("--rows", type=int, default=10_000_000, help="cells of the stream section")
     parser.add_argument("--workers", type=int, default=2, help="threads of the stream section")
     parser.add_argument("--dir", type=Path, help="where to write (default: a temporary folder)")
@@ -75,6 +77,8 @@ def main() -> None:
             results += compare(Path(folder), 10_000 if options.quick else 100_000, chosen)
         if "precision" in chosen:
             results += average_precision_section(quick=options.quick)
+        if "hits" in chosen:
+            results += hits_section()
         if "stream" in chosen:
             results += stream(Path(folder), options.rows, options.workers)
     for result in results:
