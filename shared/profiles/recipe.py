@@ -87,7 +87,8 @@ def make_profiles(
     Parameters
     ----------
     tables : Parquet or CSV files with the same columns, or a folder of them; the folder of
-        CellProfiler's spreadsheets; a frame of pandas or dask; a dataset of pyarrow
+        CellProfiler's spreadsheets; a frame of pandas, dask, polars or pyarrow; a dataset of
+        pyarrow
     config : options of the steps
     out : folder for the tables; those of an earlier run are replaced
     fewest : objects that must pass quality control

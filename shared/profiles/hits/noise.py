@@ -19,7 +19,7 @@ from poolvox.shared.profiles.hits.baseline import Floats
 from poolvox.shared.profiles.hits.kinds import Kinds
 from poolvox.shared.profiles.hits.sums import Bools, Ints, UnitSums, all_of, scatter_of
 
-__all__ = ["ENOUGH", "MIN_UNITS", "Chance", "Noise", "fit_noise"]
+__all__ = ["MIN_UNITS", "Chance", "Noise", "fit_noise"]
 
 # Units of controls, at least, for telling how much units differ.
 MIN_UNITS: Final = 4
