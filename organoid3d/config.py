@@ -107,7 +107,16 @@ class OrganoidsConfig(Model):
 
 
 class LumensConfig(Model):
-    """What counts as a lumen; lengths in micrometres."""
+    """What counts as a lumen; lengths in micrometres.
+
+    With a membrane stain in `cells: {channel: ...}`, only what it closes off from the nuclei, or
+    fills; with nuclei alone, only what is far wider than the gaps between them.
+
+    Attributes
+    ----------
+    opening : clefts narrower than twice this are no lumen
+    wall : least thickness of tissue around it
+    """
 
     smooth: Length = 0.8
     opening: Volume = 3.0
@@ -234,8 +243,9 @@ def tissue_options(
     diameter : of a typical nucleus, micrometres; NaN where there is none
     """
     wanted, lumens = config.organoids, config.lumens
-    nuclear = nuclear_channel(config, channels)
-    alone = tissue_channels(config, channels) == (nuclear,)
+    nuclear, cell = nuclear_channel(config, channels), cell_channel(config, channels)
+    shown = tissue_channels(config, channels)
+    alone = shown == (nuclear,)
     closing = NUCLEI_ONLY_CLOSING if alone else OrganoidOptions().closing
     rim = NUCLEI_ONLY_RIM * diameter / 2 if alone and diameter > 0 else 0.0
     if wanted.closing is not None:
@@ -245,7 +255,15 @@ def tissue_options(
     organoid = OrganoidOptions(
         wanted.threshold, wanted.smooth, closing, wanted.min_volume, wanted.neck, rim
     )
-    lumen = LumenOptions(lumens.smooth, lumens.opening, lumens.wall, lumens.min_volume, rim)
+    bounded = config.cells.stain == "membrane" and cell in shown
+    lumen = LumenOptions(
+        lumens.smooth,
+        lumens.opening,
+        lumens.wall,
+        lumens.min_volume,
+        rim,
+        shown.index(cell) if bounded and cell is not None else None,
+    )
     return organoid, lumen
 
 

@@ -17,6 +17,7 @@ from skimage import filters
 
 from poolvox.organoid3d.blobs import pool
 from poolvox.organoid3d.bodies import split_bodies
+from poolvox.organoid3d.cavities import closed_off, filled_bodies, wider_than_gaps
 from poolvox.shared.errors import InputError
 from poolvox.shared.imaging.distance import distance_to
 
@@ -38,6 +39,11 @@ Threshold = Literal["otsu", "li", "triangle"]
 VOXEL = 1.0
 # Contrast at which the logarithm bends, relative to a channel's bright parts.
 KNEE = 0.2
+# Gaps between nuclei that stand out may be narrower than other lumens by this factor.
+SMALLER = 0.75
+# What no lumen is narrower than from its middle on, and no gap wider, in rims of cytoplasm; with
+# membranes, in halves of the opening.
+NARROW, CERTAIN = 2.1, 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,7 @@ class LumenOptions:
     wall : least thickness of tissue around it, micrometres
     min_volume : cubic micrometres
     rim : cytoplasm around nuclei that the channels do not show, micrometres: no lumen either
+    membrane : which of the channels, from 0, shows membranes; None where none does
     """
 
     smooth: float = 0.8
@@ -82,6 +89,7 @@ class LumenOptions:
     wall: float = 3.0
     min_volume: float = 300.0
     rim: float = 0.0
+    membrane: int | None = None
 
 
 def segment_organoids(
@@ -124,7 +132,11 @@ def segment_lumens(
     nuclei: NDArray[np.integer] | None = None,
     options: LumenOptions | None = None,
 ) -> Labels:
-    """Find dark cavities that tissue encloses.
+    """Find cavities that tissue encloses.
+
+    Dark ones; where one of the channels shows membranes, only those that these close off from the
+    nuclei, and cavities that are filled with their stain; with nuclei alone (`rim`), only those
+    far wider than the gaps between nuclei.
 
     Parameters
     ----------
@@ -139,20 +151,66 @@ def segment_lumens(
     """
     options = options or LumenOptions()
     light, steps, factors = _combined(channels, spacing)
-    smooth = ndimage.gaussian_filter(light, options.smooth / steps, mode="nearest", truncate=3)
-    inside = _pooled_mask(organoids > 0, spacing)
-    if not inside.any():
+    bodies = _coarse(organoids, factors)
+    if not bodies.any():
         return np.zeros(organoids.shape, np.uint32)
-    depth = distance_to(~inside, spacing=steps.tolist())
-    core = depth > options.wall
-    dark = core & (smooth < _level(smooth[inside], "otsu"))
-    if nuclei is not None:
-        dark &= ~_with_rim(nuclei, spacing, options.rim, steps)
-    cavities = open_by(dark, options.opening, steps.tolist())
+    nuclear = np.zeros(bodies.shape, bool) if nuclei is None else _pooled_mask(nuclei > 0, spacing)
+    stain = None
+    if options.membrane is not None:
+        stain = _smoothed(_combined([channels[options.membrane]], spacing)[0], options, steps)
+    depth = distance_to(bodies == 0, spacing=steps.tolist())
+    place = _Place(bodies, nuclear, depth, steps.tolist())
+    cavities = _find_cavities(place, _smoothed(light, options, steps), stain, options)
     labels, count = ndimage.label(cavities)
     labels = _enclosed(labels, count, depth, options.wall + VOXEL)
     kept = _large(labels, options.min_volume / float(steps.prod()))
     return np.where(organoids > 0, _spread(kept, factors, organoids.shape), np.uint32(0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where lumens are looked for: (Z, Y, X) arrays on voxels of `spacing` micrometres.
+
+    Attributes
+    ----------
+    organoids, nuclei : labels, and where nuclei are
+    depth : micrometres to the surface
+    """
+
+    organoids: Labels
+    nuclei: Mask
+    depth: NDArray[np.float32]
+    spacing: list[float]
+
+
+def _find_cavities(
+    place: _Place, light: Stack, membranes: Stack | None, options: LumenOptions
+) -> Mask:
+    """Dark cavities between nuclei; where these tell too little, those that are told apart."""
+    inside, spacing, opening = place.organoids > 0, place.spacing, options.opening
+    dark = light < _level(light[inside], "otsu")
+    free = (place.depth > options.wall) & ~_grown(place.nuclei, options.rim, spacing)
+    cavities = open_by(dark & free, opening, spacing)
+    if membranes is None and options.rim <= 0:
+        return cavities
+    if membranes is None:
+        cavities = _with_new(cavities, open_by(dark & free, SMALLER * opening, spacing))
+    unit = options.rim if membranes is None else opening / 2
+    taken = place.nuclei | (inside & ~dark)
+    wide = wider_than_gaps(
+        cavities,
+        np.minimum(distance_to(taken, spacing=spacing), place.depth),
+        place.organoids,
+        spacing=spacing,
+        least=NARROW * unit,
+        certain=CERTAIN * unit,
+    )
+    if membranes is None:
+        return wide
+    where = {"spacing": spacing, "opening": opening}
+    closed = closed_off(cavities, membranes, place.nuclei, inside, **where)
+    closed |= filled_bodies(membranes, place.nuclei, inside, **where) & free
+    return _with_new(closed, wide)
 
 
 def close_by(mask: Mask, radius: float, spacing: Sequence[float]) -> Mask:
@@ -219,11 +277,39 @@ def _with_rim(
     steps: NDArray[np.float64],
 ) -> Mask:
     """Nuclei and the cytoplasm around them, on voxels of `steps` micrometres."""
-    inside = _pooled_mask(nuclei > 0, spacing)
-    if rim <= 0 or not inside.any():
-        return inside
-    near: Mask = distance_to(inside, spacing=steps.tolist()) <= rim
+    return _grown(_pooled_mask(nuclei > 0, spacing), rim, steps.tolist())
+
+
+def _grown(mask: Mask, radius: float, spacing: Sequence[float]) -> Mask:
+    if radius <= 0 or not mask.any():
+        return mask
+    near: Mask = distance_to(mask, spacing=spacing) <= radius
     return near
+
+
+def _with_new(mask: Mask, more: Mask) -> Mask:
+    """Add the bodies of `more` that share no voxel with the mask."""
+    labels, count = ndimage.label(more)
+    is_new = np.ones(count + 1, bool)
+    is_new[0] = False
+    is_new[labels[mask]] = False
+    with_new: Mask = mask | is_new[labels]
+    return with_new
+
+
+def _coarse(labels: Labels, factors: tuple[int, int, int]) -> Labels:
+    """Labels of the middles of so many voxels each."""
+    index = [
+        np.minimum(np.arange(-(-n // factor)) * factor + factor // 2, n - 1)
+        for n, factor in zip(labels.shape, factors, strict=True)
+    ]
+    return labels[np.ix_(*index)]
+
+
+def _smoothed(light: Stack, options: LumenOptions, steps: NDArray[np.float64]) -> Stack:
+    return np.asarray(
+        ndimage.gaussian_filter(light, options.smooth / steps, mode="nearest", truncate=3)
+    )
 
 
 def _enclosed(

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from scipy import ndimage
 
 from poolvox.organoid3d.bodies import split_bodies
@@ -18,6 +21,7 @@ from poolvox.organoid3d.simulate import FieldSpec, OrganoidSpec, simulate_field
 from poolvox.shared.errors import InputError
 from poolvox.shared.evaluate import evaluate_labels
 
+DATA = Path(__file__).parents[2] / "../shared/data/organoid3d/budding_organoid"
 SPACING = (2.0, 0.6, 0.6)
 
 
@@ -61,6 +65,51 @@ def test_of_nuclei_alone_the_cytoplasm_is_neither_field_nor_lumen(kind, lumens, 
         nuclear, spacing=SPACING, nuclei=nuclei, options=OrganoidOptions(closing=10)
     )
     assert iou(bare > 0, made.organoids > 0) < iou(organoids > 0, made.organoids > 0) - 0.05
+
+
+def lumens_of(made, membrane, *, alone=False):
+    channels = [made.image[0]] if alone else [made.image[0], membrane]
+    nuclei, rim = made.nuclei, 2.25 if alone else 0.0
+    organoids = segment_organoids(
+        channels,
+        spacing=SPACING,
+        nuclei=nuclei,
+        options=OrganoidOptions(closing=10.0 if alone else 5.0, rim=rim),
+    )
+    options = LumenOptions(rim=rim, membrane=None if alone else 1)
+    return segment_lumens(channels, organoids, spacing=SPACING, nuclei=nuclei, options=options)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_cytoplasm_of_large_cells_is_no_lumen(alone):
+    # By darkness alone: four lumens with membranes, and two of a quarter of the organoid without.
+    made = field(OrganoidSpec("solid", 30, 9.0, nuclear_fraction=0.15))
+    assert not lumens_of(made, made.image[1], alone=alone).any()
+
+
+def test_a_lumen_is_found_beside_the_cytoplasm_of_large_cells():
+    made = field(OrganoidSpec("cyst", 40, 9.0, nuclear_fraction=0.2))
+    found = lumens_of(made, made.image[1])
+    assert found.max() == 1
+    assert iou(found > 0, made.lumens > 0) > 0.65
+
+
+def test_a_lumen_filled_with_the_stain_of_membranes_is_found():
+    made = field(OrganoidSpec("cyst", 40, 9.0))
+    level = np.percentile(made.image[1], 99)
+    filled = np.where(made.lumens > 0, level, made.image[1]).astype(np.float32)
+    found = lumens_of(made, ndimage.gaussian_filter(filled, (0.6, 0.5, 0.5)))
+    assert found.max() == 1
+    assert iou(found > 0, made.lumens > 0) > 0.6
+
+
+def test_a_lumen_without_apical_stain_is_found():
+    made = field(OrganoidSpec("cyst", 40, 9.0))
+    near = ndimage.distance_transform_edt(made.lumens == 0, SPACING) < 2
+    dark = np.percentile(made.image[1], 5)
+    found = lumens_of(made, np.where(near, dark, made.image[1]))
+    assert found.max() == 1
+    assert iou(found > 0, made.lumens > 0) > 0.6
 
 
 def test_several_organoids_are_told_apart():
@@ -246,3 +295,19 @@ def test_channels_may_be_a_list_or_one_array(cyst):
     assert (found == segment_organoids(list(cyst.image[:2]), spacing=cyst.spacing)).all()
     with pytest.raises(InputError, match="at least one channel"):
         segment_organoids(cyst.image[:0], spacing=cyst.spacing)
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the public organoid lies beside the checkout")
+def test_the_filled_lumen_of_a_real_organoid_is_found():
+    # LSTree, MIT licence; its lumen is as bright as membranes.
+    spacing, near = (2.0, 0.26, 0.26), np.s_[14:48, 190:390, 195:400]
+    nuclear, membrane, nuclei, lumen = (
+        tifffile.imread(DATA / f"T0301_{name}.tif")[near]
+        for name in ("nuclei", "membrane", "nuclei_labels", "lumen_labels")
+    )
+    channels = [nuclear, membrane]
+    organoids = segment_organoids(channels, spacing=spacing, nuclei=nuclei)
+    options = LumenOptions(membrane=1)
+    found = segment_lumens(channels, organoids, spacing=spacing, nuclei=nuclei, options=options)
+    assert found.max() == 1
+    assert iou(found > 0, lumen == 1) > 0.5

@@ -195,6 +195,10 @@ def test_nuclei_alone_have_cytoplasm_that_no_channel_shows(config):
     assert tissue_options(alone, ["nuclei"], float("nan"))[0].rim == 0
     bounded = Organoid3dConfig.model_validate(data | {"cells": {"channel": "membrane"}})
     assert [made.rim for made in tissue_options(bounded, ["nuclei", "membrane"], 10.0)] == [0, 0]
+    assert tissue_options(bounded, ["nuclei", "membrane"], 10.0)[1].membrane == 1
+    filled = {"cells": {"channel": "membrane", "stain": "cytoplasm"}}
+    filling = Organoid3dConfig.model_validate(data | filled)
+    assert tissue_options(filling, ["nuclei", "membrane"], 10.0)[1].membrane is None
     given = Organoid3dConfig.model_validate(data | {"organoids": {"rim": 1.0}})
     assert [made.rim for made in tissue_options(given, ["nuclei"], 10.0)] == [1, 1]
 
