@@ -11,6 +11,7 @@ All arrays are (Z, Y, X) of one shape, on voxels of about a micrometre.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,12 +114,10 @@ def wider_than_gaps(
     labels, count = ndimage.label(cavities)
     if not count:
         return cavities
-    index = np.arange(count + 1)
-    widest = np.asarray(ndimage.maximum(width, labels, index), float)
-    owner = np.asarray(ndimage.maximum(organoids, labels, index), int)
+    widest, owner = (_largest_in(labels, values, count) for values in (width, organoids))
     boxes = ndimage.find_objects(organoids)
     usual = np.zeros(count + 1)
-    for name in np.unique(owner[1:]).tolist():
+    for name in np.unique(owner[1:]).astype(int).tolist():
         box = boxes[name - 1]
         usual[owner == name] = _usual_gap(width[box] * (organoids[box] == name), spacing)
     factor = np.where(usual < least, STANDS_OUT, SPARSE)
@@ -132,9 +131,17 @@ def _middles(mask: Mask, spacing: Sequence[float], radius: float) -> Mask:
     """Places deeper than `radius` micrometres, and the deepest of parts that have none."""
     labels, count = ndimage.label(mask)
     depth = distance_to(~mask, spacing=spacing)
-    deepest = np.asarray(ndimage.maximum(depth, labels, np.arange(count + 1)), float)
+    deepest = _largest_in(labels, depth, count)
     middles: Mask = mask & (depth > np.minimum(radius, MIDDLE * deepest)[labels])
     return middles
+
+
+def _largest_in(labels: NDArray[np.int32], values: NDArray[Any], count: int) -> NDArray[np.float64]:
+    """The largest value in each of the labels 1 to `count`; 0 for the background."""
+    largest = np.zeros(count + 1)
+    inside = labels > 0
+    np.maximum.at(largest, labels[inside], values[inside])
+    return largest
 
 
 def _usual_gap(width: Stack, spacing: Sequence[float]) -> float:

@@ -29,6 +29,7 @@ from poolvox.organoid3d.blobs import (
     window,
 )
 from poolvox.organoid3d.joining import join_pieces
+from poolvox.organoid3d.levels import lit_surroundings
 
 __all__ = ["ClassicalOptions", "ClassicalResult", "find_nuclei_classically", "stands_out"]
 
@@ -192,13 +193,15 @@ def _look(
 
 def _first_guess(stack: Stack, spacing: Sequence[float]) -> tuple[float, float]:
     """Level of the background, and contrast of the foreground over it."""
-    coarse = pool(stack, spacing, COARSE).stack
+    pooled = pool(stack, spacing, COARSE)
+    coarse = pooled.stack
     lowest = float(coarse.min())
     if float(coarse.max()) <= lowest:
         return lowest, 0.0
     cut = np.mean(coarse == lowest) > CUT_OUT
     dark = lowest if cut else float(np.percentile(coarse, 5))
-    return dark, float(threshold_otsu(coarse.ravel())) - dark
+    lit = None if cut else lit_surroundings(coarse, pooled.spacing.tolist())
+    return dark, float(threshold_otsu(coarse.ravel() if lit is None else coarse[lit])) - dark
 
 
 def _valid(stack: Stack, spacing: Sequence[float], voxel: float) -> NDArray[np.bool_] | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from poolvox.organoid3d.blobs import Pooled, estimate_diameter
 from poolvox.organoid3d.blocks import WINDOW_BYTES, Box, Frame, Window, lay_out
 from poolvox.organoid3d.classical import stands_out
+from poolvox.organoid3d.levels import lit_surroundings
 from poolvox.organoid3d.masks import OrganoidOptions, segment_organoids
 from poolvox.organoid3d.models import ModelFolder
 from poolvox.organoid3d.network import Network, load_network
@@ -322,6 +323,9 @@ def _unless_close(factor: float) -> float:
 def _estimate(stack: Stack, spacing: Sequence[float]) -> float:
     """Diameter of the blobs that the stack mostly consists of, on a scale that lifts dim ones."""
     low, high = intensity_range(stack, low=5.0, high=99.5)
+    lit = lit_surroundings(stack, spacing)
+    if lit is not None:
+        high = intensity_range(stack, lit, high=99.5)[1]
     if high <= low:
         return float("nan")
     knee = np.float32(KNEE * (high - low))

@@ -18,6 +18,7 @@ from skimage import filters
 from poolvox.organoid3d.blobs import pool
 from poolvox.organoid3d.bodies import split_bodies
 from poolvox.organoid3d.cavities import closed_off, filled_bodies, wider_than_gaps
+from poolvox.organoid3d.levels import lit_surroundings
 from poolvox.shared.errors import InputError
 from poolvox.shared.imaging.distance import distance_to
 
@@ -112,10 +113,10 @@ def segment_organoids(
     (Z, Y, X) labels 1 to N in raster order
     """
     options = options or OrganoidOptions()
-    light, steps, factors = _combined(channels, spacing)
+    light, steps, factors, lit = _combined(channels, spacing)
     shape = channels[0].shape
     smooth = ndimage.gaussian_filter(light, options.smooth / steps, mode="nearest", truncate=3)
-    tissue = smooth > _level(smooth, options.threshold)
+    tissue = smooth > _level(smooth if lit is None else smooth[lit], options.threshold)
     if nuclei is not None:
         tissue |= _with_rim(nuclei, spacing, options.rim, steps)
     filled = ndimage.binary_fill_holes(close_by(tissue, options.closing, steps.tolist()))
@@ -150,7 +151,7 @@ def segment_lumens(
     (Z, Y, X) labels 1 to N in raster order
     """
     options = options or LumenOptions()
-    light, steps, factors = _combined(channels, spacing)
+    light, steps, factors, _ = _combined(channels, spacing)
     bodies = _coarse(organoids, factors)
     if not bodies.any():
         return np.zeros(organoids.shape, np.uint32)
@@ -238,19 +239,31 @@ def open_by(mask: Mask, radius: float, spacing: Sequence[float]) -> Mask:
 
 def _combined(
     channels: Sequence[NDArray[Any]], spacing: Sequence[float]
-) -> tuple[Stack, NDArray[np.float64], tuple[int, int, int]]:
-    """Brightest channel at each voxel, each on its own range, on a logarithmic scale."""
+) -> tuple[Stack, NDArray[np.float64], tuple[int, int, int], Mask | None]:
+    """Brightest channel at each voxel, each on its own range, on a logarithmic scale.
+
+    Returns
+    -------
+    light, its spacing, voxels of the channels per voxel, and where its levels are to be taken if
+    not everywhere
+    """
     if not len(channels):  # an array with channels first will do
         raise InputError("an organoid mask needs at least one channel")
     best: Stack | None = None
+    lit: list[Mask | None] = []
     for channel in channels:
         pooled = pool(np.asarray(channel, np.float32), spacing, VOXEL)
+        lit.append(lit_surroundings(pooled.stack, pooled.spacing.tolist()))
         low, high = np.percentile(pooled.stack, (2, 99.5))
+        if (around := lit[-1]) is not None:
+            high = np.percentile(pooled.stack[around], 99.5)
         part = np.clip((pooled.stack - low) / max(float(high - low), 1e-9), 0, 1)
         best = part if best is None else np.maximum(best, part)
     assert best is not None
     light: Stack = np.log1p(best / np.float32(KNEE)) / np.float32(np.log1p(1 / KNEE))
-    return light, pooled.spacing, pooled.factors
+    masks = [mask for mask in lit if mask is not None]
+    where = np.logical_or.reduce(masks) if len(masks) == len(lit) else None
+    return light, pooled.spacing, pooled.factors, where
 
 
 def _level(light: Stack, threshold: Threshold | float) -> float:
