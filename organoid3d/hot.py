@@ -1,13 +1,14 @@
-"""Hot voxels: single ones far brighter than all around them, which are no tissue.
+"""Hot voxels: few side by side, far brighter than all around them, which are no tissue.
 
-A camera's hot pixel, a cosmic ray or a transmission error lights one pixel of a plane; the optics
-of a microscope spread what is real over several. A voxel is hot if it exceeds the third brightest
-of the 8 around it in its plane, and of the 8 around its place in the planes above and below,
+A camera's hot pixel, a cosmic ray or a transmission error lights one pixel of a plane, or up to two
+by two where stacks were resampled; the optics of a microscope spread what is real over more. A
+voxel is hot if it exceeds the third brightest of the 8 around it in its plane, or of the 16 around
+those, and of the 8 around its place in the planes above and below,
 
 - by more than a point of light in focus would, as seen against the darkest of them, and
 - by more than all the contrast of what spreads over several pixels, and far more than the noise.
 
-Two of each 8 may be hot as well, and so may its own place in other planes: a camera's hot pixel is
+Two of each may be hot as well, and so may its own place in other planes: a camera's hot pixel is
 hot in all. The top and the bottom of a nucleus may light a single pixel of a plane; the next plane
 tells. What is looked for in a stack is looked for without hot voxels; what is measured is not
 changed.
@@ -30,6 +31,8 @@ __all__ = ["Quiet", "Quietened", "hot_excess", "hot_notes", "quieten"]
 SPREAD = 4.0
 # A neighbourhood's third brightest voxel is bright only where three are: light that spreads.
 RANK = 3
+# The farther of the rings of neighbours, voxels.
+FAR = 2
 # What spreads is as bright as this percentile, and as dark as that.
 BRIGHT, DARK = 99.9, 5.0
 # Noise is this percentile of what voxels exceed their neighbours by: as many as 1 in 50 may be hot.
@@ -81,7 +84,10 @@ class Quiet:
         given = region if isinstance(region, tuple) else (region,)
         full = (*given, *(slice(None) for _ in range(3 - len(given))))
         inner = [slice(*part.indices(n)[:2]) for part, n in zip(full, self.shape, strict=True)]
-        wide = [slice(max(side.start - 1, 0), side.stop + 1) for side in inner]
+        wide = [
+            slice(max(side.start - far, 0), side.stop + far)
+            for side, far in zip(inner, (1, FAR, FAR), strict=True)
+        ]
         pixels = _without_hot(np.asarray(self._source[tuple(wide)]), self.excess).pixels
         z, y, x = (
             slice(side.start - out.start, side.stop - out.start)
@@ -119,7 +125,7 @@ def hot_excess(source: Any) -> float:
     for z in ((np.arange(count) + 0.5) * planes / count).astype(int).tolist():
         plane = np.asarray(source[z : z + 1])[0].astype(np.float32)
         y, x = (part.ravel() for part in np.mgrid[z % each : tall : each, :wide])
-        third = _judge(plane, y, x)[:, 0]
+        third = _judge(plane, y, x)[:, 1]
         ranks.append(third)
         over.append(plane[y, x] - third)
     ranked, exceeding = np.concatenate(ranks), np.concatenate(over)
@@ -169,9 +175,9 @@ def _find(
         return none
     y, x = places.T
     around = [other.astype(np.float32) for other in stack[max(z - 1, 0) : z + 2]]
-    thirds = np.stack([_judge(other, y, x)[:, 0] for other in around])
-    _, darkest, median = _judge(around[min(z, 1)], y, x).T
-    third = np.fmax.reduce(thirds)
+    others = [other for number, other in enumerate(around) if number != min(z, 1)]
+    _, third, darkest, median = _judge(around[min(z, 1)], y, x).T
+    third = np.fmax.reduce([third, *(_judge(other, y, x)[:, 0] for other in others)])
     light = plane[y, x].astype(np.float32)
     least = np.maximum(SPREAD * (third - darkest), np.float32(excess))
     hot = np.isfinite(light) & (light - third > least)
@@ -190,25 +196,46 @@ def _lowest(plane: NDArray[Any]) -> float:
 def _judge(
     plane: NDArray[np.float32], ys: NDArray[np.intp], xs: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """(N, 3) third brightest, darkest and median of the 8 round places; NaN where there are few."""
-    tall, wide = plane.shape
-    found = np.full((len(ys), 3), np.nan, np.float32)
-    near = np.empty(8, np.float32)
+    """What lies round places, (N, 4); NaN where that is too little.
+
+    The third brightest of the 8 around; the lower of that and the third brightest of the 16 around
+    those, and the darkest and the median of the same.
+    """
+    found = np.full((len(ys), 4), np.nan, np.float32)
+    rings = np.empty((FAR, 8 * FAR), np.float32)
     for number in range(len(ys)):
-        row, column, count = ys[number], xs[number], 0
-        for y in range(max(row - 1, 0), min(row + 2, tall)):
-            for x in range(max(column - 1, 0), min(column + 2, wide)):
-                value = plane[y, x]
-                if (y == row and x == column) or not np.isfinite(value):
-                    continue
-                place = count
-                while place > 0 and near[place - 1] > value:
-                    near[place] = near[place - 1]
-                    place -= 1
-                near[place] = value
-                count += 1
-        if count >= RANK:
-            found[number, 0] = near[count - RANK]
-            found[number, 1] = near[0]
-            found[number, 2] = near[(count - 1) // 2]
+        near, far = _gather(plane, ys[number], xs[number], rings)
+        if near < RANK:
+            continue
+        found[number, 0] = found[number, 1] = rings[0, near - RANK]
+        found[number, 2] = rings[0, 0]
+        found[number, 3] = rings[0, (near - 1) // 2]
+        if far >= RANK and rings[1, far - RANK] < found[number, 1]:
+            found[number, 1] = rings[1, far - RANK]
+            found[number, 2] = rings[1, 0]
+            found[number, 3] = rings[1, (far - 1) // 2]
     return found
+
+
+@kernel
+def _gather(
+    plane: NDArray[np.float32], row: int, column: int, rings: NDArray[np.float32]
+) -> tuple[int, int]:
+    """Sort what is finite in the rings round a place, and count it."""
+    tall, wide = plane.shape
+    near, far = 0, 0
+    for y in range(max(row - FAR, 0), min(row + FAR + 1, tall)):
+        for x in range(max(column - FAR, 0), min(column + FAR + 1, wide)):
+            value, away = plane[y, x], max(abs(y - row), abs(x - column))
+            if away == 0 or not np.isfinite(value):
+                continue
+            place = near if away == 1 else far
+            while place > 0 and rings[away - 1, place - 1] > value:
+                rings[away - 1, place] = rings[away - 1, place - 1]
+                place -= 1
+            rings[away - 1, place] = value
+            if away == 1:
+                near += 1
+            else:
+                far += 1
+    return near, far

@@ -13,7 +13,7 @@ from poolvox.organoid3d.simulate import FieldSpec, OrganoidSpec, simulate_field
 SPACING = (2.0, 0.6, 0.6)
 
 
-def widened(stack, rng, *, by=150):
+def widened(stack, rng, *, by=110):
     """The stack in a wide empty field of the same noise."""
     sides = ((0, 0), (by, by), (by, by))
     known = np.pad(np.ones(stack.shape, bool), sides)
@@ -34,13 +34,13 @@ def test_a_small_organoid_in_a_wide_field_keeps_its_mask(small, rim):
     # By percentiles of the whole field, half of it was organoid.
     nuclear = small.image[:1].astype(np.float32)
     wide = widened(nuclear[0], np.random.default_rng(0))
-    near = np.s_[:, 150:-150, 150:-150]
+    near = np.s_[:, 110:-110, 110:-110]
     options = OrganoidOptions(closing=10.0, rim=rim)
     found, alone = (
         segment_organoids([image], spacing=SPACING, options=options) for image in (wide, nuclear[0])
     )
     assert found.max() == alone.max() == 1
-    assert not np.delete(found.any(axis=(0, 1)), range(150, found.shape[2] - 150)).any()
+    assert not np.delete(found.any(axis=(0, 1)), range(110, found.shape[2] - 110)).any()
     both, either = (f(found[near] > 0, alone > 0) for f in (np.logical_and, np.logical_or))
     assert np.count_nonzero(both) > 0.9 * np.count_nonzero(either)
 
@@ -61,7 +61,7 @@ def test_the_lumen_of_a_small_organoid_in_a_wide_field_is_found():
     rng = np.random.default_rng(0)
     channels = [widened(channel.astype(np.float32), rng) for channel in made.image[:2]]
     nuclei, lumen = (
-        np.pad(labels, ((0, 0), (150, 150), (150, 150))) for labels in (made.nuclei, made.lumens)
+        np.pad(labels, ((0, 0), (110, 110), (110, 110))) for labels in (made.nuclei, made.lumens)
     )
     organoids = segment_organoids(channels, spacing=SPACING, nuclei=nuclei)
     options = LumenOptions(membrane=1)
