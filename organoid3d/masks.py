@@ -208,10 +208,9 @@ def _find_cavities(
     )
     if membranes is None:
         return wide
-    where = {"spacing": spacing, "opening": opening}
-    closed = closed_off(cavities, membranes, place.nuclei, inside, **where)
-    closed |= filled_bodies(membranes, place.nuclei, inside, **where) & free
-    return _with_new(closed, wide)
+    closed = closed_off(cavities, membranes, place.nuclei, inside, spacing=spacing, opening=opening)
+    filled = filled_bodies(membranes, place.nuclei, inside, spacing=spacing, opening=opening)
+    return _with_new(closed | (filled & free), wide)
 
 
 def close_by(mask: Mask, radius: float, spacing: Sequence[float]) -> Mask:
