@@ -17,9 +17,9 @@ __all__ = ["steady_odds"]
 
 # What spots are given that have no light, or too few cycles to tell: they are not of one colour.
 UNTOLD, LEAST_CYCLES = -1000.0, 3
-# No cycle tells more of a colour than it tells of a base that is sure: a read that lies on glow has
+# No cycle tells more of a colour than two that tell a base for sure: a read that lies on glow has
 # cycles in which no base fits.
-MOST_GAIN = np.log(4.0)
+MOST_GAIN = 2 * np.log(4.0)
 
 Light = NDArray[np.float32]
 
