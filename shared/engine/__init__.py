@@ -9,8 +9,8 @@ A pipeline lays out units, `run_plan` does those that are not done yet:
 >>> summary.done, summary.exit_code
 (('measure/A1',), 0)
 
-Units that leave the plan (a tile that is gone) are reported as orphans; their files stay, and the
-reductions that no longer need them are made again.
+Units that leave the plan (a tile that is gone) are reported as orphans; their files stay until
+another unit writes in their place, and the reductions that no longer need them are made again.
 """
 
 from poolvox.shared.engine.journal import Record, read_records

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ __all__ = [
     "Journal",
     "Past",
     "Record",
+    "orphans_by_place",
     "read_digests",
     "read_lines",
     "read_records",
@@ -106,8 +107,9 @@ class Journal(Past):
         self.records[record.unit] = record
 
     def drop(self, key: str) -> None:
-        """Forget a unit whose files were removed."""
-        self.add(Record(key, "dropped", self.run))
+        """Forget a unit whose files were removed, or are another's now; it may be forgotten."""
+        if self.records.pop(key, None) is not None:
+            self._units.append(Record(key, "dropped", self.run).to_line())
 
     def remember(self, digests: Mapping[str, Digest]) -> None:
         """Write the hashes that are new."""
@@ -117,8 +119,8 @@ class Journal(Past):
 
     def close(self) -> None:
         """Write everything through to the disk, and shorten what has become long."""
-        live = [record for record in self.records.values() if record.state != "dropped"]
-        self._units.compact(len(live), (record.to_line() for record in live))
+        records = self.records.values()
+        self._units.compact(len(records), (record.to_line() for record in records))
         lines = (_digest_line(name, digest) for name, digest in self.digests.items())
         self._inputs.compact(len(self.digests), lines)
 
@@ -159,6 +161,19 @@ class _Lines:
             self._file.close()
         if self._count - live > max(_MIN_DEAD_LINES, live // 2):
             write_whole(self._path, (line + "\n" for line in lines))
+
+
+def orphans_by_place(
+    records: Mapping[str, Record], planned: Container[str]
+) -> dict[str, list[str]]:
+    """Units that are not planned, by what they wrote and by each folder that it lies in."""
+    places: dict[str, list[str]] = {}
+    for key in (key for key in records if key not in planned):
+        for name in records[key].outputs:
+            parts = name.split("/")
+            for depth in range(1, len(parts) + 1):
+                places.setdefault("/".join(parts[:depth]), []).append(key)
+    return places
 
 
 def read_records(folder: Path) -> dict[str, Record]:

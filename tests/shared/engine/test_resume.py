@@ -111,6 +111,21 @@ def test_orphans_are_named_and_kept(raw, first):
     assert run_plan(plan(raw, first), first).done == ("gather",)
 
 
+def test_orphans_are_forgotten_where_others_write(raw, first):
+    units = [
+        replace(unit, key=unit.key.replace("align", "image"), needs=("image/1",) * bool(unit.needs))
+        for unit in plan(raw, first)
+        if unit.key in ("align/1", "measure/1")
+    ]
+    summary = run_plan(units, first)
+    # The new unit replaced the store of the old one, so nobody may take it for the old one's.
+    assert "align/1" not in summary.orphans
+    assert {"align/0", "measure/0"} <= set(summary.orphans)
+    assert read_status(first).orphans == summary.orphans
+    assert run_plan(plan(raw, first), first).done == ("align/1", "measure/1")
+    assert verify_run(first) == []
+
+
 def test_failed_need_skips_and_mended_one_goes_on(raw, out):
     data = (raw / "1.raw").read_bytes()
     (raw / "1.raw").write_bytes(data[:100])
