@@ -17,8 +17,9 @@ from scipy import ndimage
 from poolvox.organoid3d.blocks import Box, Frame
 from poolvox.organoid3d.models import ModelFolder
 from poolvox.organoid3d.outlines import refine_labels, refining_margin
+from poolvox.organoid3d.rays import Geometry
 from poolvox.organoid3d.segment import draw_stars, find_touching, typical_radius
-from poolvox.organoid3d.stars import Geometry, Stars
+from poolvox.organoid3d.stars import Stars
 from poolvox.organoid3d.stored import with_margin
 
 __all__ = ["ROW", "Drawn", "Painter", "sum_up", "tally"]

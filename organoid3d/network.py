@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolvox.organoid3d.models import ModelFolder, read_model
-from poolvox.organoid3d.stars import Geometry, make_geometry
+from poolvox.organoid3d.rays import Geometry, make_geometry
 from poolvox.organoid3d.startup import load_tensorflow
 from poolvox.shared.engine.resources import cores
 from poolvox.shared.errors import InputError

@@ -17,7 +17,8 @@ from scipy import ndimage
 
 from poolvox.organoid3d.blocks import Box, Frame, Window, read_window
 from poolvox.organoid3d.network import Network
-from poolvox.organoid3d.stars import Geometry, Stars, measure_stars, overlap_pairs, paint_stars
+from poolvox.organoid3d.rays import Geometry
+from poolvox.organoid3d.stars import Stars, measure_stars, overlap_pairs, paint_stars
 from poolvox.organoid3d.suppress import DROPPED, KEPT, Judge, judge_all, judge_thinned
 
 __all__ = [

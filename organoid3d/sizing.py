@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolvox.organoid3d.network import Network
-from poolvox.organoid3d.stars import Geometry, Stars
+from poolvox.organoid3d.rays import Geometry
+from poolvox.organoid3d.stars import Stars
 
 __all__ = ["is_off", "lateral_widths", "size_off"]
 

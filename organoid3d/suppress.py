@@ -20,14 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from poolvox.organoid3d.stars import (
-    Geometry,
-    Stars,
-    measure_stars,
-    overlap_pairs,
-    overlap_part,
-    voxel_part,
-)
+from poolvox.organoid3d.rays import Geometry
+from poolvox.organoid3d.stars import Stars, measure_stars, overlap_pairs, overlap_part, voxel_part
 
 __all__ = ["DROPPED", "KEPT", "OPEN", "Judge", "judge_all", "judge_thinned"]
 

@@ -3,9 +3,10 @@ import pytest
 
 from poolvox.organoid3d import learned
 from poolvox.organoid3d.nuclei import find_nuclei
+from poolvox.organoid3d.rays import make_geometry
 from poolvox.organoid3d.simulate import FieldSpec, OrganoidSpec, simulate_field
 from poolvox.organoid3d.sizing import is_off, lateral_widths
-from poolvox.organoid3d.stars import Stars, make_geometry
+from poolvox.organoid3d.stars import Stars
 from poolvox.shared.evaluate import evaluate_labels
 
 pytestmark = [

@@ -4,13 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 
-from poolvox.organoid3d.stars import (
-    Stars,
-    make_geometry,
-    measure_stars,
-    overlap_part,
-    paint_stars,
-)
+from poolvox.organoid3d.rays import make_geometry
+from poolvox.organoid3d.stars import Stars, measure_stars, overlap_part, paint_stars
 from poolvox.organoid3d.suppress import DROPPED, KEPT, OPEN, Judge, judge_all, judge_thinned
 
 AXES = np.vstack([np.eye(3), -np.eye(3)])
