@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from poolvox.organoid3d.shape import Held
 from poolvox.organoid3d.spread import SpreadTissue
 from poolvox.shared.features.neighbours import measure_closest
 
-__all__ = ["Gathered", "gather_tables"]
+__all__ = ["Gathered", "gather_tables", "joined"]
 
 PLACES = ["Metadata_Z_um", "Metadata_Y_um", "Metadata_X_um"]
 
@@ -84,6 +84,12 @@ def gather_tables(
         "cells": own,
         "edges": name_edges(edges, settings),
     }
+
+
+def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables below each other; those without rows do not change the types of the others."""
+    full = [table for table in tables if len(table)] or list(tables[:1])
+    return pd.concat(full, ignore_index=True)
 
 
 def _nuclear_graph(

@@ -3,7 +3,8 @@
     store     the raw planes, slab by slab, as an image of the plate
     ...       nuclei in windows, see `poolvox.organoid3d.volumes`
     tissue    organoids and lumens, on a view of the stack
-    ...       cells, and what is measured, see `poolvox.organoid3d.large_objects`
+    cells     see `poolvox.organoid3d.large_cells`; with them the segmentation ends
+    measure   see `poolvox.organoid3d.large_objects`
 
 Labels and tables are those that the stack would get in memory. Organoids are found on voxels of at
 least a micrometre in memory, too; where a view of that would not fit, it is coarser, and that is
@@ -13,10 +14,11 @@ said.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +30,10 @@ from poolvox.organoid3d.config import (
     tissue_channels,
     tissue_options,
 )
+from poolvox.organoid3d.folder import stack_name
 from poolvox.organoid3d.hot import Quiet
 from poolvox.organoid3d.nuclei import MIN_PLANES, check_model
+from poolvox.organoid3d.parts import PART
 from poolvox.organoid3d.preprocess import check_axes
 from poolvox.organoid3d.qc import Saturation
 from poolvox.organoid3d.spread import SpreadTissue
@@ -51,12 +55,17 @@ from poolvox.shared.errors import ConfigError
 from poolvox.shared.ingest import Manifest, TileKey
 from poolvox.shared.store import Image, create_plate, open_image
 
-__all__ = ["Large", "NucleiMask", "is_large", "plan_large"]
+__all__ = ["Large", "NucleiMask", "is_large", "plan_large", "share_of"]
 
+T = TypeVar("T")
 Spacing = tuple[float, float, float]
 
 # Blocks of the configuration that the tissue depends on.
 TISSUE = {"organoids", "lumens"}
+# Voxels of a share of the cells, and of the parts that are measured.
+SHARE = 64_000_000
+# Bytes per voxel of a part that is measured; with its margin it may be this much larger.
+MEASURING, WITH_MARGIN = 100, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +110,11 @@ class Large:
             attenuation=self.config.attenuation,
             window=WINDOW_BYTES,
             name=self.name,
-            step="stacks",
+            step="segment",
             where=(
                 ("plate", tile.plate),
                 ("well", tile.well),
-                ("tile", tile.organoid or tile.tile or tile.field),
+                ("tile", stack_name(tile)),
             ),
         )
 
@@ -118,6 +127,16 @@ class Large:
     def saturated(self) -> Path:
         """File of what part of each channel is saturated."""
         return self.work / "saturated.json"
+
+    def shares(self, shape: Sequence[int]) -> int:
+        """In how many shares a stack of this shape is grown cells, and measured."""
+        return max(-(-int(np.prod([int(n) for n in shape])) // SHARE), 1)
+
+    def worked(self, shape: Sequence[int]) -> int:
+        """Bytes of a unit that holds a part of the stack, and the view of its tissue."""
+        voxels = int(np.prod([int(n) for n in shape]))
+        part = MEASURING * min(voxels, WITH_MARGIN * PART)
+        return OVERHEAD // 2 + VIEWED * min(voxels, MOST) + part
 
     def read_tissue(self) -> SpreadTissue:
         """Organoids and lumens, once they are found."""
@@ -149,17 +168,25 @@ def is_large(config: Organoid3dConfig, planes: int, need: int) -> bool:
     return network and need > most
 
 
-def plan_large(large: Large, manifest: Manifest) -> list[Unit]:
-    """Lay out all units but the last, which makes the tables; they end in the unit `tissue/...`."""
-    sizes = dict(zip(manifest.axes, manifest.shape_of(large.tile), strict=True))
-    shape = (sizes.get("z", 1), sizes["y"], sizes["x"])
+def share_of(things: list[T], number: int, count: int) -> list[T]:
+    """Those of many things that one of so many units does."""
+    return things[number * len(things) // count : (number + 1) * len(things) // count]
+
+
+def plan_large(large: Large, manifest: Manifest, shape: tuple[int, int, int]) -> list[Unit]:
+    """Lay out what comes before the cells; it ends in the unit `tissue/...`.
+
+    Parameters
+    ----------
+    shape : (Z, Y, X)
+    """
     voxels = int(np.prod(shape))
     name, where = large.name, dict(large.volume.where)
     params = {"spacing": large.spacing, "channels": list(large.channels)}
     shown = {"tissue": list(tissue_channels(large.config, large.channels))}
     store = Unit(
         key=f"store/{name}",
-        step="stacks",
+        step="segment",
         call=partial(store_stack, large, manifest.only(large.tile)),
         params=params | {"store": large.config.store.model_dump(mode="json")},
         inputs=manifest.files_of(large.tile),
@@ -170,7 +197,7 @@ def plan_large(large: Large, manifest: Manifest) -> list[Unit]:
     windows = plan_windows(large.volume, shape, large.spacing, needs=(store.key,))
     tissue = Unit(
         key=f"tissue/{name}",
-        step="stacks",
+        step="segment",
         call=partial(find_tissue, large),
         params=params | shown | large.config.model_dump(mode="json", include=TISSUE),
         needs=(windows[-1].key,),

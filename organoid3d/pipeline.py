@@ -1,19 +1,19 @@
 """The `organoid3d` pipeline: what the command runs for organoid z-stacks.
 
-Steps: `stacks` (one unit per stack: segment, measure, store), `tables` (the plate's tables) and
-`profiles` (organoids, wells, treatments).
+Steps: `segment` (one unit per stack: find nuclei, organoids, lumens and cells, and store them with
+the stack), `measure` (one unit per stack: features and the tissue graph, from what is stored),
+`tables` (the plate's tables) and `profiles` (organoids, wells, treatments). Stacks that are done in
+windows have many units in the first two steps.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from poolvox.organoid3d.config import (
     Organoid3dConfig,
@@ -21,78 +21,48 @@ from poolvox.organoid3d.config import (
     nuclear_channel,
     tissue_channels,
 )
+from poolvox.organoid3d.folder import TABLES, Folder, stack_name
 from poolvox.organoid3d.profiles import profile_plate
+from poolvox.organoid3d.steps import (
+    collect_tables,
+    end_large,
+    gather_large,
+    measure_tile,
+    segment_tile,
+    stores_all,
+)
 from poolvox.shared.engine.pipeline import Check
 from poolvox.shared.engine.plan import Unit
 from poolvox.shared.errors import InputError
 from poolvox.shared.features import group_tokens
 from poolvox.shared.ingest import Manifest, TileKey, scan
 from poolvox.shared.report.section import Section
-from poolvox.shared.store import create_plate, read_table, write_table
-from poolvox.shared.store.plate import parse_well
 
-if TYPE_CHECKING:
-    from poolvox.organoid3d.large import Large
+__all__ = ["OrganoidPipeline", "pipeline"]
 
-__all__ = ["TABLES", "Folder", "OrganoidPipeline", "pipeline"]
-
-TABLES = ("organoids", "nuclei", "cells", "edges")
-DICTIONARY = "features.csv"
-# Blocks of the configuration that what is done to a stack does not depend on.
-APART = frozenset({"output", "engine", "raw", "pipeline", "profiles", "windows"})
+# Blocks of the configuration that tell what is measured of a stack.
+MEASURED = frozenset({"features", "graph"})
+# Blocks that what is found in a stack does not depend on.
+APART = frozenset({"output", "engine", "raw", "pipeline", "profiles", "windows"}) | MEASURED
 # Bytes of a unit beside its stack: code and tables.
 OVERHEAD = 350 * 2**20
 # Bytes per voxel of one channel at the peak: float copies, labels, distances.
 BYTES_PER_VOXEL = 90
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """Where the files of a run lie."""
-
-    root: Path
-
-    @property
-    def plate(self) -> Path:
-        """Stacks and labels."""
-        return self.root / "stacks.zarr"
-
-    def part(self, stack: str, table: str) -> Path:
-        """A table of one stack."""
-        return self.root / "parts" / table / f"{stack}.parquet"
-
-    def facts(self, stack: str) -> Path:
-        """What was found out about one stack."""
-        return self.root / "parts" / "facts" / f"{stack}.json"
-
-    def table(self, name: str) -> Path:
-        """A table of the whole run."""
-        return self.root / "tables" / f"{name}.parquet"
-
-    @property
-    def dictionary(self) -> Path:
-        """What the columns of the tables mean."""
-        return self.root / "tables" / DICTIONARY
-
-
 class OrganoidPipeline:
     """Organoid stacks, as `poolvox.shared.engine.pipeline.Pipeline` describes it."""
 
     name = "organoid3d"
-    steps = ("stacks", "tables", "profiles")
+    steps = ("segment", "measure", "tables", "profiles")
     config_model = Organoid3dConfig
 
     def plan(self, config: Organoid3dConfig) -> list[Unit]:
-        """Lay out one unit per stack, and the tables."""
+        """Lay out the units of all stacks and the plate."""
         manifest = scan(config.raw.stacks, Path("/"), config.plate)
-        spacing = _check(config, manifest)
-        folder = Folder(config.output)
-        units = []
-        for tile in manifest.tiles:
-            units += _stack_units(folder, manifest, tile, spacing, config)
-        units.append(_table_unit(folder, manifest.tiles, config))
-        units.append(_profile_unit(folder, config))
-        return units
+        layout = _Layout(config, manifest, _check(config, manifest))
+        units = [unit for tile in manifest.tiles for unit in layout.stack(tile)]
+        return [*units, layout.tables(), layout.profiles()]
 
     def problems(self, config: Organoid3dConfig) -> list[tuple[str, str]]:
         """Stacks with bad files, and why."""
@@ -132,90 +102,6 @@ class OrganoidPipeline:
         return train_files(stacks, labels, out, **options)
 
 
-def process_stack(
-    folder: Folder,
-    manifest: Manifest,
-    tile: TileKey,
-    spacing: tuple[float, float, float],
-    config: Organoid3dConfig,
-) -> dict[str, Any]:
-    """Segment and measure one stack, and write what was found."""
-    # Imported where the work is done: planning needs none of it.
-    from poolvox.organoid3d.preprocess import check_axes
-    from poolvox.organoid3d.stack import measure_stack, segment_stack, summarise
-
-    pixels = manifest.read(tile)
-    # A single plane has no z axis.
-    pixels = pixels.reshape(len(manifest.channels), -1, *pixels.shape[-2:])
-    if manifest.spec.axes is None:
-        check_axes(pixels.shape[1:], spacing)
-    channels = dict(zip(manifest.channels, pixels, strict=True))
-    result = segment_stack(channels, spacing, config)
-    plate = create_plate(
-        folder.plate, {tile.well: [tile.field]}, name=tile.plate, ngff=config.store.ngff
-    )
-    field = plate[tile.well][tile.field]
-    kept = (
-        manifest.channels
-        if config.store.images == "aligned"
-        else (nuclear_channel(config, manifest.channels),)
-    )
-    field.write(
-        pixels[[manifest.channels.index(name) for name in kept]],
-        axes="czyx",
-        spacing=dict(zip("zyx", spacing, strict=True)),
-        channels=kept,
-    )
-    for name, labels in result.labels.items():
-        field.write_labels(name, labels)
-    for name, table in measure_stack(
-        channels,
-        result.labels,
-        spacing,
-        config,
-        probability=result.probability,
-        threshold=result.threshold,
-    ).items():
-        write_table(_keyed(table, tile), folder.part(str(tile), name))
-    facts = summarise(result)
-    _write_json(folder.facts(str(tile)), {"well": tile.well, "organoid": _name(tile), **facts})
-    return facts
-
-
-def finish_stack(folder: Folder, large: Large) -> dict[str, Any]:
-    """Write the tables of a stack that was segmented in windows."""
-    from poolvox.organoid3d.large_objects import describe_large
-
-    tables, facts = describe_large(large)
-    for name, table in tables.items():
-        write_table(_keyed(table, large.tile), folder.part(large.name, name))
-    where = {"well": large.tile.well, "organoid": _name(large.tile)}
-    _write_json(folder.facts(large.name), {**where, **facts})
-    return facts
-
-
-def collect_tables(
-    folder: Folder, tiles: Sequence[TileKey], config: Organoid3dConfig
-) -> dict[str, Any]:
-    """Put the tables of all stacks that were done into one each, and say what they hold."""
-    from poolvox.organoid3d.large_objects import joined
-    from poolvox.organoid3d.measure import describe_features
-
-    rows = {}
-    for name in TABLES:
-        paths = [folder.part(str(tile), name) for tile in tiles]
-        parts = [read_table(path) for path in paths if path.exists()]
-        if not parts:
-            continue
-        table = joined(parts)
-        write_table(table, folder.table(name))
-        rows[name] = len(table)
-    if not rows:
-        raise InputError("no stack was finished: there is nothing to put into tables")
-    describe_features(config.measuring()).to_csv(folder.dictionary, index=False)
-    return rows
-
-
 def _check(config: Organoid3dConfig, manifest: Manifest) -> tuple[float, float, float]:
     """Refuse what cannot be worked on, before any work."""
     from poolvox.organoid3d.nuclei import check_model
@@ -234,119 +120,132 @@ def _check(config: Organoid3dConfig, manifest: Manifest) -> tuple[float, float, 
     return check_spacing(manifest.spacing)
 
 
-def _stack_units(
-    folder: Folder,
-    manifest: Manifest,
-    tile: TileKey,
-    spacing: tuple[float, float, float],
-    config: Organoid3dConfig,
-) -> list[Unit]:
-    """What is done for one stack; the last of the units is called like the stack."""
-    from poolvox.organoid3d.large import Large, is_large, plan_large
-    from poolvox.organoid3d.large_objects import plan_objects
-    from poolvox.organoid3d.survey import MOST
+class _Layout:
+    """Makes the units of one plan."""
 
-    row, column = parse_well(tile.well)
-    name = str(tile)
-    image = folder.plate / row / str(column) / tile.field
-    sizes = dict(zip(manifest.axes, manifest.shape_of(tile), strict=True))
-    planes = sizes.get("z", 1)
-    voxels = planes * sizes["y"] * sizes["x"]
-    memory = OVERHEAD + BYTES_PER_VOXEL * voxels + 2 * manifest.tile_bytes
-    params = config.model_dump(mode="json", exclude=set(APART))
-    params |= {
-        "spacing": spacing,
-        "channels": list(manifest.channels),
-        "network": _network(config),
-        "features": group_tokens(config.features),
-    }
-    where = {"plate": tile.plate, "well": tile.well, "tile": _name(tile)}
-    if is_large(config, planes, memory):
-        work = folder.root / "parts" / "windows" / name
-        large = Large(tile, image, work, spacing, config, memory, manifest.channels)
-        before = plan_large(large, manifest)
-        objects = plan_objects(large, (planes, sizes["y"], sizes["x"]), before[-1].key)
-        last = Unit(
-            key=f"stacks/{name}",
-            step="stacks",
-            call=partial(finish_stack, folder, large),
-            params=params,
-            needs=tuple(unit.key for unit in objects),
-            outputs=(*(folder.part(name, table) for table in TABLES), folder.facts(name)),
-            memory=OVERHEAD + BYTES_PER_VOXEL * min(voxels, MOST),
-            where=where,
+    def __init__(
+        self, config: Organoid3dConfig, manifest: Manifest, spacing: tuple[float, float, float]
+    ) -> None:
+        from poolvox.organoid3d.nuclei import check_model
+
+        self.config, self.manifest, self.spacing = config, manifest, spacing
+        self.folder = Folder(config.output)
+        self.model = check_model(config.nuclei.model)
+        self.found = config.model_dump(mode="json", exclude=set(APART)) | {
+            "spacing": spacing,
+            "channels": list(manifest.channels),
+            # What tells one network from another, though its folder keeps its name.
+            "network": None if self.model is None else self.model.digest(),
+        }
+        self.wanted = config.model_dump(mode="json", include=set(MEASURED)) | {
+            "features": group_tokens(config.features)
+        }
+
+    def stack(self, tile: TileKey) -> list[Unit]:
+        """What is done for a stack; the last units of its steps are called like it."""
+        from poolvox.organoid3d.large import is_large
+        from poolvox.organoid3d.volumes import network_memory
+
+        sizes = dict(zip(self.manifest.axes, self.manifest.shape_of(tile), strict=True))
+        shape = (sizes.get("z", 1), sizes["y"], sizes["x"])
+        held = BYTES_PER_VOXEL * int(np.prod(shape)) + 2 * self.manifest.tile_bytes
+        code = OVERHEAD if self.model is None else network_memory(self.model, shape)
+        if is_large(self.config, shape[0], code + held):
+            return self.in_windows(tile, shape, code + held)
+        return self.in_memory(tile, code + held, OVERHEAD + held)
+
+    def in_memory(self, tile: TileKey, segmenting: int, measuring: int) -> list[Unit]:
+        """Units of a stack that is held as a whole, with their bytes."""
+        name, files = str(tile), self.manifest.files_of(tile)
+        given = (self.folder, self.manifest.only(tile), tile, self.spacing, self.config)
+        segment = Unit(
+            key=f"segment/{name}",
+            step="segment",
+            call=partial(segment_tile, *given),
+            params=self.found,
+            inputs=files,
+            outputs=(self.folder.image(tile), self.folder.facts(name), self.folder.certainty(name)),
+            memory=segmenting,
+            where=_where(tile),
         )
-        return [*before, *objects, last]
-    return [
-        Unit(
-            key=f"stacks/{name}",
-            step="stacks",
-            call=partial(process_stack, folder, manifest.only(tile), tile, spacing, config),
-            params=params,
-            inputs=manifest.files_of(tile),
-            outputs=(image, *(folder.part(name, table) for table in TABLES), folder.facts(name)),
-            memory=memory,
-            where=where,
+        measure = Unit(
+            key=f"measure/{name}",
+            step="measure",
+            call=partial(measure_tile, *given),
+            params=self.wanted,
+            inputs=() if stores_all(self.config) else files,
+            needs=(segment.key,),
+            outputs=self.folder.parts(name),
+            memory=measuring,
+            where=_where(tile),
         )
-    ]
+        return [segment, measure]
+
+    def in_windows(self, tile: TileKey, shape: tuple[int, int, int], need: int) -> list[Unit]:
+        """Units of a stack that is never held as a whole, as it would need so many bytes."""
+        from poolvox.organoid3d.large import Large, plan_large
+        from poolvox.organoid3d.large_cells import plan_cells
+        from poolvox.organoid3d.large_objects import plan_objects
+        from poolvox.organoid3d.survey import MOST
+
+        name, folder = str(tile), self.folder
+        image, work, channels = folder.image(tile), folder.windows(name), self.manifest.channels
+        large = Large(tile, image, work, self.spacing, self.config, need, channels)
+        before = plan_large(large, self.manifest, shape)
+        before += plan_cells(large, shape, before[-1].key)
+        segment = Unit(
+            key=f"segment/{name}",
+            step="segment",
+            call=partial(end_large, folder, large),
+            params=self.found,
+            needs=tuple(unit.key for unit in before),
+            outputs=(folder.facts(name),),
+            memory=OVERHEAD + BYTES_PER_VOXEL * min(int(np.prod(shape)), MOST),
+            where=_where(tile),
+        )
+        shares = plan_objects(large, shape, self.wanted, segment.key)
+        measure = replace(
+            segment,
+            key=f"measure/{name}",
+            step="measure",
+            call=partial(gather_large, folder, large),
+            params=self.wanted,
+            needs=tuple(unit.key for unit in shares),
+            outputs=folder.parts(name),
+        )
+        return [*before, segment, *shares, measure]
+
+    def tables(self) -> Unit:
+        """The tables of the plate."""
+        tiles = self.manifest.tiles
+        return Unit(
+            key="tables/plate",
+            step="tables",
+            call=partial(collect_tables, self.folder, tiles, self.config),
+            params={"features": list(self.config.features)},
+            needs=tuple(f"measure/{tile}" for tile in tiles),
+            outputs=(*(self.folder.table(name) for name in TABLES), self.folder.dictionary),
+            memory=OVERHEAD,
+            tolerant=True,
+        )
+
+    def profiles(self) -> Unit:
+        """Organoids, wells and treatments."""
+        options, root = self.config.profiles, self.folder.root
+        return Unit(
+            key="profiles/plate",
+            step="profiles",
+            call=partial(profile_plate, root, options, threads=self.config.engine.workers),
+            params={"profiles": options.model_dump(mode="json")},
+            inputs=options.files,
+            needs=("tables/plate",),
+            outputs=(self.folder.table("objects"), root / "profiles"),
+            memory=2 * OVERHEAD,
+        )
 
 
-def _table_unit(folder: Folder, tiles: Sequence[TileKey], config: Organoid3dConfig) -> Unit:
-    return Unit(
-        key="tables/plate",
-        step="tables",
-        call=partial(collect_tables, folder, tiles, config),
-        params={"features": list(config.features)},
-        needs=tuple(f"stacks/{tile}" for tile in tiles),
-        outputs=(*(folder.table(name) for name in TABLES), folder.dictionary),
-        memory=OVERHEAD,
-        tolerant=True,
-    )
-
-
-def _profile_unit(folder: Folder, config: Organoid3dConfig) -> Unit:
-    options = config.profiles
-    return Unit(
-        key="profiles/plate",
-        step="profiles",
-        call=partial(profile_plate, folder.root, options, threads=config.engine.workers),
-        params={"profiles": options.model_dump(mode="json")},
-        inputs=options.files,
-        needs=("tables/plate",),
-        outputs=(folder.table("objects"), folder.root / "profiles"),
-        memory=2 * OVERHEAD,
-    )
-
-
-def _network(config: Organoid3dConfig) -> str | None:
-    """What tells one network from another, though its folder keeps its name."""
-    from poolvox.organoid3d.nuclei import check_model
-
-    model = check_model(config.nuclei.model)
-    return None if model is None else model.digest()
-
-
-def _keyed(table: pd.DataFrame, tile: TileKey) -> pd.DataFrame:
-    keys = {
-        "Metadata_Plate": tile.plate,
-        "Metadata_Well": tile.well,
-        "Metadata_Organoid": _name(tile),
-    }
-    keyed = table.copy()
-    for place, (name, value) in enumerate(keys.items()):
-        keyed.insert(place, name, pd.Series([value] * len(keyed), dtype=object))
-    return keyed
-
-
-def _name(tile: TileKey) -> str:
-    return tile.organoid or tile.tile or tile.field
-
-
-def _write_json(path: Path, facts: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".{path.name}.partial")
-    partial_path.write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8")
-    partial_path.replace(path)
+def _where(tile: TileKey) -> dict[str, str]:
+    return {"plate": tile.plate, "well": tile.well, "tile": stack_name(tile)}
 
 
 pipeline = OrganoidPipeline()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from poolvox.organoid3d.config import Organoid3dConfig, nuclear_channel
-from poolvox.organoid3d.pipeline import Folder
+from poolvox.organoid3d.folder import Folder
 from poolvox.organoid3d.qc import FLAGS
 from poolvox.shared.report.figures import (
     show_curves,
@@ -73,8 +73,10 @@ def make_sections(config: Organoid3dConfig) -> list[Section]:
     """Make the chapters, from the files of the run alone."""
     folder = Folder(config.output)
     facts = _facts(folder)
-    if facts.empty or not folder.table("nuclei").exists():
+    if facts.empty:
         return [Section("Organoids", "No stack was finished, so there is nothing to show.")]
+    if not folder.table("nuclei").exists():
+        return [_segmentation(config, folder, facts), _depth(facts)]
     organoids = _read(folder, "organoids", (*ORGANOID_COLUMNS, *FLAGS))
     nuclei = _read(folder, "nuclei", (VOLUME, DEGREE, DEPTH, *FLAGS), BRIGHTNESS)
     return [

@@ -1,10 +1,10 @@
-"""One stack from pixels to labels and tables: what a unit of the pipeline does."""
+"""One stack from pixels to labels, and from these to tables, in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -50,6 +50,8 @@ SATURATED = 0.01
 class StackLabels:
     """Labels of a stack, each (Z, Y, X); a cell has the label of its nucleus."""
 
+    NAMES: ClassVar = ("nuclei", "cells", "lumens", "organoids")
+
     nuclei: Labels
     cells: Labels
     lumens: Labels
@@ -57,7 +59,7 @@ class StackLabels:
 
     def items(self) -> list[tuple[str, Labels]]:
         """Names and labels."""
-        return [(name, getattr(self, name)) for name in ("nuclei", "cells", "lumens", "organoids")]
+        return [(name, getattr(self, name)) for name in self.NAMES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +147,14 @@ def measure_stack(
     spacing: Spacing,
     config: Organoid3dConfig,
     *,
-    probability: NDArray[np.float32] | None = None,
+    probability: Sequence[float] | NDArray[np.float32] | None = None,
     threshold: float | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Tables of organoids, nuclei, cells and edges, with parents and flags.
 
     Parameters
     ----------
-    probability : (N,) array, how sure a network is of each nucleus
+    probability : (N,) how sure a network is of each nucleus
     threshold : of the probability, below which the network leaves nuclei out
     """
     settings = config.measuring()

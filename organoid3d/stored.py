@@ -21,6 +21,7 @@ __all__ = [
     "boxes_of",
     "cut_box",
     "finish_labels",
+    "label_source",
     "with_margin",
     "write_arrays",
     "write_text",
@@ -61,6 +62,11 @@ class Source:
         region = tuple(slice(*part.indices(n)[:2]) for part, n in zip(full, self.shape))
         pixels = self._array.read((*self._place, *region))
         return pixels.reshape(pixels.shape[-3:])
+
+
+def label_source(image: Image, name: str) -> Source:
+    """Labels of an image, read by slices."""
+    return Source(Image(image.path / "labels" / name), None)
 
 
 def boxes_of(target: Target) -> list[Box]:

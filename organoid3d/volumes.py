@@ -48,6 +48,7 @@ from poolvox.shared.store import open_image
 __all__ = [
     "Known",
     "Volume",
+    "network_memory",
     "plan_volume",
     "plan_windows",
     "read_drawn",
@@ -183,7 +184,7 @@ def plan_windows(
     params = volume.params() | {"spacing": list(steps), "shape": [int(n) for n in shape]}
     shares, parts = -(-voxels // SHARE), -(-voxels // DRAWN)
     unit = _Units(volume, params, shares, parts).one
-    window = OVERHEAD + min(volume.window, window_bytes(model, shape)) * 3 // 2
+    window = network_memory(model, shape, most=volume.window)
     look = OVERHEAD + VIEWED * min(voxels, MOST) + READ * min(voxels, SLAB)
     paint = OVERHEAD + PAINTED * min(voxels, AT_ONCE)
     frame = unit("frame", make_frame, needs, [volume.frame], max(look, window))
@@ -199,6 +200,11 @@ def plan_windows(
     ]
     end = unit("finish", finish, [each.key for each in draw], [volume.finished], OVERHEAD)
     return [frame, *windows, merge, *draw, end]
+
+
+def network_memory(model: ModelFolder, shape: Sequence[int], *, most: int = WINDOW_BYTES) -> int:
+    """Bytes of a process that shows a network the windows of a stack, each of at most so many."""
+    return OVERHEAD + min(most, window_bytes(model, shape)) * 3 // 2
 
 
 def make_frame(volume: Volume) -> dict[str, Any]:

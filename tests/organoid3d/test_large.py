@@ -77,7 +77,7 @@ def labels_of(config):
 
 
 def run(config, **options):
-    chosen = Options(**options, steps=("stacks", "tables"))
+    chosen = Options(**options, steps=("tables",))
     summary = run_plan(pipeline.plan(config), config.output, options=chosen)
     assert not summary.failed
     return summary
@@ -91,8 +91,8 @@ PIECES = (
     ("poolvox.organoid3d.survey", "SLAB", 5 * SHAPE[1] * SHAPE[2]),
     ("poolvox.organoid3d.large", "SLAB", 1),
     ("poolvox.organoid3d.large", "WINDOW_BYTES", 1_500_000),
-    ("poolvox.organoid3d.large_objects", "SHARE", 30_000),
-    ("poolvox.organoid3d.large_objects", "GROWN", 30_000),
+    ("poolvox.organoid3d.large", "SHARE", 30_000),
+    ("poolvox.organoid3d.large_cells", "GROWN", 30_000),
     ("poolvox.organoid3d.parts", "PART", 10_000),
     ("poolvox.shared.store.units", "SHARD_BYTES", 4 * 64 * 64 * 8),
     ("poolvox.shared.store.units", "CHUNK_SIDE", 64),
@@ -139,8 +139,8 @@ def both(request, tmp_path_factory, model):
     parts = write_run(folder / "parts", pixels, model, **wanted)
     run(whole, workers=1)
     summary = run(parts, workers=2)
-    for step in ("windows/", "draw/", "measure/"):
-        assert sum(key.startswith(step) for key in summary.done) == 3
+    for step in ("windows", "draw", "measure"):
+        assert sum(key.startswith(f"{step}/P1-A1-1-") for key in summary.done) == 3
     return whole, parts
 
 
@@ -215,7 +215,7 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same(tmp_path, model, both)
     child.wait()
     summary = run(killed, workers=2)
     assert any(key.startswith("windows/") for key in summary.reused)
-    assert "stacks/P1-A1-1" in summary.done
+    assert "measure/P1-A1-1" in summary.done
     expected, found = labels_of(both[0]), labels_of(killed)
     assert all((found[name] == expected[name]).all() for name in NAMES)
     tables = [
@@ -224,18 +224,35 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same(tmp_path, model, both)
     assert tables[0].equals(tables[1])
 
 
+def test_a_change_of_what_is_measured_leaves_the_windows_alone(tmp_path, model):
+    pixels = stack("plain")
+    config = write_run(tmp_path / "first", pixels, model)
+    run(config, workers=1)
+    labels = labels_of(config)
+    changed = write_run(tmp_path / "again", pixels, model, features=["shape", "graph"])
+    again = changed.model_copy(update={"output": config.output})
+    done = run(again, workers=1).done
+    assert {key.split("/")[0] for key in done} == {"measure", "tables"}
+    assert sum(key.startswith("measure/") for key in done) == 4
+    run(changed, workers=1)
+    assert all((labels[name] == found).all() for name, found in labels_of(again).items())
+    for name in TABLES:
+        paths = [each.output / "tables" / f"{name}.parquet" for each in (again, changed)]
+        assert paths[0].read_bytes() == paths[1].read_bytes(), name
+
+
 def test_stacks_are_large_where_memory_is_short(tmp_path, model):
     config = write_run(tmp_path, stack("plain"), model, windows="auto")
-    assert sum(unit.step == "stacks" for unit in pipeline.plan(config)) == 1
+    assert sum(unit.step == "segment" for unit in pipeline.plan(config)) == 1
     small = config.model_copy(
         update={"engine": config.engine.model_copy(update={"memory": "300MB"})}
     )
     units = pipeline.plan(small)
-    assert sum(unit.step == "stacks" for unit in units) > 1
-    assert {unit.where["well"] for unit in units if unit.step == "stacks"} == {"A1"}
+    assert sum(unit.step == "segment" for unit in units) > 1
+    assert {unit.where["well"] for unit in units if unit.step == "segment"} == {"A1"}
     # A plane or two are segmented in 2D, and the classical method needs the whole stack.
     thin = write_run(tmp_path / "thin", stack("plain")[:2], model)
-    assert sum(unit.step == "stacks" for unit in pipeline.plan(thin)) == 1
+    assert sum(unit.step == "segment" for unit in pipeline.plan(thin)) == 1
     classical = config.model_copy(
         update={
             "windows": "always",
