@@ -46,8 +46,11 @@ MEASURED = frozenset({"features", "graph"})
 APART = frozenset({"output", "engine", "raw", "pipeline", "profiles", "windows"}) | MEASURED
 # Bytes of a unit beside its stack: code and tables.
 OVERHEAD = 350 * 2**20
-# Bytes per voxel of one channel at the peak: float copies, labels, distances.
-BYTES_PER_VOXEL = 90
+# Bytes per voxel of a stack at the peak: float copies, labels, distances; and of what is held while
+# a network looks at windows.
+BYTES_PER_VOXEL, SHOWN = 90, 30
+# Bytes per voxel of a stack that is measured with its labels.
+MEASURING = 90
 
 
 class OrganoidPipeline:
@@ -144,18 +147,26 @@ class _Layout:
     def stack(self, tile: TileKey) -> list[Unit]:
         """What is done for a stack; the last units of its steps are called like it."""
         from poolvox.organoid3d.large import is_large
-        from poolvox.organoid3d.volumes import network_memory
 
         sizes = dict(zip(self.manifest.axes, self.manifest.shape_of(tile), strict=True))
         shape = (sizes.get("z", 1), sizes["y"], sizes["x"])
-        held = BYTES_PER_VOXEL * int(np.prod(shape)) + 2 * self.manifest.tile_bytes
-        code = OVERHEAD if self.model is None else network_memory(self.model, shape)
-        if is_large(self.config, shape[0], code + held):
-            return self.in_windows(tile, shape, code + held)
-        return self.in_memory(tile, code + held, OVERHEAD + held)
+        need = self.need(shape)
+        if is_large(self.config, shape[0], need):
+            return self.in_windows(tile, shape, need)
+        return self.in_memory(tile, shape, need)
 
-    def in_memory(self, tile: TileKey, segmenting: int, measuring: int) -> list[Unit]:
-        """Units of a stack that is held as a whole, with their bytes."""
+    def need(self, shape: tuple[int, int, int]) -> int:
+        """Bytes that the segmentation of a stack takes in memory."""
+        from poolvox.organoid3d import volumes
+
+        voxels, pixels = int(np.prod(shape)), 2 * self.manifest.tile_bytes
+        if self.model is None:
+            return OVERHEAD + BYTES_PER_VOXEL * voxels + pixels
+        looking = volumes.network_memory(self.model, shape) + SHOWN * voxels
+        return max(looking, volumes.OVERHEAD + BYTES_PER_VOXEL * voxels) + pixels
+
+    def in_memory(self, tile: TileKey, shape: tuple[int, int, int], need: int) -> list[Unit]:
+        """Units of a stack that is held as a whole, in so many bytes."""
         name, files = str(tile), self.manifest.files_of(tile)
         given = (self.folder, self.manifest.only(tile), tile, self.spacing, self.config)
         segment = Unit(
@@ -165,7 +176,7 @@ class _Layout:
             params=self.found,
             inputs=files,
             outputs=(self.folder.image(tile), self.folder.facts(name), self.folder.certainty(name)),
-            memory=segmenting,
+            memory=need,
             where=_where(tile),
         )
         measure = Unit(
@@ -176,7 +187,7 @@ class _Layout:
             inputs=() if stores_all(self.config) else files,
             needs=(segment.key,),
             outputs=self.folder.parts(name),
-            memory=measuring,
+            memory=OVERHEAD + MEASURING * int(np.prod(shape)) + 2 * self.manifest.tile_bytes,
             where=_where(tile),
         )
         return [segment, measure]
