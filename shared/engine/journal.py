@@ -21,7 +21,6 @@ __all__ = [
     "Journal",
     "Past",
     "Record",
-    "orphans_by_place",
     "read_digests",
     "read_lines",
     "read_records",
@@ -97,9 +96,20 @@ class Journal(Past):
         super().__init__(folder)
         self._units = _Lines(folder / UNITS_NAME)
         self._inputs = _Lines(folder / INPUTS_NAME)
+        self._orphans: dict[str, list[str]] = {}
         header = next(read_lines(folder / PLAN_NAME), {"run": 0})
         runs = (record.run for record in self.records.values())
         self.run = 1 + max(header["run"], *runs, 0)
+
+    def expect(self, planned: Container[str]) -> None:
+        """Say which units the plan has; those of older plans lose files to these, see `begin`."""
+        self._orphans = _by_place(self.records, planned)
+
+    def begin(self, record: Record) -> None:
+        """Note that a unit begins; one of an older plan that wrote in its place is forgotten."""
+        self.add(record)
+        for orphan in {key for name in record.outputs for key in self._orphans.pop(name, ())}:
+            self.drop(orphan)
 
     def add(self, record: Record) -> None:
         """Note what happened to a unit; it counts when this returns."""
@@ -163,9 +173,7 @@ class _Lines:
             write_whole(self._path, (line + "\n" for line in lines))
 
 
-def orphans_by_place(
-    records: Mapping[str, Record], planned: Container[str]
-) -> dict[str, list[str]]:
+def _by_place(records: Mapping[str, Record], planned: Container[str]) -> dict[str, list[str]]:
     """Units that are not planned, by what they wrote and by each folder that it lies in."""
     places: dict[str, list[str]] = {}
     for key in (key for key in records if key not in planned):

@@ -16,14 +16,7 @@ from typing import Any
 from poolvox.shared.engine import lock
 from poolvox.shared.engine.decisions import ABSENT, Ledger
 from poolvox.shared.engine.interrupts import hold_interrupts
-from poolvox.shared.engine.journal import (
-    JOURNAL_NAME,
-    PLAN_NAME,
-    Journal,
-    Record,
-    orphans_by_place,
-    write_whole,
-)
+from poolvox.shared.engine.journal import JOURNAL_NAME, PLAN_NAME, Journal, Record, write_whole
 from poolvox.shared.engine.layout import Layout, lay_out
 from poolvox.shared.engine.options import Event, Options, RunSummary
 from poolvox.shared.engine.pace import Pace
@@ -152,7 +145,7 @@ class _Run:
             for name in record.outputs:
                 remove(self.output / name)
             self.journal.drop(record.unit)
-        self.orphans = orphans_by_place(self.journal.records, self.layout.units)
+        self.journal.expect(self.layout.units)
 
     def _survey(self) -> None:
         hashed = self.ledger.hash_changed(threads=cores())
@@ -297,10 +290,7 @@ class _Run:
         alone = self.scheduler != "threads"
         task = Task(key, unit.call, inputs, known, outputs, self.threads, alone)
         begun = Record(key, "begun", self.journal.run, unit.step, outputs=dict.fromkeys(outputs))
-        self.journal.add(begun)
-        # What a unit of an older plan wrote here is not its own any more.
-        for orphan in {key for name in outputs for key in self.orphans.pop(name, ())}:
-            self.journal.drop(orphan)
+        self.journal.begin(begun)
         self.running[key] = task
         self.attempts[key] = self.attempts.get(key, 0) + 1
         self.pace.tell("started", key)
