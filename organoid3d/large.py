@@ -129,7 +129,7 @@ class Large:
         return self.work / "saturated.json"
 
     def shares(self, shape: Sequence[int]) -> int:
-        """In how many shares a stack of this shape is grown cells, and measured."""
+        """In how many shares the cells of a stack are grown, and its objects measured."""
         return max(-(-int(np.prod([int(n) for n in shape])) // SHARE), 1)
 
     def worked(self, shape: Sequence[int]) -> int:
