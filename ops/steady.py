@@ -20,6 +20,8 @@ UNTOLD, LEAST_CYCLES = -1000.0, 3
 # No cycle tells more of a colour than two that tell a base for sure: a read that lies on glow has
 # cycles in which no base fits.
 MOST_GAIN = 2 * np.log(4.0)
+# Odds that cannot rise above this any more are not looked at further: they weigh nothing.
+ENOUGH = -40.0
 
 Light = NDArray[np.float32]
 
@@ -65,6 +67,8 @@ def _steady(x, noise, dyes, loglik, scales):  # type: ignore[no-untyped-def]
                 any_base += 0.25 * np.exp(loglik[i, t, b] - top)
             gain = _fit(x[i, t], colour, v, scales[i], inverse) - 0.5 * volume
             total += min(gain - top - np.log(any_base), MOST_GAIN)
+            if total + (cycles - 1 - t) * MOST_GAIN < ENOUGH:
+                break
         odds[i] = total
     return odds
 
