@@ -208,30 +208,31 @@ def _walk_words(top, budget, view, lexicon, work, count):  # type: ignore[no-unt
     filter_, exact, keys, values = lexicon.filter, lexicon.exact, lexicon.keys, lexicon.values
     cost, place, flip = work.cost, work.place, work.flip
     spent, words, used, following = work.spent, work.words, work.used, work.following
-    cycles = len(spent) - 1
-    seen, depth = 0, 0
+    cycles, exchanges = len(spent) - 1, len(cost)
+    index = lookup(words[0], filter_, exact, keys, values)
+    if index >= 0:
+        count = _hold_word(index, top, view, lexicon, work, count)
+    seen, depth = 1, 0
     following[0] = 0
-    entered = True
     while depth >= 0 and seen <= MAX_WORDS:
-        if entered:
-            seen += 1
-            index = lookup(words[depth], filter_, exact, keys, values)
-            if index >= 0:
-                count = _hold_word(index, top - spent[depth], view, lexicon, work, count)
         i = following[depth]
-        entered = i < 3 * cycles and depth < cycles and spent[depth] + cost[i] <= budget
-        if not entered:
+        if i == exchanges or spent[depth] + cost[i] > budget:
             depth -= 1
             continue
         following[depth] = i + 1
         bit = uint64(1) << uint64(place[i])
-        entered = not used[depth] & bit
-        if entered:
-            spent[depth + 1] = spent[depth] + cost[i]
-            words[depth + 1] = words[depth] ^ flip[i]
-            used[depth + 1] = used[depth] | bit
-            following[depth + 1] = i + 1
+        if used[depth] & bit:
+            continue
+        seen += 1
+        word, so_far = words[depth] ^ flip[i], spent[depth] + cost[i]
+        index = lookup(word, filter_, exact, keys, values)
+        if index >= 0:
+            count = _hold_word(index, top - so_far, view, lexicon, work, count)
+        # Most words are the last of their branch.
+        if depth + 1 < cycles and i + 1 < exchanges and so_far + cost[i + 1] <= budget:
             depth += 1
+            spent[depth], words[depth], used[depth] = so_far, word, used[depth - 1] | bit
+            following[depth] = i + 1
     return count, seen
 
 
