@@ -45,6 +45,8 @@ PHASING_FROM = 4
 SETTLED = 0.02
 # In the first rounds every so many-th read takes part.
 EARLY_STEP = 3
+# Reads that are worth a thread of their own.
+SHARE_READS = 250
 # Quantile of the light that sets the first guess of the gain.
 GAIN_QUANTILE = 0.95
 GAIN_ROUNDS = 3
@@ -214,7 +216,8 @@ def _shared(x: Light, own: Light, dyes: Dyes, first: Light, threads: int) -> Fou
         found: Found = base_likelihoods(x[rows], own[rows], dyes, first[rows])
         return found
 
-    if threads == 1:
+    threads = min(threads, len(x) // SHARE_READS)
+    if threads < 2:
         return work(slice(None))
     cuts = np.linspace(0, len(x), threads + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads) as pool:

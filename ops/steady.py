@@ -32,7 +32,7 @@ def steady_odds(x: Light, noise: Light, dyes: Dyes, loglik: Light, scales: Light
     Parameters
     ----------
     x : (read, cycle, channel) light over the gain; not-a-number where there is none
-    noise : (read or 1, channel) sd of each read
+    noise : (read, channel) sd of each read
     loglik, scales : of the bases (read, cycle, 4), and log-brightness (read,), by
         `base_likelihoods` from the same light
 
@@ -51,7 +51,6 @@ def _steady(x, noise, dyes, loglik, scales):  # type: ignore[no-untyped-def]
     colour, v = np.empty(channels), np.empty(channels)
     inverse = 1.0 / (dyes.spread * dyes.spread)
     for i in range(n):
-        row = i if len(noise) > 1 else 0
         seen = _colour(x[i], colour)
         if seen < LEAST_CYCLES:
             odds[i] = UNTOLD
@@ -60,7 +59,7 @@ def _steady(x, noise, dyes, loglik, scales):  # type: ignore[no-untyped-def]
         for t in range(cycles):
             if not np.isfinite(x[i, t].sum()):
                 continue
-            volume = _noise(x[i, t], noise[row], dyes, t, v)
+            volume = _noise(x[i, t], noise[i], dyes, t, v)
             any_base = 0.0
             top = loglik[i, t].max()
             for b in range(4):
